@@ -1,0 +1,64 @@
+package config
+
+import (
+	"fmt"
+	"net/url"
+	"strings"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/cloud"
+)
+
+// A Cloud is one of Azure's separate clouds: what differs between them.
+type Cloud struct {
+	Name         string
+	Graph        string // Microsoft Graph
+	ARM          string // Azure Resource Manager
+	MonitorScope string // token scope of the Logs Ingestion API; azcore knows none
+	Portal       string
+	Azure        cloud.Configuration // authority and audiences for the SDK
+}
+
+var (
+	publicCloud = Cloud{
+		Name:         "AzureCloud",
+		Graph:        "https://graph.microsoft.com",
+		ARM:          "https://management.azure.com",
+		MonitorScope: "https://monitor.azure.com/.default",
+		Portal:       "https://portal.azure.com",
+		Azure:        cloud.AzurePublic,
+	}
+	usGovernment = Cloud{
+		Name:         "AzureUSGovernment",
+		Graph:        "https://graph.microsoft.us",
+		ARM:          "https://management.usgovcloudapi.net",
+		MonitorScope: "https://monitor.azure.us/.default",
+		Portal:       "https://portal.azure.us",
+		Azure:        cloud.AzureGovernment,
+	}
+	china = Cloud{
+		Name:         "AzureChinaCloud",
+		Graph:        "https://microsoftgraph.chinacloudapi.cn",
+		ARM:          "https://management.chinacloudapi.cn",
+		MonitorScope: "https://monitor.azure.cn/.default",
+		Portal:       "https://portal.azure.cn",
+		Azure:        cloud.AzureChina,
+	}
+)
+
+// cloudOf picks the cloud by AZURE_AUTHORITY_HOST, the variable by which
+// azidentity itself is pointed at another cloud.
+func cloudOf(authority string) (Cloud, error) {
+	host := strings.ToLower(authority)
+	if u, err := url.Parse(host); err == nil && u.Host != "" {
+		host = u.Host
+	}
+	switch strings.Trim(host, "/") {
+	case "", "login.microsoftonline.com":
+		return publicCloud, nil
+	case "login.microsoftonline.us":
+		return usGovernment, nil
+	case "login.chinacloudapi.cn", "login.partner.microsoftonline.cn":
+		return china, nil
+	}
+	return publicCloud, fmt.Errorf("AZURE_AUTHORITY_HOST: %q is not the authority of a cloud that podwatch knows", authority)
+}

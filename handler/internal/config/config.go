@@ -1,0 +1,335 @@
+// Package config reads podwatch's app settings.
+//
+// [Load] reports every mistake at once, each with the name of its setting, so
+// that one failed start shows all there is to mend. A [Config] that Load
+// returns is complete: the parts that are built from it check nothing again.
+// Secrets are of type [Secret], which never prints.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// A Config holds podwatch's settings after validation.
+type Config struct {
+	Port int // FUNCTIONS_CUSTOMHANDLER_PORT: where the host expects the handler on loopback
+
+	TeamsWebhookURL   Secret   // empty: no cards
+	TeamsWebhookHosts []string // host suffixes allowed besides the built-in ones
+
+	LogAnalyticsEndpoint  string // empty: no rows
+	LogAnalyticsRuleID    string // immutable id of the data collection rule
+	LogAnalyticsStream    string
+	LogAnalyticsWorkspace string // resource id, only for the card's query button
+
+	Storage Storage // the zero value: none, state lives in memory
+
+	RulesDir       string // empty: built-in rules only
+	ExceptionsFile string // empty: no exceptions
+
+	GraphLookups    bool
+	ActivityLookups bool
+	GraphEndpoint   string
+	ARMEndpoint     string
+	Cloud           Cloud
+	ClientID        string // AZURE_CLIENT_ID: the user-assigned identity to act as
+
+	FeedSilenceAfter time.Duration
+	RecordRoutine    bool
+	BodyLimit        int64 // largest invocation body in bytes
+	LogLevel         slog.Level
+}
+
+// Storage names the host's storage account, in which podwatch keeps its ledger.
+type Storage struct {
+	ConnectionString Secret // AzureWebJobsStorage
+	AccountName      string // AzureWebJobsStorage__accountName
+	BlobServiceURI   string // AzureWebJobsStorage__blobServiceUri
+	QueueServiceURI  string // AzureWebJobsStorage__queueServiceUri
+}
+
+// Configured reports whether a storage account is named at all.
+func (s Storage) Configured() bool {
+	return s.ConnectionString != "" || s.AccountName != "" || s.BlobServiceURI != ""
+}
+
+// A Secret is a setting that must not be shown. It prints as a placeholder
+// with every verb of fmt, in JSON and in logs.
+type Secret string
+
+// String returns the placeholder, never the secret.
+func (s Secret) String() string {
+	if s == "" {
+		return ""
+	}
+	return "[secret]"
+}
+
+// GoString returns the placeholder for %#v.
+func (s Secret) GoString() string { return s.String() }
+
+// MarshalText returns the placeholder for encoders.
+func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// LogValue returns the placeholder for log/slog.
+func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
+
+// Settings are the names of all settings that podwatch or the host's bindings
+// read, in the order of the documentation. local.settings.json.example and the
+// Bicep template are held against this list.
+func Settings() []string {
+	names := make([]string, 0, len(settings))
+	for _, s := range settings {
+		names = append(names, s.name)
+	}
+	return names
+}
+
+// DefaultStream is the stream that infra/ declares in the data collection rule.
+const DefaultStream = "Custom-PodwatchAlerts"
+
+// defaultBodyLimit is ten times what host.json lets the host send in one
+// invocation (16 messages of at most 1 MiB, quoted twice).
+const defaultBodyLimit = 256 << 20
+
+// A setting is one row of the table that drives Load.
+type setting struct {
+	name string
+	read func(l *loader, value string) error // nil: the host reads it, podwatch only documents it
+}
+
+// A loader collects the Config while the table is read.
+type loader struct {
+	Config
+	dir string // where the executable is: default place of rules and exceptions
+}
+
+var settings = []setting{
+	{"TEAMS_WEBHOOK_URL", func(l *loader, v string) error {
+		l.TeamsWebhookURL = Secret(v)
+		return checkEndpoint(v, true)
+	}},
+	{"TEAMS_WEBHOOK_HOSTS", func(l *loader, v string) error {
+		for _, host := range strings.Split(v, ",") {
+			if host = strings.TrimSpace(host); host != "" {
+				l.TeamsWebhookHosts = append(l.TeamsWebhookHosts, strings.ToLower(host))
+			}
+		}
+		return nil
+	}},
+	{"LOG_ANALYTICS_ENDPOINT", func(l *loader, v string) error {
+		l.LogAnalyticsEndpoint = strings.TrimRight(v, "/")
+		return checkEndpoint(v, false)
+	}},
+	{"LOG_ANALYTICS_RULE_ID", func(l *loader, v string) error {
+		l.LogAnalyticsRuleID = v
+		if v != "" && !ruleID.MatchString(v) {
+			return fmt.Errorf("%q is not an immutable id of a data collection rule (dcr- and 32 hexadecimal digits); the rule's resource id does not work here", v)
+		}
+		return nil
+	}},
+	{"LOG_ANALYTICS_STREAM", func(l *loader, v string) error {
+		l.LogAnalyticsStream = orDefault(v, DefaultStream)
+		if !strings.HasPrefix(l.LogAnalyticsStream, "Custom-") {
+			return fmt.Errorf("%q is not a custom stream: its name begins with Custom-", v)
+		}
+		return nil
+	}},
+	{"LOG_ANALYTICS_WORKSPACE_ID", func(l *loader, v string) error {
+		l.LogAnalyticsWorkspace = strings.TrimRight(v, "/")
+		if v != "" && !workspaceID.MatchString(v) {
+			return fmt.Errorf("%q is not the resource id of a workspace (/subscriptions/.../Microsoft.OperationalInsights/workspaces/NAME)", v)
+		}
+		return nil
+	}},
+	{"EventHub", nil},
+	{"EventHub__fullyQualifiedNamespace", nil},
+	{"EVENT_HUB_NAME", nil},
+	{"EVENT_HUB_CONSUMER_GROUP", nil},
+	{"AzureWebJobsStorage", func(l *loader, v string) error {
+		l.Storage.ConnectionString = Secret(v)
+		return nil
+	}},
+	{"AzureWebJobsStorage__accountName", func(l *loader, v string) error {
+		l.Storage.AccountName = v
+		if v != "" && !accountName.MatchString(v) {
+			return fmt.Errorf("%q is not a storage account name: 3 to 24 lower-case letters and digits", v)
+		}
+		return nil
+	}},
+	{"AzureWebJobsStorage__blobServiceUri", func(l *loader, v string) error {
+		l.Storage.BlobServiceURI = v
+		return checkEndpoint(v, false)
+	}},
+	{"AzureWebJobsStorage__queueServiceUri", func(l *loader, v string) error {
+		l.Storage.QueueServiceURI = v
+		return checkEndpoint(v, false)
+	}},
+	{"RULES_DIR", func(l *loader, v string) (err error) {
+		l.RulesDir, err = besideExecutable(l.dir, v, "rules")
+		return err
+	}},
+	{"EXCEPTIONS_FILE", func(l *loader, v string) (err error) {
+		l.ExceptionsFile, err = besideExecutable(l.dir, v, "exceptions.yaml")
+		return err
+	}},
+	{"GRAPH_LOOKUPS", func(l *loader, v string) error { return readSwitch(v, &l.GraphLookups) }},
+	{"ACTIVITY_LOOKUPS", func(l *loader, v string) error { return readSwitch(v, &l.ActivityLookups) }},
+	{"GRAPH_ENDPOINT", func(l *loader, v string) error {
+		l.GraphEndpoint = strings.TrimRight(orDefault(v, l.Cloud.Graph), "/")
+		return checkEndpoint(v, false)
+	}},
+	{"ARM_ENDPOINT", func(l *loader, v string) error {
+		l.ARMEndpoint = strings.TrimRight(orDefault(v, l.Cloud.ARM), "/")
+		return checkEndpoint(v, false)
+	}},
+	{"FEED_SILENCE_AFTER", func(l *loader, v string) error {
+		d, err := time.ParseDuration(orDefault(v, "60m"))
+		l.FeedSilenceAfter = d
+		if err != nil || d < 10*time.Minute {
+			return fmt.Errorf("%q is not a duration of at least 10m (write 60m or 2h)", v)
+		}
+		return nil
+	}},
+	{"RECORD_ROUTINE", func(l *loader, v string) error { return readSwitch(v, &l.RecordRoutine) }},
+	{"BODY_LIMIT_MIB", func(l *loader, v string) error {
+		n, err := strconv.ParseInt(orDefault(v, strconv.Itoa(defaultBodyLimit>>20)), 10, 64)
+		l.BodyLimit = n << 20
+		if err != nil || n < 1 || n > 2048 {
+			return fmt.Errorf("%q is not a number of MiB from 1 to 2048", v)
+		}
+		return nil
+	}},
+	{"LOG_LEVEL", func(l *loader, v string) error {
+		if err := l.LogLevel.UnmarshalText([]byte(orDefault(v, "info"))); err != nil {
+			return fmt.Errorf("%q is not one of debug, info, warn, error", v)
+		}
+		return nil
+	}},
+}
+
+var (
+	ruleID      = regexp.MustCompile(`^dcr-[0-9a-f]{32}$`)
+	accountName = regexp.MustCompile(`^[a-z0-9]{3,24}$`)
+	workspaceID = regexp.MustCompile(`(?i)^/subscriptions/[0-9a-f-]{36}/resourceGroups/[\w.()-]{1,90}/providers/Microsoft\.OperationalInsights/workspaces/[\w-]{4,63}/?$`)
+)
+
+// Load reads the settings through getenv (os.Getenv in production). dir is the
+// folder of the executable, where rules and exceptions.yaml are looked for when
+// no setting names them. The error joins one line per mistake.
+func Load(getenv func(string) string, dir string) (*Config, error) {
+	cloud, cloudErr := cloudOf(getenv("AZURE_AUTHORITY_HOST"))
+	l := &loader{dir: dir, Config: Config{Cloud: cloud, ClientID: getenv("AZURE_CLIENT_ID")}}
+	mistakes := []error{cloudErr}
+	for _, s := range settings {
+		value := strings.TrimSpace(getenv(s.name))
+		if strings.HasPrefix(value, "@Microsoft.KeyVault(") {
+			mistakes = append(mistakes, fmt.Errorf("%s: the Key Vault reference was not resolved: the platform hands over the reference itself when the vault, the secret or the identity (keyVaultReferenceIdentity, role Key Vault Secrets User) is wrong or the vault is closed to the app's network", s.name))
+			continue
+		}
+		if s.read == nil {
+			continue
+		}
+		if err := s.read(l, value); err != nil {
+			mistakes = append(mistakes, fmt.Errorf("%s: %w", s.name, err))
+		}
+	}
+	mistakes = append(mistakes, l.readPort(getenv), l.crossCheck())
+	if err := errors.Join(mistakes...); err != nil {
+		return nil, err
+	}
+	return &l.Config, nil
+}
+
+func (l *loader) readPort(getenv func(string) string) error {
+	value := getenv("FUNCTIONS_CUSTOMHANDLER_PORT")
+	port, err := strconv.Atoi(value)
+	if err != nil || port < 0 || port > 65535 {
+		return fmt.Errorf("FUNCTIONS_CUSTOMHANDLER_PORT: %q is not a port: the Functions host sets it when it starts the handler; to run on this machine use podwatch run", value)
+	}
+	l.Port = port
+	return nil
+}
+
+// crossCheck finds settings that only make sense together.
+func (l *loader) crossCheck() error {
+	var mistakes []error
+	if (l.LogAnalyticsEndpoint == "") != (l.LogAnalyticsRuleID == "") {
+		mistakes = append(mistakes, errors.New("LOG_ANALYTICS_ENDPOINT and LOG_ANALYTICS_RULE_ID: set both or neither"))
+	}
+	return errors.Join(mistakes...)
+}
+
+// checkEndpoint accepts https anywhere and plain http on loopback only. The
+// value may be a secret, so no error repeats it.
+func checkEndpoint(value string, secret bool) error {
+	if value == "" {
+		return nil
+	}
+	shown := "the value"
+	if !secret {
+		shown = strconv.Quote(value)
+	}
+	u, err := url.Parse(value)
+	switch {
+	case err != nil || u.Host == "":
+		return fmt.Errorf("%s is not a URL", shown)
+	case u.Scheme == "https":
+		return nil
+	case u.Scheme == "http" && isLoopback(u.Hostname()):
+		return nil
+	case u.Scheme == "http":
+		return fmt.Errorf("%s is plain http: allowed only for a loopback address", shown)
+	}
+	return fmt.Errorf("%s is not an https URL", shown)
+}
+
+func isLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// besideExecutable returns value, which must then exist, or the default name in
+// dir if there is something of that name.
+func besideExecutable(dir, value, name string) (string, error) {
+	if value == "" {
+		path := filepath.Join(dir, name)
+		if _, err := os.Stat(path); err != nil {
+			return "", nil
+		}
+		return path, nil
+	}
+	if _, err := os.Stat(value); err != nil {
+		return "", err
+	}
+	return value, nil
+}
+
+func readSwitch(value string, on *bool) error {
+	switch strings.ToLower(value) {
+	case "", "off":
+		*on = false
+	case "on":
+		*on = true
+	default:
+		return fmt.Errorf("%q is neither on nor off", value)
+	}
+	return nil
+}
+
+func orDefault(value, otherwise string) string {
+	if value == "" {
+		return otherwise
+	}
+	return value
+}

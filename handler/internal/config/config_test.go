@@ -1,0 +1,134 @@
+package config_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"podwatch/handler/internal/config"
+)
+
+// load reads settings given as a map, with the port that the host always sets.
+func load(t *testing.T, values map[string]string) (*config.Config, error) {
+	t.Helper()
+	getenv := func(name string) string {
+		if value, ok := values[name]; ok {
+			return value
+		}
+		if name == "FUNCTIONS_CUSTOMHANDLER_PORT" {
+			return "7072"
+		}
+		return ""
+	}
+	return config.Load(getenv, t.TempDir())
+}
+
+func TestLoadGivesDefaults(t *testing.T) {
+	c, err := load(t, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Port != 7072 || c.LogAnalyticsStream != "Custom-PodwatchAlerts" || c.FeedSilenceAfter != time.Hour ||
+		c.LogLevel != slog.LevelInfo || c.BodyLimit != 256<<20 || c.GraphLookups || c.ActivityLookups || c.RecordRoutine {
+		t.Errorf("defaults are %+v", c)
+	}
+	if c.GraphEndpoint != "https://graph.microsoft.com" || c.ARMEndpoint != "https://management.azure.com" {
+		t.Errorf("endpoints of the public cloud are %q and %q", c.GraphEndpoint, c.ARMEndpoint)
+	}
+	if c.Storage.Configured() || c.RulesDir != "" || c.ExceptionsFile != "" {
+		t.Errorf("something is configured without a setting: %+v", c)
+	}
+}
+
+func TestLoadRefuses(t *testing.T) {
+	const url = "https://x.logic.azure.com/workflows/1?sig=s3cr3t"
+	tests := map[string]struct {
+		values map[string]string
+		want   string
+	}{
+		"a switch that is neither on nor off":      {map[string]string{"GRAPH_LOOKUPS": "yes"}, `GRAPH_LOOKUPS: "yes" is neither on nor off`},
+		"plain http to another machine":            {map[string]string{"LOG_ANALYTICS_ENDPOINT": "http://192.0.2.1", "LOG_ANALYTICS_RULE_ID": "dcr-0123456789abcdef0123456789abcdef"}, "only for a loopback address"},
+		"an unresolved Key Vault reference":        {map[string]string{"TEAMS_WEBHOOK_URL": "@Microsoft.KeyVault(SecretUri=https://v.example/s)"}, "TEAMS_WEBHOOK_URL: the Key Vault reference was not resolved"},
+		"an endpoint without a rule":               {map[string]string{"LOG_ANALYTICS_ENDPOINT": "https://x.ingest.monitor.azure.com"}, "set both or neither"},
+		"a resource id where an immutable id goes": {map[string]string{"LOG_ANALYTICS_ENDPOINT": "https://x", "LOG_ANALYTICS_RULE_ID": "/subscriptions/x"}, "immutable id"},
+		"a stream that is not custom":              {map[string]string{"LOG_ANALYTICS_STREAM": "Microsoft-Event"}, "begins with Custom-"},
+		"a silence too short to mean anything":     {map[string]string{"FEED_SILENCE_AFTER": "10s"}, "at least 10m"},
+		"a folder of rules that is not there":      {map[string]string{"RULES_DIR": "/no/such/folder"}, "RULES_DIR: stat /no/such/folder"},
+		"a log level of another library":           {map[string]string{"LOG_LEVEL": "trace"}, "one of debug"},
+		"no port":                                  {map[string]string{"FUNCTIONS_CUSTOMHANDLER_PORT": ""}, "podwatch run"},
+		"a body limit of nothing":                  {map[string]string{"BODY_LIMIT_MIB": "0"}, "from 1 to 2048"},
+		"an account name with capitals":            {map[string]string{"AzureWebJobsStorage__accountName": "Account"}, "lower-case"},
+		"a webhook by plain http, unseen":          {map[string]string{"TEAMS_WEBHOOK_URL": strings.Replace(url, "https", "http", 1)}, "the value is plain http"},
+		"an authority nobody knows":                {map[string]string{"AZURE_AUTHORITY_HOST": "https://login.example.com"}, "AZURE_AUTHORITY_HOST"},
+		"a workspace given by name":                {map[string]string{"LOG_ANALYTICS_WORKSPACE_ID": "log-podwatch"}, "resource id of a workspace"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			_, err := load(t, test.values)
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Fatalf("error is %v, want one with %q", err, test.want)
+			}
+			if strings.Contains(err.Error(), "s3cr3t") {
+				t.Errorf("the error shows the secret: %v", err)
+			}
+		})
+	}
+}
+
+func TestLoadReportsEveryMistakeAtOnce(t *testing.T) {
+	_, err := load(t, map[string]string{"GRAPH_LOOKUPS": "1", "RECORD_ROUTINE": "maybe", "LOG_LEVEL": "loud"})
+	for _, name := range []string{"GRAPH_LOOKUPS", "RECORD_ROUTINE", "LOG_LEVEL"} {
+		if err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("error does not name %s: %v", name, err)
+		}
+	}
+}
+
+func TestLoadAcceptsLoopbackAndFindsFilesBesideTheExecutable(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "rules"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	values := map[string]string{
+		"FUNCTIONS_CUSTOMHANDLER_PORT": "0",
+		"TEAMS_WEBHOOK_URL":            "http://127.0.0.1:9000/teams?sig=local",
+		"GRAPH_ENDPOINT":               "http://[::1]:9001/",
+		"AZURE_AUTHORITY_HOST":         "https://login.microsoftonline.us/",
+	}
+	c, err := config.Load(func(name string) string { return values[name] }, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.RulesDir != filepath.Join(dir, "rules") || c.ExceptionsFile != "" {
+		t.Errorf("rules are looked for in %q, exceptions in %q", c.RulesDir, c.ExceptionsFile)
+	}
+	if c.GraphEndpoint != "http://[::1]:9001" || c.ARMEndpoint != "https://management.usgovcloudapi.net" {
+		t.Errorf("endpoints are %q and %q", c.GraphEndpoint, c.ARMEndpoint)
+	}
+}
+
+func TestSecretNeverPrints(t *testing.T) {
+	c, err := load(t, map[string]string{"TEAMS_WEBHOOK_URL": "https://x.logic.azure.com/?sig=planted", "AzureWebJobsStorage": "AccountKey=planted"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var log strings.Builder
+	slog.New(slog.NewJSONHandler(&log, nil)).Info("config", "config", c, "url", c.TeamsWebhookURL)
+	text, err := json.Marshal(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, shown := range []string{fmt.Sprint(c), fmt.Sprintf("%+v", c), fmt.Sprintf("%#v", c), fmt.Sprintf("%s|%q", c.TeamsWebhookURL, c.TeamsWebhookURL), log.String(), string(text)} {
+		if strings.Contains(shown, "planted") {
+			t.Errorf("a secret is shown: %s", shown)
+		}
+	}
+	if string(c.TeamsWebhookURL) == c.TeamsWebhookURL.String() {
+		t.Error("the secret itself was lost")
+	}
+}
