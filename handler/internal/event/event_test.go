@@ -1,0 +1,107 @@
+package event_test
+
+import (
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"podwatch/handler/internal/event"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// records returns the records of a message body under testdata/records.
+func records(t testing.TB, name string) []json.RawMessage {
+	t.Helper()
+	body, err := os.ReadFile(filepath.Join("testdata", "records", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wrapper struct{ Records []json.RawMessage }
+	if err := json.Unmarshal(body, &wrapper); err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	if wrapper.Records == nil {
+		return []json.RawMessage{body}
+	}
+	return wrapper.Records
+}
+
+func parse(t testing.TB, record string) *event.Event {
+	t.Helper()
+	ev, err := event.Parse([]byte(record))
+	if err != nil {
+		t.Fatalf("Parse(%.200s): %v", record, err)
+	}
+	return ev
+}
+
+// at returns the value at a dotted path in nested maps.
+func at(m map[string]any, path string) any {
+	var v any = m
+	for key := range strings.SplitSeq(path, ".") {
+		m, ok := v.(map[string]any)
+		if !ok {
+			return nil
+		}
+		v = m[key]
+	}
+	return v
+}
+
+// view is an event without what is only the record again.
+type view struct {
+	Dataset, Category, Operation, Outcome, ResourceID, CorrelationID, TenantID string
+	Time                                                                       time.Time
+	CallerIP                                                                   string
+	Resource                                                                   event.Resource
+	Audit                                                                      *event.Audit
+	Notes                                                                      []string
+	Fields                                                                     map[string]any
+}
+
+func TestGolden(t *testing.T) {
+	files, err := filepath.Glob("testdata/records/*.json")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no records", err)
+	}
+	for _, file := range files {
+		name := filepath.Base(file)
+		t.Run(name, func(t *testing.T) {
+			var out []byte
+			for _, r := range records(t, name) {
+				ev := parse(t, string(r))
+				b, err := json.MarshalIndent(view{
+					ev.Dataset, ev.Category, ev.Operation, ev.Outcome, ev.ResourceID, ev.CorrelationID, ev.TenantID,
+					ev.Time, ev.CallerIP, ev.Resource, ev.Audit, ev.Notes, ev.Fields,
+				}, "", "  ")
+				if err != nil {
+					t.Fatal(err)
+				}
+				out = append(append(out, b...), '\n')
+			}
+			golden := filepath.Join("testdata", "golden", strings.TrimSuffix(name, ".json")+".golden")
+			if *update {
+				if err := os.MkdirAll(filepath.Dir(golden), 0o755); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(golden, out, 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(golden)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(string(want), string(out)); diff != "" {
+				t.Errorf("event differs (-golden +got):\n%s", diff)
+			}
+		})
+	}
+}
