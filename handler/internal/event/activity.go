@@ -9,7 +9,7 @@ const xmlsoapClaims = "http://schemas.xmlsoap.org/ws/2005/05/identity/claims"
 // activity fills azure.activitylogs.* from a record of the activity log.
 func (n *normaliser) activity() {
 	ev := n.ev
-	s := n.newStream("activitylogs", len(n.rec)+4)
+	s := n.newLog("activitylogs", len(n.rec)+4)
 	for k, v := range n.rec {
 		switch k {
 		case "time", "Time", "resourceId", "ResourceId", "callerIpAddress", "CallerIpAddress",
@@ -79,29 +79,17 @@ func (n *normaliser) activityProperties(s map[string]any) {
 		}
 		return
 	}
-	p := make(map[string]any, len(n.props))
-	for k, v := range n.props {
-		switch k {
-		case "statusCode":
-			k = "status_code"
-		case "serviceRequestId":
-			k = "service_request_id"
-		case "statusMessage":
-			if t := text(v); t != "" {
-				n.ev.Fields["message"] = t
-				continue
+	p := renamed(n.props, activityProperty)
+	if m := text(p["statusMessage"]); m != "" {
+		n.ev.Fields["message"] = m
+		delete(p, "statusMessage")
+	}
+	delete(p, "eventCategory")
+	for _, name := range [...]string{"requestbody", "requestBody"} {
+		if t, ok := p[name].(string); ok && looksLikeObject(t) {
+			if m, _ := n.readText(name, t); m != nil {
+				p[name] = m
 			}
-		case "eventCategory":
-			continue
-		case "requestbody", "requestBody":
-			if t, ok := v.(string); ok && looksLikeObject(t) {
-				if m, _ := n.readText(k, t); m != nil {
-					v = m
-				}
-			}
-		}
-		if v != nil {
-			p[k] = v
 		}
 	}
 	if c := text(n.props["eventCategory"]); c != "" {
@@ -110,6 +98,16 @@ func (n *normaliser) activityProperties(s map[string]any) {
 		s["event_category"] = "Policy"
 	}
 	s["properties"] = p
+}
+
+func activityProperty(name string) string {
+	switch name {
+	case "statusCode":
+		return "status_code"
+	case "serviceRequestId":
+		return "service_request_id"
+	}
+	return name
 }
 
 // activityIdentity fills identity and the user fields. It returns the scope of
@@ -156,39 +154,33 @@ func (n *normaliser) activityIdentity(s map[string]any) (scope string) {
 }
 
 func (n *normaliser) authorization(auth map[string]any) map[string]any {
-	out := make(map[string]any, len(auth))
-	for k, v := range auth {
-		evidence, ok := v.(map[string]any)
-		if !ok || k != "evidence" {
-			if v != nil {
-				out[k] = v
-			}
-			continue
-		}
-		e := make(map[string]any, len(evidence))
-		for k, v := range evidence {
-			switch k {
-			case "roleAssignmentScope":
-				k = "role_assignment_scope"
-			case "roleDefinitionId":
-				k = "role_definition_id"
-			case "roleAssignmentId":
-				k = "role_assignment_id"
-			case "principalId":
-				k = "principal_id"
-				if id := text(v); id != "" {
-					n.relate("entity", id)
-				}
-			case "principalType":
-				k = "principal_type"
-			}
-			if v != nil {
-				e[k] = v
-			}
-		}
+	out := renamed(auth, unchanged)
+	if evidence := object(auth, "evidence"); evidence != nil {
+		e := renamed(evidence, evidenceName)
 		out["evidence"] = e
+		if id := text(e["principal_id"]); id != "" {
+			n.relate("entity", id)
+		}
 	}
 	return out
+}
+
+func unchanged(name string) string { return name }
+
+func evidenceName(name string) string {
+	switch name {
+	case "roleAssignmentScope":
+		return "role_assignment_scope"
+	case "roleDefinitionId":
+		return "role_definition_id"
+	case "roleAssignmentId":
+		return "role_assignment_id"
+	case "principalId":
+		return "principal_id"
+	case "principalType":
+		return "principal_type"
+	}
+	return name
 }
 
 // relate appends to related.<name>.
@@ -211,19 +203,8 @@ func (n *normaliser) relate(name, value string) {
 // service principals and managed identities do not have, so their user fields
 // stay empty as there.
 func (n *normaliser) claims(identity, claims map[string]any) {
-	out := make(map[string]any, len(claims))
-	for k, v := range claims {
-		if v == nil || k == "name" {
-			continue
-		}
-		safe := claimKey(k)
-		if safe != k {
-			if _, taken := claims[safe]; taken {
-				continue // the key that needs no change wins, whatever the order
-			}
-		}
-		out[safe] = v
-	}
+	out := renamed(claims, claimKey)
+	delete(out, "name")
 	identity["claims"] = out
 
 	by := make(map[string]any, 5)

@@ -14,32 +14,18 @@ import (
 // target_resources and the modified_properties in it become maps keyed "0",
 // "1", …: rules ask for target_resources.0 and for target_resources.*.
 func (n *normaliser) entraAudit() {
-	s := n.newStream("auditlogs", len(n.rec)+2)
-	for k, v := range n.rec {
-		switch k {
-		case "time", "resourceId", "callerIpAddress", "durationMs", "tenantId", "correlationId", "properties", "operationName", "category":
-			continue
-		case "level":
-			n.put("log", "level", text(v))
-			continue
-		case "Level":
-			k = "level"
-		case "resultSignature":
-			k = "result_signature"
-		case "resultType":
-			k = "result_type"
-		case "resultDescription":
-			k = "result_description"
-		case "operationVersion":
-			k = "operation_version"
-		case "identity":
-			if m, ok := v.(map[string]any); ok { // mapped as one keyword
-				v = text(m["displayName"])
-			}
+	s := renamed(n.rec, auditName)
+	n.azure["auditlogs"] = s
+	drop(s, "time", "resourceId", "callerIpAddress", "durationMs", "tenantId", "correlationId",
+		"properties", "operationName", "category")
+	if l := text(n.rec["level"]); l != "" {
+		n.put("log", "level", l)
+		if n.rec["Level"] == nil {
+			delete(s, "level")
 		}
-		if v != nil {
-			s[k] = v
-		}
+	}
+	if m, ok := s["identity"].(map[string]any); ok { // mapped as one keyword
+		s["identity"] = text(m["displayName"])
 	}
 	set(s, "operation_name", n.ev.Operation)
 	set(s, "category", n.ev.Category)
@@ -48,43 +34,73 @@ func (n *normaliser) entraAudit() {
 	if n.props == nil {
 		return
 	}
-	p := make(map[string]any, len(n.props))
+	p := renamed(n.props, auditProperty)
 	s["properties"] = p
-	for k, v := range n.props {
-		switch k {
-		case "result":
-			if r, ok := v.(string); ok && (strings.EqualFold(r, "success") || strings.EqualFold(r, "failure")) {
-				n.ev.Outcome = strings.ToLower(r)
-				continue
-			}
-		case "activityDisplayName":
-			k = "activity_display_name"
-		case "activityDateTime":
-			k = "activity_datetime"
-		case "additionalDetails":
-			k, v = "additional_details", additionalDetails(v)
-		case "resultReason":
-			k = "result_reason"
-		case "correlationId":
-			k = "correlation_id"
-		case "loggedByService":
-			k = "logged_by_service"
-		case "operationType":
-			k = "operation_type"
-		case "authenticationProtocol":
-			k = "authentication_protocol"
-		case "initiatedBy":
-			k, v = "initiated_by", parsed(v)
-		case "targetResources":
-			k, v = "target_resources", targetResources(parsed(v))
-		}
-		if v != nil {
-			p[k] = v
-		}
+	if r, ok := p["result"].(string); ok && (strings.EqualFold(r, "success") || strings.EqualFold(r, "failure")) {
+		n.ev.Outcome = strings.ToLower(r)
+		delete(p, "result")
 	}
+	replace(p, "additional_details", additionalDetails)
+	replace(p, "initiated_by", parsed)
+	replace(p, "target_resources", targetResources)
 	if n.ev.CallerIP == "" {
 		who := object(p, "initiated_by")
 		n.ev.CallerIP, _, _ = parseAddress(text(object(who, "user")["ipAddress"]))
+	}
+}
+
+func auditName(name string) string {
+	switch name {
+	case "Level":
+		return "level"
+	case "resultSignature":
+		return "result_signature"
+	case "resultType":
+		return "result_type"
+	case "resultDescription":
+		return "result_description"
+	case "operationVersion":
+		return "operation_version"
+	}
+	return name
+}
+
+func auditProperty(name string) string {
+	switch name {
+	case "activityDisplayName":
+		return "activity_display_name"
+	case "activityDateTime":
+		return "activity_datetime"
+	case "additionalDetails":
+		return "additional_details"
+	case "resultReason":
+		return "result_reason"
+	case "correlationId":
+		return "correlation_id"
+	case "loggedByService":
+		return "logged_by_service"
+	case "operationType":
+		return "operation_type"
+	case "authenticationProtocol":
+		return "authentication_protocol"
+	case "initiatedBy":
+		return "initiated_by"
+	case "targetResources":
+		return "target_resources"
+	}
+	return name
+}
+
+func drop(m map[string]any, names ...string) {
+	for _, name := range names {
+		delete(m, name)
+	}
+}
+
+// replace puts f(m[name]) in the place of m[name], if that is there.
+func replace(m map[string]any, name string, f func(any) any) {
+	if v, ok := m[name]; ok {
+		m[name] = f(v)
 	}
 }
 
@@ -111,15 +127,13 @@ func parsed(v any) any {
 
 func additionalDetails(v any) any {
 	v = parsed(v)
-	if m, ok := v.(map[string]any); ok && m["userAgent"] != nil {
-		out := make(map[string]any, len(m))
-		for k, v := range m {
-			if k == "userAgent" {
-				k = "user_agent"
+	if m, ok := v.(map[string]any); ok {
+		return renamed(m, func(name string) string {
+			if name == "userAgent" {
+				return "user_agent"
 			}
-			out[k] = v
-		}
-		return out
+			return name
+		})
 	}
 	return v
 }
@@ -127,6 +141,7 @@ func additionalDetails(v any) any {
 // targetResources turns the array into a map. Elastic gives up on the whole
 // array at the first resource without modified properties; podwatch does not.
 func targetResources(v any) any {
+	v = parsed(v)
 	list, ok := v.([]any)
 	if !ok {
 		return v
@@ -139,26 +154,22 @@ func targetResources(v any) any {
 		}
 		t := make(map[string]any, 6)
 		out[strconv.Itoa(i)] = t
-		for k, v := range target {
-			switch k {
-			case "displayName":
-				k = "display_name"
-			case "ipAddress":
-				k = "ip_address"
-			case "userPrincipalName":
-				k = "user_principal_name"
-			case "modifiedProperties":
-				k, v = "modified_properties", modifiedProperties(parsed(v))
-			case "id", "type":
-			default:
-				continue
-			}
-			if v != nil {
-				t[k] = v
-			}
+		copyMember(t, "id", target, "id")
+		copyMember(t, "type", target, "type")
+		copyMember(t, "display_name", target, "displayName")
+		copyMember(t, "ip_address", target, "ipAddress")
+		copyMember(t, "user_principal_name", target, "userPrincipalName")
+		if v := target["modifiedProperties"]; v != nil {
+			t["modified_properties"] = modifiedProperties(parsed(v))
 		}
 	}
 	return out
+}
+
+func copyMember(to map[string]any, name string, from map[string]any, member string) {
+	if v := from[member]; v != nil {
+		to[name] = v
+	}
 }
 
 func modifiedProperties(v any) any {
@@ -174,11 +185,9 @@ func modifiedProperties(v any) any {
 		}
 		p := make(map[string]any, 3)
 		out[strconv.Itoa(i)] = p
-		for k, name := range map[string]string{"displayName": "display_name", "newValue": "new_value", "oldValue": "old_value"} {
-			if v := property[k]; v != nil {
-				p[name] = v
-			}
-		}
+		copyMember(p, "display_name", property, "displayName")
+		copyMember(p, "new_value", property, "newValue")
+		copyMember(p, "old_value", property, "oldValue")
 	}
 	return out
 }

@@ -129,15 +129,11 @@ type normaliser struct {
 	// propsText is properties when it is text that holds no object.
 	propsText string
 
-	event, azure, stream map[string]any // Fields.event, Fields.azure, Fields.azure.<log>
+	event, azure map[string]any // Fields.event, Fields.azure
 }
 
-// put sets Fields[group][name]; a nil or empty value is not set, because rules
-// cannot tell it from a missing one, except an empty string, which exists.
+// put sets Fields[group][name].
 func (n *normaliser) put(group, name string, v any) {
-	if v == nil {
-		return
-	}
 	m, ok := n.ev.Fields[group].(map[string]any)
 	if !ok {
 		m = make(map[string]any, 2)
@@ -242,11 +238,11 @@ func (n *normaliser) timestamp() {
 	}
 }
 
-// newStream makes the map of Fields.azure.<name>.
-func (n *normaliser) newStream(name string, size int) map[string]any {
-	n.stream = make(map[string]any, size)
-	n.azure[name] = n.stream
-	return n.stream
+// newLog makes the map of Fields.azure.<name>.
+func (n *normaliser) newLog(name string, size int) map[string]any {
+	m := make(map[string]any, size)
+	n.azure[name] = m
+	return m
 }
 
 // source fills the caller's address.

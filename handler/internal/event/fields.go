@@ -89,10 +89,33 @@ func FieldType(field string) string {
 			return "flattened"
 		}
 	}
-	if commonFields[field] || keywordField(field) {
+	switch {
+	case commonFields[field]:
+		return "keyword"
+	case objectField(field):
+		return "object"
+	case keywordField(field):
 		return "keyword"
 	}
 	return ""
+}
+
+// objectField reports whether a field of a log's own subtree holds members, not
+// a value: the names of Azure's nested objects, and the keys of the maps that
+// arrays become.
+func objectField(field string) bool {
+	if !inLog(field) {
+		return false
+	}
+	switch name := field[strings.LastIndexByte(field, '.')+1:]; name {
+	case "authorization", "evidence", "claims", "claims_initiated_by_user",
+		"target_resources", "modified_properties", "initiated_by", "user", "app", "additional_details",
+		"status", "device_detail", "mfa_detail", "agent", "conditional_access_audiences",
+		"private_link_details", "token_protection_status_details", "properties", "*":
+		return field != "azure.platformlogs.status"
+	default:
+		return name != "" && strings.Trim(name, "0123456789") == ""
+	}
 }
 
 // keywordField reports whether Elastic maps a field of a log's own subtree as

@@ -1,22 +1,19 @@
 package event
 
-import "strings"
+import (
+	"maps"
+	"slices"
+	"strings"
+)
 
 // identityProtection fills azure.identityprotection.* (the dataset is called
 // azure.identity_protection) from Entra ID Protection's risky users and risk
 // detections.
 func (n *normaliser) identityProtection() {
-	s := n.newStream("identityprotection", len(n.rec)+2)
-	for k, v := range n.rec {
-		switch k {
-		case "time", "resourceId", "callerIpAddress", "durationMs", "tenantId", "correlationId", "properties",
-			"operationName", "category", "identity", "Level", "level", "location":
-			continue
-		}
-		if v != nil {
-			s[snakeCase(k)] = v
-		}
-	}
+	s := renamed(n.rec, snakeCase)
+	n.azure["identityprotection"] = s
+	drop(s, "time", "resource_id", "caller_ip_address", "duration_ms", "tenant_id", "correlation_id",
+		"properties", "identity", "level", "location")
 	set(s, "operation_name", n.ev.Operation)
 	set(s, "category", n.ev.Category)
 	set(n.azure, "tenant_id", n.ev.TenantID)
@@ -24,19 +21,12 @@ func (n *normaliser) identityProtection() {
 	if n.props == nil {
 		return
 	}
-	p := make(map[string]any, len(n.props))
+	p := renamed(n.props, riskProperty)
 	s["properties"] = p
-	for k, v := range n.props {
-		if v == nil {
-			continue
-		}
-		switch name := snakeCase(k); {
-		case strings.HasSuffix(name, "_date_time"):
-			n.dateField(p, strings.TrimSuffix(name, "_date_time")+"_datetime", text(v))
-		case name == "additional_info":
-			p[name] = parsed(v)
-		default:
-			p[name] = v
+	replace(p, "additional_info", parsed)
+	for _, k := range slices.Sorted(maps.Keys(p)) { // sorted for the notes
+		if strings.HasSuffix(k, "_datetime") {
+			n.dateField(p, k, text(p[k]))
 		}
 	}
 	if n.ev.CallerIP == "" {
@@ -54,10 +44,20 @@ func (n *normaliser) identityProtection() {
 	}
 }
 
-// dateField sets a date that Azure writes with an hour of one digit at times.
+func riskProperty(name string) string {
+	name = snakeCase(name)
+	if stem, ok := strings.CutSuffix(name, "_date_time"); ok {
+		return stem + "_datetime"
+	}
+	return name
+}
+
+// dateField replaces a date, which Azure writes with an hour of one digit at
+// times, by the form that rules compare, or removes it if it is none.
 func (n *normaliser) dateField(m map[string]any, name, value string) {
 	t, err := parseTime(value)
 	if err != nil {
+		delete(m, name)
 		n.ev.note("%s is not readable: %v", name, err)
 		return
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -16,12 +17,9 @@ import (
 // recurse.
 const maxDepth = 64
 
-// tooDeepText stands where a subtree was dropped.
-const tooDeepText = "(nested too deeply)"
-
 // decodeObject decodes one JSON object. Numbers keep their spelling, of
-// duplicate keys the last one wins, empty keys are dropped, and so are subtrees
-// below maxDepth (pruned).
+// duplicate keys the last one wins, empty keys are dropped, and subtrees below
+// maxDepth become null (pruned).
 func decodeObject(b []byte) (m map[string]any, pruned bool, err error) {
 	if depth(b) > maxDepth {
 		m, r := readPrefix(b)
@@ -116,7 +114,7 @@ type prefixReader struct {
 // readPrefix reads the object at the start of b up to the first fault. A string
 // or number that b ends in is left out, because half a value can look like
 // another one; members of an object or array that b ends in are kept. Values
-// deeper than maxDepth are replaced by tooDeepText.
+// deeper than maxDepth become null.
 func readPrefix(b []byte) (map[string]any, *prefixReader) {
 	r := &prefixReader{dec: json.NewDecoder(bytes.NewReader(b)), size: int64(len(b))}
 	r.dec.UseNumber()
@@ -184,7 +182,7 @@ func (r *prefixReader) value(depth int) (v any, ok bool) {
 			return nil, false
 		case depth >= maxDepth:
 			r.skip()
-			return tooDeepText, true
+			return nil, true
 		case tok == '{':
 			return r.object(depth + 1), true
 		}
@@ -274,6 +272,46 @@ func texts(v any) []string {
 		return []string{s}
 	}
 	return nil
+}
+
+// renamed copies m with other names for its members and without the nulls.
+// Where two members come to the same name, the one that had it wins, else the
+// one whose old name sorts first: the result does not depend on map order.
+func renamed(m map[string]any, name func(string) string) map[string]any {
+	out := make(map[string]any, len(m))
+	for k, v := range m {
+		if v == nil {
+			continue
+		}
+		to := name(k)
+		if _, taken := out[to]; taken {
+			return renamedInOrder(m, name)
+		}
+		out[to] = v
+	}
+	return out
+}
+
+func renamedInOrder(m map[string]any, name func(string) string) map[string]any {
+	out := make(map[string]any, len(m))
+	var changed []string
+	for k, v := range m {
+		switch {
+		case v == nil:
+		case name(k) == k:
+			out[k] = v
+		default:
+			changed = append(changed, k)
+		}
+	}
+	slices.Sort(changed)
+	for _, k := range changed {
+		to := name(k)
+		if _, taken := out[to]; !taken {
+			out[to] = m[k]
+		}
+	}
+	return out
 }
 
 func number(s string) json.Number { return json.Number(s) }

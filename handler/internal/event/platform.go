@@ -8,7 +8,7 @@ import "strings"
 // numbers, which therefore keep the spelling of the record.
 func (n *normaliser) platform() {
 	ev := n.ev
-	s := n.newStream("platformlogs", len(n.rec)+3)
+	s := n.newLog("platformlogs", len(n.rec)+3)
 	for k, v := range n.rec {
 		switch k {
 		case "time", "Time", "resourceId", "ResourceId", "callerIpAddress", "CallerIpAddress",
@@ -71,16 +71,8 @@ func (n *normaliser) platformProperties(s map[string]any) {
 	} else if n.props["policies"] != nil {
 		s["event_category"] = "Policy"
 	}
-	p := make(map[string]any, len(n.props))
-	for k, v := range n.props {
-		switch {
-		case v == nil || k == "log":
-			continue
-		case k == "statusCode":
-			k = "status_code"
-		}
-		p[k] = v
-	}
+	p := renamed(n.props, platformProperty)
+	delete(p, "log")
 	s["properties"] = p
 	switch log := n.props["log"].(type) {
 	case map[string]any:
@@ -95,6 +87,13 @@ func (n *normaliser) platformProperties(s map[string]any) {
 	default:
 		p["log"] = log
 	}
+}
+
+func platformProperty(name string) string {
+	if name == "statusCode" {
+		return "status_code"
+	}
+	return name
 }
 
 // logText parses properties.log. Azure cuts it at 16 KiB, which leaves half a

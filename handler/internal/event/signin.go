@@ -14,18 +14,12 @@ import (
 // user_agent.name, .version, .os.
 func (n *normaliser) signIn() {
 	ev := n.ev
-	s := n.newStream("signinlogs", len(n.rec)+2)
-	for k, v := range n.rec {
-		switch k {
-		case "time", "resourceId", "callerIpAddress", "level", "Level", "durationMs", "location", "tenantId", "correlationId", "properties":
-			continue
-		case "operationName":
-			v = ev.Operation
-		}
-		if v != nil {
-			s[snakeCase(k)] = snakeValue(v)
-		}
-	}
+	top := renamed(n.rec, unchanged)
+	drop(top, "time", "resourceId", "callerIpAddress", "level", "Level", "durationMs", "location",
+		"tenantId", "correlationId", "properties", "operationName")
+	s, _ := snakeValue(top).(map[string]any)
+	n.azure["signinlogs"] = s
+	set(s, "operation_name", ev.Operation)
 	set(n.azure, "tenant_id", ev.TenantID)
 	if l := text(get(n.rec, "Level", "level")); l != "" {
 		n.put("log", "level", l)
@@ -39,9 +33,8 @@ func (n *normaliser) signIn() {
 	p, _ := snakeValue(n.props).(map[string]any)
 	if p == nil {
 		p = map[string]any{}
-	} else {
-		s["properties"] = p
 	}
+	s["properties"] = p
 	caller := text(p["ip_address"])
 	if caller == "" {
 		caller = text(p["ipaddress"])
@@ -58,12 +51,7 @@ func (n *normaliser) signIn() {
 	rename(p, "created_date_time", "created_at")
 	rename(p, "processing_time_in_milliseconds", "processing_time_ms")
 	rename(p, "risk_level_during_sign_in", "risk_level_during_signin")
-	p["authentication_processing_details"] = keyed(parsed(p["authentication_processing_details"]))
-	for k, v := range p {
-		if v == nil {
-			delete(p, k)
-		}
-	}
+	replace(p, "authentication_processing_details", keyed)
 	if ua := text(p["user_agent"]); ua != "" {
 		n.put("user_agent", "original", ua)
 		delete(p, "user_agent")
@@ -133,6 +121,7 @@ func (n *normaliser) signInPlace(p map[string]any) {
 
 // keyed turns an array of key and value pairs into a map.
 func keyed(v any) any {
+	v = parsed(v)
 	list, ok := v.([]any)
 	if !ok {
 		return v
@@ -167,15 +156,9 @@ func snakeValue(v any) any {
 		if v == nil {
 			return nil
 		}
-		out := make(map[string]any, len(v))
-		for k, e := range v {
-			safe := snakeCase(k)
-			if safe != k {
-				if _, taken := v[safe]; taken {
-					continue // the name that needs no change wins, whatever the order
-				}
-			}
-			out[safe] = snakeValue(e)
+		out := renamed(v, snakeCase)
+		for k, e := range out {
+			out[k] = snakeValue(e)
 		}
 		return out
 	case []any:
