@@ -1,0 +1,260 @@
+package caller
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"path"
+	"strings"
+)
+
+// Claim names as the activity log writes them. Other resource logs use the
+// short names of the token.
+const (
+	xmlsoap = "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/"
+	entra   = "http://schemas.microsoft.com/identity/claims/"
+)
+
+// fromIdentity reads the identity member of an Azure record: an object, the
+// same as JSON text, a display name, or nothing. ip is the caller's address.
+func fromIdentity(identity any, ip string) Caller {
+	c := Caller{Kind: KindUnknown}
+	switch v := identity.(type) {
+	case map[string]any:
+		readIdentity(&c, v, ip)
+	case string:
+		var inner map[string]any
+		text := strings.TrimSpace(v)
+		if strings.HasPrefix(text, "{") && decode(text, &inner) == nil {
+			readIdentity(&c, inner, ip)
+			break
+		}
+		if text != "" {
+			c.Name = text
+			c.note("the record holds only a display name, which is not unique")
+		}
+	}
+	if c.Name == "" && c.ID == "" && c.AppID == "" {
+		c.note("the record names no caller")
+	}
+	return c
+}
+
+func readIdentity(c *Caller, identity map[string]any, ip string) {
+	cl := readClaims(identity)
+	authorization := object(member(identity, "authorization"))
+	evidence := object(member(authorization, "evidence"))
+
+	c.ID = idOrText(cl.get(entra+"objectidentifier", "oid"))
+	c.TenantID = idOrText(cl.get(entra+"tenantid", "tid"))
+	c.AppID = idOrText(cl.get("appid", "azp"))
+	c.Groups = splitList(cl.get("groups"))
+	principalType := readEvidence(c, evidence)
+
+	upn := cl.get(xmlsoap+"upn", "upn")
+	unique := strings.TrimPrefix(cl.get(xmlsoap+"name", "unique_name"), "live.com#")
+	scope := cl.get(entra+"scope", "scp")
+	idtyp := strings.ToLower(cl.get("idtyp"))
+	subject := idOrText(cl.get(xmlsoap+"nameidentifier", "sub"))
+	c.OwnerResource = cl.get("xms_mirid")
+
+	switch {
+	case c.OwnerResource != "":
+		c.Kind = KindManagedIdentity
+		c.Name = path.Base(c.OwnerResource)
+		if on := cl.get("xms_az_rid"); on != "" && !strings.EqualFold(on, c.OwnerResource) {
+			c.note("the token was issued on " + short(path.Base(path.Dir(on))+"/"+path.Base(on)))
+		}
+	case idtyp == "app" || subject != "" && subject == c.ID || idtyp != "user" && upn+unique+scope == "" && c.AppID != "" && principalType != "user":
+		c.Kind = KindServicePrincipal
+		if app, ok := WellKnown(c.AppID); ok && app.Service {
+			c.Kind, c.Name = KindMicrosoftApplication, app.Name
+		}
+	case idtyp == "user" || upn+unique+scope != "" || principalType == "user":
+		c.Kind = KindUser
+		c.DisplayName = cl.get("name")
+		c.Name = cmp.Or(upn, unique, c.DisplayName)
+		readGuest(c, cl, unique)
+		if signIn := address(cl.get("ipaddr")); signIn != "" && ip != "" && signIn != ip {
+			c.note("the caller signed in from " + signIn + " and called from " + ip + ", as a portal or a proxy would")
+		}
+	case principalType == "serviceprincipal":
+		c.Kind = KindServicePrincipal
+	default:
+		c.Name = cmp.Or(upn, unique, cl.get("name"))
+	}
+}
+
+// readEvidence takes role and scope from the authorization evidence, and gives
+// the principal's type in lower case. The evidence names the holder of the role
+// assignment, which is a group when the role was given to a group.
+func readEvidence(c *Caller, evidence map[string]any) (principalType string) {
+	c.Role = text(member(evidence, "role"))
+	c.RoleScope = text(member(evidence, "roleAssignmentScope"))
+	principal := idOrText(text(member(evidence, "principalId")))
+	principalType = strings.ToLower(text(member(evidence, "principalType")))
+	switch {
+	case principalType == "group":
+		c.RoleGroup = principal
+		c.note("the role is held by a group, not by the caller itself")
+	case principal == "":
+	case principalType != "user" && principalType != "serviceprincipal":
+		c.note(fmt.Sprintf("the role is held by a principal of type %q", short(principalType)))
+	case c.ID == "":
+		c.ID = principal
+		c.note("the record has no token; the caller is taken from the role assignment")
+	case principal != c.ID:
+		c.note("the token and the role assignment name different principals: " + short(c.ID) + " and " + short(principal))
+	}
+	return principalType
+}
+
+// readGuest recognises an account of another organisation: by the form of its
+// name, or because another tenant vouched for it.
+func readGuest(c *Caller, cl claims, unique string) {
+	if home, _, ok := strings.Cut(c.Name, "#EXT#"); ok {
+		c.Guest = true
+		if i := strings.LastIndexByte(home, '_'); i > 0 && i < len(home)-1 {
+			c.note("guest account; the address at home is likely " + short(home[:i]+"@"+home[i+1:]))
+		}
+		return
+	}
+	idp := cl.get(entra+"identityprovider", "idp")
+	ownTenant := c.TenantID != "" && strings.Contains(strings.ToLower(idp), c.TenantID)
+	if idp != "" && !ownTenant || strings.HasPrefix(cl.get(xmlsoap+"name", "unique_name"), "live.com#") {
+		c.Guest = true
+		c.note("guest account, signed in through " + short(cmp.Or(idp, "live.com")))
+	}
+}
+
+// fromSignIn reads an Entra sign-in record.
+func fromSignIn(record map[string]any) Caller {
+	p := object(member(record, "properties"))
+	c := Caller{
+		Kind:        KindUser,
+		Name:        text(member(p, "userPrincipalName")),
+		DisplayName: text(member(p, "userDisplayName")),
+		ID:          idOrText(text(member(p, "userId"))),
+		AppID:       idOrText(text(member(p, "appId"))),
+		AppName:     text(member(p, "appDisplayName")),
+		IP:          address(text(member(p, "ipAddress"))),
+		UserAgent:   text(member(p, "userAgent")),
+	}
+	if id := text(member(p, "servicePrincipalId")); id != "" {
+		c.Kind, c.ID, c.Name = KindServicePrincipal, idOrText(id), text(member(p, "servicePrincipalName"))
+	}
+	if c.Name == "" && c.ID == "" {
+		return fromIdentity(member(record, "identity"), c.IP)
+	}
+	c.Guest = strings.Contains(c.Name, "#EXT#") || strings.EqualFold(text(member(p, "userType")), "guest")
+	return c
+}
+
+// fromDirectoryAudit reads an Entra audit record.
+func fromDirectoryAudit(record map[string]any) Caller {
+	by := object(member(object(member(record, "properties")), "initiatedBy"))
+	if u := object(member(by, "user")); text(member(u, "id")) != "" || text(member(u, "userPrincipalName")) != "" {
+		name := text(member(u, "userPrincipalName"))
+		return Caller{
+			Kind: KindUser, Name: name, DisplayName: text(member(u, "displayName")),
+			ID: idOrText(text(member(u, "id"))), IP: address(text(member(u, "ipAddress"))),
+			Guest: strings.Contains(name, "#EXT#"),
+		}
+	}
+	if a := object(member(by, "app")); len(a) > 0 {
+		return Caller{
+			Kind: KindServicePrincipal, Name: text(member(a, "displayName")),
+			ID: idOrText(text(member(a, "servicePrincipalId"))), AppID: idOrText(text(member(a, "appId"))),
+		}
+	}
+	return fromIdentity(member(record, "identity"), "")
+}
+
+// claims are the token's claims by lower-case name.
+type claims map[string]string
+
+// readClaims accepts "claims" as the activity log has it and "claim" as Key
+// Vault does. Values are text even for numbers; an array is joined by commas.
+func readClaims(identity map[string]any) claims {
+	raw := object(member(identity, "claims"))
+	if len(raw) == 0 {
+		raw = object(member(identity, "claim"))
+	}
+	cl := make(claims, len(raw))
+	for k, v := range raw {
+		cl[strings.ToLower(k)] = text(v)
+	}
+	return cl
+}
+
+// get is the first non-empty claim of the given names.
+func (cl claims) get(names ...string) string {
+	for _, name := range names {
+		if v := strings.TrimSpace(cl[name]); v != "" {
+			return v
+		}
+	}
+	return ""
+}
+
+// member finds key in m, ignoring case when it is not there as written: some
+// exports capitalise the names.
+func member(m map[string]any, key string) any {
+	if v, ok := m[key]; ok {
+		return v
+	}
+	for k, v := range m {
+		if strings.EqualFold(k, key) {
+			return v
+		}
+	}
+	return nil
+}
+
+// object is v as an object, also when it is one in JSON text; nil otherwise.
+func object(v any) map[string]any {
+	switch v := v.(type) {
+	case map[string]any:
+		return v
+	case string:
+		var m map[string]any
+		if strings.HasPrefix(strings.TrimSpace(v), "{") && decode(v, &m) == nil {
+			return m
+		}
+	}
+	return nil
+}
+
+func text(v any) string {
+	switch v := v.(type) {
+	case string:
+		return strings.TrimSpace(v)
+	case json.Number:
+		return v.String()
+	case bool, float64, int, int64:
+		return fmt.Sprint(v)
+	case []any:
+		parts := make([]string, 0, len(v))
+		for _, e := range v {
+			if s := text(e); s != "" {
+				parts = append(parts, s)
+			}
+		}
+		return strings.Join(parts, ",")
+	}
+	return ""
+}
+
+func decode(s string, out any) error {
+	d := json.NewDecoder(strings.NewReader(s))
+	d.UseNumber()
+	return d.Decode(out)
+}
+
+// splitList reads "a,b" or "a b"; nil for nothing.
+func splitList(s string) []string {
+	if s == "" {
+		return nil
+	}
+	return strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == ' ' })
+}

@@ -1,0 +1,161 @@
+package caller
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"podwatch/handler/internal/event"
+)
+
+// arcProxy relays requests of people to an Arc-enabled cluster and puts the
+// person into impersonatedUser.
+const arcProxy = "system:serviceaccount:azure-arc:azure-arc-kube-aad-proxy-sa"
+
+// platformAccounts are names that AKS's own control plane signs in with.
+var platformAccounts = map[string]string{
+	"aksService":       "shared by the components of AKS's control plane",
+	"hcpService":       "AKS's hosted control plane",
+	"readinessChecker": "AKS's readiness probe",
+}
+
+// noteIDOnly holds until the directory has said what the id is.
+const noteIDOnly = "the record names this Entra account by its object id only: a person, an application or a managed identity"
+
+// fromAudit reads the caller of a Kubernetes audit event. The real actor is
+// user, except behind the Arc proxy, whose word for the person is taken.
+func fromAudit(a *event.Audit) Caller {
+	actor, relayed := a.User, false
+	if a.Impersonated != nil && a.Impersonated.Name != "" && a.User.Name == arcProxy {
+		actor, relayed = *a.Impersonated, true
+	}
+	c := fromAuditUser(actor, a.UserAgent)
+	c.UserAgent = a.UserAgent
+	c.Groups = actor.Groups
+
+	switch {
+	case relayed:
+		c.Via = a.User.Name
+		c.note("the person is named by the Arc proxy, and the address is the Arc agent's, not the person's")
+	case a.Impersonated != nil && a.Impersonated.Name != "" && a.Impersonated.Name != a.User.Name:
+		c.ActingAs = a.Impersonated.Name
+		c.note("the caller acted as " + short(a.Impersonated.Name) + " (impersonation); the rights used are that account's")
+	}
+
+	readSource(&c, a.SourceIPs)
+	if c.Namespace != "" && outside(c.IP) {
+		c.note("a service account called from outside the private networks: its token may have left the cluster")
+	}
+	return c
+}
+
+// readSource takes the last address: the connection's own. The ones before it
+// are headers that any client can send.
+func readSource(c *Caller, addresses []string) {
+	if len(addresses) == 0 {
+		return
+	}
+	c.IP = address(addresses[len(addresses)-1])
+	if n := len(addresses) - 1; n > 0 {
+		c.note(fmt.Sprintf("%d earlier source address(es) were claimed by the client and are not used", n))
+	}
+}
+
+func fromAuditUser(u event.AuditUser, userAgent string) Caller {
+	c := Caller{Kind: KindKubernetes, Name: u.Name}
+	oid, hasOID := ParseID(first(u.Extra["oid"]))
+	guid, isGUID := ParseID(u.Name)
+	masters := slices.Contains(u.Groups, "system:masters")
+
+	switch {
+	case u.Name == "":
+		c.Kind = KindUnknown
+		c.note("the record names no caller")
+	case strings.HasPrefix(u.Name, "system:serviceaccount:"):
+		readServiceAccount(&c, u, userAgent)
+	case strings.HasPrefix(u.Name, "system:node:"):
+		if !slices.Contains(u.Groups, "system:nodes") {
+			c.note("the name is a node's, but the account is not in the group of nodes")
+		}
+	case u.Name == "masterclient":
+		c.note("local admin certificate: no person behind it; whoever pulled the cluster's admin credential may hold it")
+	case platformAccounts[u.Name] != "":
+		readPlatform(&c, u.Name, userAgent)
+	case u.Name == "system:anonymous":
+		c.note("the request carried no identity")
+	case strings.HasPrefix(u.Name, "system:"):
+		// A component of the cluster; the name says which.
+	case isGUID:
+		// A guest, an application or, behind the Arc proxy, anybody: all show
+		// as their object id.
+		c.Kind, c.Name, c.ID = KindUnknown, "", guid
+		c.note(noteIDOnly)
+	case strings.Contains(u.Name, "@"):
+		c.Kind = KindUser
+		c.Guest = strings.Contains(u.Name, "#EXT#")
+		if !hasOID && !hasGroupID(u.Groups) {
+			c.note("the cluster logged no Entra object id: the name may come from a client certificate")
+		}
+	case hasOID:
+		c.Kind = KindUnknown
+	default:
+		c.note("local account, most likely a client certificate: no Entra account behind the name")
+	}
+	if hasOID && c.Kind != KindKubernetes {
+		c.ID = oid
+	}
+	if masters && platformAccounts[u.Name] == "" {
+		c.note("member of system:masters: no role limits this account")
+	}
+	return c
+}
+
+func readServiceAccount(c *Caller, u event.AuditUser, userAgent string) {
+	namespace, _, _ := strings.Cut(strings.TrimPrefix(u.Name, "system:serviceaccount:"), ":")
+	c.Namespace, c.ID = namespace, u.UID
+	if pod := first(u.Extra["authentication.kubernetes.io/pod-name"]); pod != "" {
+		where := "the token belongs to pod " + short(pod)
+		if node := first(u.Extra["authentication.kubernetes.io/node-name"]); node != "" {
+			where += " on node " + short(node)
+		}
+		c.note(where)
+	}
+	if namespace == "kube-system" && product(userAgent) == "kubectl" {
+		c.note("a system account used with kubectl is unusual")
+	}
+}
+
+// readPlatform tells the components behind one shared account apart by user
+// agent, which is all there is and which a client can set.
+func readPlatform(c *Caller, name, userAgent string) {
+	caution := "platform account: " + platformAccounts[name]
+	if p := product(userAgent); p != "" {
+		c.AppName = p
+		caution += "; the component is known by its user agent only, which a client can forge"
+	}
+	c.note(caution)
+}
+
+// product is the first token of a user agent: "kubectl/v1.31.2 (linux/amd64)"
+// gives "kubectl".
+func product(userAgent string) string {
+	p, _, _ := strings.Cut(userAgent, "/")
+	p, _, _ = strings.Cut(p, " ")
+	return short(p)
+}
+
+func hasGroupID(groups []string) bool {
+	for _, g := range groups {
+		if _, ok := ParseID(g); ok {
+			return true
+		}
+	}
+	return false
+}
+
+func first(list []string) string {
+	if len(list) == 0 {
+		return ""
+	}
+	return list[0]
+}
