@@ -1,0 +1,143 @@
+package devhost
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob"
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/bloberror"
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azqueue/v2"
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azqueue/v2/queueerror"
+)
+
+// maxStored is the largest queue message as the service stores it.
+const maxStored = 64 << 10
+
+// storage holds the clients of the connections that the bindings name.
+type storage struct {
+	settings map[string]string
+	base64   bool
+
+	mu     sync.Mutex
+	queues map[string]*azqueue.ServiceClient
+	blobs  map[string]*azblob.Client
+	known  map[string]bool // queues and containers that exist
+}
+
+// storageRetry keeps a dead storage account from holding an invocation for a
+// minute; the function's own retry policy comes on top.
+var storageRetry = policy.RetryOptions{MaxRetries: 2, RetryDelay: 200 * time.Millisecond, MaxRetryDelay: time.Second}
+
+func newStorage(settings map[string]string, base64 bool) *storage {
+	return &storage{
+		settings: settings, base64: base64,
+		queues: map[string]*azqueue.ServiceClient{}, blobs: map[string]*azblob.Client{}, known: map[string]bool{},
+	}
+}
+
+func (s *storage) connection(setting string) (string, error) {
+	value := s.settings[setting]
+	if value == "" {
+		return "", fmt.Errorf("the app setting %s holds no connection string (identities do not work against a local storage service)", setting)
+	}
+	return ExpandStorage(value), nil
+}
+
+func (s *storage) queue(ctx context.Context, setting, name string) (*azqueue.QueueClient, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	service := s.queues[setting]
+	if service == nil {
+		connection, err := s.connection(setting)
+		if err != nil {
+			return nil, err
+		}
+		service, err = azqueue.NewServiceClientFromConnectionString(connection, &azqueue.ClientOptions{
+			ClientOptions: azcore.ClientOptions{Retry: storageRetry},
+		})
+		if err != nil {
+			return nil, fmt.Errorf("app setting %s: %w", setting, err)
+		}
+		s.queues[setting] = service
+	}
+	client := service.NewQueueClient(name)
+	if key := "queue " + setting + " " + name; !s.known[key] {
+		if _, err := client.Create(ctx, nil); err != nil && !queueerror.HasCode(err, queueerror.QueueAlreadyExists) {
+			return nil, fmt.Errorf("create queue %q: %w", name, err)
+		}
+		s.known[key] = true
+	}
+	return client, nil
+}
+
+// enqueue adds one message as the host's extension stores it.
+func (s *storage) enqueue(ctx context.Context, setting, name string, message []byte) error {
+	text := string(message)
+	if s.base64 {
+		text = base64.StdEncoding.EncodeToString(message)
+	}
+	if len(text) > maxStored {
+		return fmt.Errorf("add to queue %q: %d bytes are %d as stored, more than %d", name, len(message), len(text), maxStored)
+	}
+	queue, err := s.queue(ctx, setting, name)
+	if err != nil {
+		return err
+	}
+	if _, err := queue.EnqueueMessage(ctx, text, nil); err != nil {
+		return fmt.Errorf("add to queue %q: %w", name, err)
+	}
+	return nil
+}
+
+// upload writes a blob, over an older one of the same name.
+func (s *storage) upload(ctx context.Context, setting, container, name string, content []byte) error {
+	s.mu.Lock()
+	client := s.blobs[setting]
+	if client == nil {
+		connection, err := s.connection(setting)
+		if err == nil {
+			client, err = azblob.NewClientFromConnectionString(connection, &azblob.ClientOptions{
+				ClientOptions: azcore.ClientOptions{Retry: storageRetry},
+			})
+		}
+		if err != nil {
+			s.mu.Unlock()
+			return fmt.Errorf("app setting %s: %w", setting, err)
+		}
+		s.blobs[setting] = client
+	}
+	key := "container " + setting + " " + container
+	known := s.known[key]
+	s.mu.Unlock()
+	if !known {
+		if _, err := client.CreateContainer(ctx, container, nil); err != nil && !bloberror.HasCode(err, bloberror.ContainerAlreadyExists) {
+			return fmt.Errorf("create container %q: %w", container, err)
+		}
+		s.mu.Lock()
+		s.known[key] = true
+		s.mu.Unlock()
+	}
+	if _, err := client.UploadBuffer(ctx, container, name, content, nil); err != nil {
+		return fmt.Errorf("write blob %q: %w", container+"/"+name, err)
+	}
+	return nil
+}
+
+// decodeMessage undoes the transport coding of a queue message.
+func (s *storage) decodeMessage(text string) (string, error) {
+	if !s.base64 {
+		return text, nil
+	}
+	data, err := base64.StdEncoding.DecodeString(strings.TrimSpace(text))
+	if err != nil {
+		return "", errors.New("the message is not base64, which host.json says it is")
+	}
+	return string(data), nil
+}
