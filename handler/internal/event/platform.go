@@ -104,7 +104,15 @@ func (n *normaliser) logText(p map[string]any, log string) {
 		n.ev.Fields["message"] = log
 		return
 	}
-	m, pruned, err := decodeObject([]byte(log))
+	raw := []byte(log)
+	var (
+		m      map[string]any
+		pruned bool
+		err    = errNotObject
+	)
+	if strings.HasSuffix(strings.TrimRight(log, " \t\r\n"), "}") { // else it is cut for sure
+		m, pruned, err = decodeObject(raw)
+	}
 	if err == nil {
 		if pruned {
 			n.ev.note("properties.log: values nested deeper than %d levels were dropped", maxDepth)
@@ -113,7 +121,7 @@ func (n *normaliser) logText(p map[string]any, log string) {
 		n.audit(m, false)
 		return
 	}
-	m, r := readPrefix([]byte(log))
+	m, r := readPrefix(raw)
 	switch r.cutKey {
 	case "requestObject", "responseObject", "":
 	default:

@@ -26,13 +26,21 @@ type Resource struct {
 	Pod         string
 }
 
-// resourceOf parses the resource id of a record. entity (properties.entity), or
-// without it scope (that of the caller's authorization), is taken for the
-// spelling where it names the same resource, one below it or one above it;
-// scope also for a namespace and pod that the id leaves out.
+// resourceOf parses the resource id of a record. entity (properties.entity)
+// lends its spelling where it names the same resource or one above or below it,
+// and then goes on where the id ends. scope, that of the caller's authorization,
+// lends its spelling too, and a namespace and pod that the others leave out; it
+// never names another resource.
 func resourceOf(id, entity, scope string) Resource {
-	r := parseResource(respell(respell(id, scope), entity))
-	if r.ClusterID != "" && r.Namespace == "" && scope != "" && below(scope, r.ClusterID) {
+	switch {
+	case id == "":
+	case below(scope, id):
+		id = scope[:len(strings.TrimRight(id, "/"))]
+	default:
+		id = respell(id, scope)
+	}
+	r := parseResource(respell(id, entity))
+	if r.ClusterID != "" && r.Namespace == "" && below(scope, r.ClusterID) {
 		s := parseResource(scope)
 		r.Namespace = s.Namespace
 		if r.Pod == "" {
