@@ -1,10 +1,6 @@
 package event
 
-import (
-	"maps"
-	"slices"
-	"strings"
-)
+import "strings"
 
 // identityProtection fills azure.identityprotection.* (the dataset is called
 // azure.identity_protection) from Entra ID Protection's risky users and risk
@@ -24,9 +20,11 @@ func (n *normaliser) identityProtection() {
 	p := renamed(n.props, riskProperty)
 	s["properties"] = p
 	replace(p, "additional_info", parsed)
-	for _, k := range slices.Sorted(maps.Keys(p)) { // sorted for the notes
-		if strings.HasSuffix(k, "_datetime") {
-			n.dateField(p, k, text(p[k]))
+	for _, name := range [...]string{
+		"activity_datetime", "detected_datetime", "last_updated_datetime", "risk_last_updated_datetime",
+	} {
+		if v, ok := p[name]; ok {
+			n.dateField(p, name, text(v))
 		}
 	}
 	if n.ev.CallerIP == "" {
