@@ -1,20 +1,23 @@
 package event
 
 import (
+	"bytes"
 	"strings"
 )
 
 // fieldTypes gives the Elasticsearch types of the fields that podwatch fills
 // and that are not keywords, and of the subtrees that are flattened.
 var fieldTypes = map[string]string{
-	"@timestamp":     "date",
-	"event.duration": "long",
-	"source.ip":      "ip",
-	"client.ip":      "ip",
-	"related.ip":     "ip",
-	"source.port":    "long",
-	"geo.location":   "geo_point",
-	"message":        "text",
+	"@timestamp":       "date",
+	"event.duration":   "long",
+	"source.ip":        "ip",
+	"client.ip":        "ip",
+	"related.ip":       "ip",
+	"source.port":      "long",
+	"geo.location":     "object",
+	"geo.location.lat": "double",
+	"geo.location.lon": "double",
+	"message":          "text",
 
 	"azure.activitylogs.properties": "flattened",
 	"azure.platformlogs.properties": "flattened",
@@ -278,26 +281,20 @@ func plainByte(c byte) bool {
 // holds one of the two characters outside ASCII that fold to a letter in it, is
 // valid all the same; its rules must then be evaluated without a pre-scan.
 func Plain(raw []byte) bool {
-	for i := 0; i+1 < len(raw); i++ {
-		switch raw[i] {
-		case '\\':
-			if raw[i+1] == 'u' && i+5 < len(raw) {
-				c := hex4(raw[i+2 : i+6])
-				if c < 0 || c < 0x80 && plainByte(byte(c)) || c == 0x212A || c == 0x017F {
-					return false
-				}
-			}
-		case 0xE2: // Kelvin sign
-			if i+2 < len(raw) && raw[i+1] == 0x84 && raw[i+2] == 0xAA {
-				return false
-			}
-		case 0xC5: // long s
-			if raw[i+1] == 0xBF {
-				return false
-			}
-		}
+	if bytes.Contains(raw, []byte("\u212A")) || bytes.Contains(raw, []byte("\u017F")) { // Kelvin sign, long s
+		return false
 	}
-	return true
+	for {
+		i := bytes.Index(raw, []byte(`\u`))
+		if i < 0 || i+6 > len(raw) {
+			return true
+		}
+		c := hex4(raw[i+2 : i+6])
+		if c < 0 || c < 0x80 && plainByte(byte(c)) || c == 0x212A || c == 0x017F {
+			return false
+		}
+		raw = raw[i+2:]
+	}
 }
 
 // hex4 is the number that four hexadecimal digits stand for, -1 if they do not.
