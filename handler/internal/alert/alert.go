@@ -67,12 +67,13 @@ type Alert struct {
 // A TimelineEntry is one operation near the alert: by the same caller, or on
 // the same cluster.
 type TimelineEntry struct {
-	Time      time.Time `json:"Time"`
-	Operation string    `json:"Operation"` // in words: "pulled the cluster admin credential"
-	Target    string    `json:"Target"`    // name of the resource
-	Outcome   string    `json:"Outcome"`
-	Caller    string    `json:"Caller"`
-	Relation  string    `json:"Relation"` // caller, cluster, or both: why the entry is here
+	Time          time.Time `json:"Time"`
+	Operation     string    `json:"Operation"`     // in words: "pulled the cluster admin credential"
+	OperationName string    `json:"OperationName"` // as Azure names it
+	Target        string    `json:"Target"`        // name of the resource
+	Outcome       string    `json:"Outcome"`
+	Caller        string    `json:"Caller"`
+	Relation      string    `json:"Relation"` // caller, cluster, or both: why the entry is here
 }
 
 // Links lead to pages of the Azure portal. They are built from identifiers that

@@ -1,0 +1,242 @@
+package alert_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"podwatch/handler/internal/alert"
+	"podwatch/handler/internal/caller"
+	"podwatch/handler/internal/event"
+	"podwatch/handler/internal/rule"
+)
+
+const ruleID = "83a1931d-8136-46fc-b7b9-2db4f639e014"
+
+var now = time.Date(2026, 11, 9, 8, 20, 0, 0, time.UTC)
+
+// parse reads the first record of a sample, changed by pairs of old and new.
+func parse(t *testing.T, name string, oldnew ...string) *event.Event {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("testdata", "records", name+".json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var body struct{ Records []json.RawMessage }
+	if err := json.Unmarshal([]byte(strings.NewReplacer(oldnew...).Replace(string(text))), &body); err != nil {
+		t.Fatal(err)
+	}
+	ev, err := event.Parse(body.Records[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ev
+}
+
+func newAlert(ev *event.Event) *alert.Alert {
+	m := rule.Match{Rule: &rule.Rule{ID: ruleID, Name: "Pods deleted"}, Severity: "medium", RiskScore: 47}
+	return alert.New(m, ev, caller.From(ev), now)
+}
+
+func TestIDIsTheSameForTheSameDeletionOnly(t *testing.T) {
+	activity := alert.ID(ruleID, parse(t, "act-match-user"))
+	audit := alert.ID(ruleID, parse(t, "kube-delete-force"))
+	for name, test := range map[string]struct {
+		got  string
+		want string
+		same bool
+	}{
+		"exported by another setting, resource in lower case": {
+			alert.ID(ruleID, parse(t, "act-match-user", "/SUBSCRIPTIONS/9B1F4E62-7C35-4D8A-8F20-6AD1C2E9B703/RESOURCEGROUPS", "/subscriptions/9b1f4e62-7c35-4d8a-8f20-6ad1c2e9b703/resourcegroups")), activity, true},
+		"the host rewrote the time":              {alert.ID(ruleID, parse(t, "act-match-user", "22.5310481Z", "22.5310481+00:00")), activity, true},
+		"another moment":                         {alert.ID(ruleID, parse(t, "act-match-user", "22.5310481Z", "23.5310481Z")), activity, false},
+		"another operation of the deployment":    {alert.ID(ruleID, parse(t, "act-match-user", "PODS/DELETE", "PODS/WRITE")), activity, false},
+		"another pod in the same deployment":     {alert.ID(ruleID, parse(t, "act-match-user", "K2X9P", "K2X9Q")), activity, false},
+		"another rule on the same record":        {alert.ID("other", parse(t, "act-match-user")), activity, false},
+		"kube-audit beside kube-audit-admin":     {alert.ID(ruleID, parse(t, "kube-delete-force", "kube-audit-admin", "kube-audit")), audit, true},
+		"later in the log, same audit id":        {alert.ID(ruleID, parse(t, "kube-delete-force", "30.4418829Z", "59.4418829Z")), audit, true},
+		"audit id chosen again for another user": {alert.ID(ruleID, parse(t, "kube-delete-force", "dana.ortiz@example.com", "robin@example.com")), audit, false},
+		"audit id chosen again for another pod":  {alert.ID(ruleID, parse(t, "kube-delete-force", "q8w2z", "q8w2y")), audit, false},
+		"same audit id in another cluster":       {alert.ID(ruleID, parse(t, "kube-delete-force", "AKS-SHOP-01", "AKS-SHOP-02")), audit, false},
+	} {
+		if (test.got == test.want) != test.same {
+			t.Errorf("%s: ids equal is %t, want %t", name, test.got == test.want, test.same)
+		}
+	}
+	if len(activity) != 32 || strings.Trim(activity, "0123456789abcdef") != "" {
+		t.Errorf("an id is %q, want 32 hexadecimal digits", activity)
+	}
+}
+
+func TestNewTellsHowPodsWereDeleted(t *testing.T) {
+	for name, want := range map[string][3]string{
+		"act-match-user":               {"delete", "line-control", "scanner-6f9c7d8b54-k2x9p"},
+		"kube-delete-force":            {"delete", "shop", "cart-7c9d5b6f48-q8w2z"},
+		"kube-eviction-user-drain":     {"eviction", "shop", "cart-7c9d5b6f48-q8w2z"},
+		"kube-deletecollection-user":   {"deletecollection", "shop", ""},
+		"kube-noise-exec":              {"", "shop", "cart-7c9d5b6f48-q8w2z"},
+		"noise-05-aks-cluster-write":   {"", "", ""},
+		"act-cluster-scope-resourceid": {"delete", "line-control", "scanner-6f9c7d8b54-k2x9p"}, // from properties.entity
+	} {
+		a := newAlert(parse(t, name))
+		if got := [3]string{a.DeletionKind, a.Namespace, a.Pod}; got != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+}
+
+func TestJSONRoundTripsAndWritesEmptyListsAsSuch(t *testing.T) {
+	a := newAlert(parse(t, "act-match-user"))
+	text := a.JSON()
+	got, err := alert.Parse(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(text), string(got.JSON())); diff != "" {
+		t.Errorf("written, read and written again (-first +second):\n%s", diff)
+	}
+	for _, want := range []string{`"Timeline":[]`, `"ResourceTags":{}`, `"Links":{}`} {
+		if !bytes.Contains(text, []byte(want)) {
+			t.Errorf("no %s in %s", want, text)
+		}
+	}
+	if bytes.ContainsAny(text, "\n") {
+		t.Error("an alert is not one line")
+	}
+}
+
+func TestParseRefusesWhatIsNoAlert(t *testing.T) {
+	for _, text := range []string{"", "x", "{}", `{"AlertId":"1"}`, "[]"} {
+		if _, err := alert.Parse([]byte(text)); err == nil {
+			t.Errorf("Parse(%q) takes it", text)
+		}
+	}
+}
+
+// Column names that Log Analytics keeps for itself.
+var reserved = []string{"id", "type", "title", "tenantid", "uniqueid", "_resourceid", "_subscriptionid"}
+
+func TestMembersAreFitForColumns(t *testing.T) {
+	for field := range reflect.TypeFor[alert.Alert]().Fields() {
+		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+		if name != field.Name {
+			t.Errorf("member %q of field %s: the column and the field are to have one name", name, field.Name)
+		}
+		if len(name) > 45 || strings.Trim(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789") != "" {
+			t.Errorf("%q is no column name", name)
+		}
+		for _, r := range reserved {
+			if strings.EqualFold(name, r) {
+				t.Errorf("%q is reserved", name)
+			}
+		}
+	}
+}
+
+func TestJSONFitsWhateverTheRecordHolds(t *testing.T) {
+	for name, filler := range map[string]string{
+		"plain text":         "abcdefgh",
+		"quotes":             `\"\"\"\"`,
+		"control characters": `\u0001\u0002`,
+		"wide characters":    "日本語",
+		"markup":             "<a href=x>&",
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, size := range []int{1 << 10, 40 << 10, 48 << 10, 100 << 10, 1 << 20} {
+				huge := strings.Repeat(filler, size/len(filler)+1)
+				a := newAlert(parse(t, "act-match-user", "Dana Ortiz", huge))
+				for range 50 {
+					a.Timeline = append(a.Timeline, alert.TimelineEntry{Operation: strings.Repeat("x", 500)})
+				}
+				text := a.JSON()
+				if len(text) > alert.MaxSize {
+					t.Errorf("%d bytes from a record of %d", len(text), size)
+				}
+				got, err := alert.Parse(text)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got.AlertId != a.AlertId || got.CallerName != a.CallerName {
+					t.Error("what identifies the alert was cut")
+				}
+				if marked := strings.Contains(strings.Join(got.Notes, "\n"), "original record was cut"); marked != (!bytes.Equal(got.Event, compact(t, a.Event))) {
+					t.Errorf("size %d: the record is cut without a note, or noted without a cut: %q", size, got.Notes)
+				}
+			}
+		})
+	}
+}
+
+func compact(t *testing.T, text []byte) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	if err := json.Compact(&b, text); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+func TestOverlongNamesAreCutWithANote(t *testing.T) {
+	a := newAlert(parse(t, "kube-delete-force", "kubectl/v1.31.2", strings.Repeat("ü", 5000)))
+	if len(a.UserAgent) > 1024 || !strings.HasSuffix(a.UserAgent, "…") {
+		t.Errorf("the user agent has %d bytes", len(a.UserAgent))
+	}
+	if !strings.Contains(strings.Join(a.Notes, "\n"), "UserAgent was cut") {
+		t.Errorf("notes are %q", a.Notes)
+	}
+}
+
+func TestARecordWithoutTimeSaysSo(t *testing.T) {
+	a := newAlert(parse(t, "act-match-user", `"time"`, `"moment"`))
+	if !a.EventTime.Equal(now) || !strings.Contains(strings.Join(a.Notes, "\n"), "no readable time") {
+		t.Errorf("EventTime is %s, notes %q", a.EventTime, a.Notes)
+	}
+}
+
+func TestGroup(t *testing.T) {
+	one := func(rule, who, cluster string) *alert.Alert {
+		return &alert.Alert{RuleId: rule, CallerId: who, ClusterId: cluster, AlertId: rule + who + cluster}
+	}
+	alerts := []*alert.Alert{one("r", "a", "/c"), one("r", "b", "/c"), one("r", "A", "/C"), one("s", "a", "/c"), one("r", "a", "/d")}
+	var got []string
+	for _, g := range alert.Group(alerts) {
+		got = append(got, fmt.Sprintf("%d%s", len(g), g[0].AlertId))
+	}
+	if diff := cmp.Diff([]string{"2ra/c", "1rb/c", "1sa/c", "1ra/d"}, got); diff != "" {
+		t.Errorf("groups (-want +got):\n%s", diff)
+	}
+}
+
+func TestLinksCarryIdentifiersOnly(t *testing.T) {
+	portal := alert.Portal{Base: "https://portal.azure.com", Workspace: "/subscriptions/s/resourceGroups/g/providers/Microsoft.OperationalInsights/workspaces/w"}
+	good := newAlert(parse(t, "act-match-user"))
+	links := portal.Links(good)
+	for _, link := range []string{links.Cluster, links.ActivityLog, links.Query} {
+		u, err := url.Parse(link)
+		if err != nil || u.Host != "portal.azure.com" || u.Scheme != "https" {
+			t.Errorf("link %q: %v", link, err)
+		}
+	}
+	if !strings.Contains(links.ActivityLog, url.PathEscape("dana.ortiz@example.com")) {
+		t.Errorf("the activity log is not the caller's: %s", links.ActivityLog)
+	}
+	const evil = `x"}}/../../evil?a=b#c`
+	hostile := *good
+	hostile.ClusterId, hostile.CallerName, hostile.CallerId, hostile.SubscriptionId = "/subscriptions/"+evil, evil, evil, evil
+	if got := portal.Links(&hostile); got.Cluster != "" || got.ActivityLog != "" || strings.Contains(got.Query, "evil") {
+		t.Errorf("links of a hostile alert are %+v", got)
+	}
+	hostile.SubscriptionId = good.SubscriptionId
+	if got := portal.Links(&hostile); strings.Contains(got.ActivityLog, "evil") || got.ActivityLog == "" {
+		t.Errorf("the activity link is %q", got.ActivityLog)
+	}
+}
