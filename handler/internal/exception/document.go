@@ -1,0 +1,106 @@
+package exception
+
+import (
+	"maps"
+	"strings"
+	"time"
+
+	"podwatch/handler/internal/alert"
+)
+
+// A Field is one that an exception's match may query besides the event's own
+// fields.
+type Field struct {
+	Name string // a name that ends in a dot and a star stands for all below it
+	Type string // Elasticsearch's name of the type
+	Text string // what it holds
+}
+
+// Fields lists what Document adds to the fields of the event. Texts among them
+// compare ignoring case, as Azure compares its names.
+func Fields() []Field {
+	return []Field{
+		{"rule.id", "keyword", "id of the rule that matched"},
+		{"rule.name", "keyword", "its name"},
+		{"alert.severity", "keyword", "low, medium, high or critical"},
+		{"alert.source", "keyword", "azure.activitylogs or azure.platformlogs"},
+		{"alert.operation", "keyword", "what was done: the operation, or verb and resource of kube-audit"},
+		{"alert.time", "date", "when it happened"},
+		{"caller.kind", "keyword", "user, servicePrincipal, managedIdentity, microsoftApplication, kubernetes or unknown"},
+		{"caller.name", "keyword", "sign-in name, application name or Kubernetes user name"},
+		{"caller.id", "keyword", "object id or Kubernetes user name"},
+		{"caller.app_id", "keyword", "application id of the client or of the caller itself"},
+		{"caller.app_name", "keyword", "name of that application"},
+		{"caller.ip", "ip", "address the call came from"},
+		{"caller.role", "keyword", "role that allowed the call"},
+		{"caller.owner_resource", "keyword", "Azure resource a managed identity belongs to"},
+		{"caller.user_agent", "keyword", "what the client calls itself: the client chooses it"},
+		{"cluster.id", "keyword", "resource id of the cluster"},
+		{"cluster.name", "keyword", "its name"},
+		{"cluster.kind", "keyword", "aks or arc"},
+		{"resource.id", "keyword", "resource id as logged"},
+		{"resource.group", "keyword", "resource group"},
+		{"resource.subscription_id", "keyword", "subscription"},
+		{"resource.tags.*", "keyword", "tags of the cluster, names in lower case (needs ACTIVITY_LOOKUPS)"},
+		{"kubernetes.namespace", "keyword", "namespace of the pods"},
+		{"kubernetes.pod", "keyword", "name of the pod; empty for deletecollection"},
+		{"kubernetes.deletion_kind", "keyword", "delete, deletecollection or eviction"},
+	}
+}
+
+// Document is what an exception's match sees of an alert: the fields of its
+// event and those of [Fields]. Empty values are left out, so that `field: *`
+// asks whether something is known.
+func Document(a *alert.Alert, fields map[string]any) map[string]any {
+	document := maps.Clone(fields)
+	if document == nil {
+		document = map[string]any{}
+	}
+	set := func(parent string, values map[string]any) {
+		maps.DeleteFunc(values, func(_ string, v any) bool { return v == "" || v == nil })
+		if len(values) > 0 {
+			document[parent] = values
+		}
+	}
+	set("rule", map[string]any{"id": a.RuleId, "name": a.RuleName})
+	set("alert", map[string]any{
+		"severity": a.Severity, "source": a.Source, "operation": a.Operation,
+		"time": a.EventTime.UTC().Format(time.RFC3339Nano),
+	})
+	set("caller", map[string]any{
+		"kind": a.CallerKind, "name": a.CallerName, "id": a.CallerId, "app_id": a.CallerAppId, "app_name": a.CallerAppName,
+		"ip": a.CallerIp, "role": a.CallerRole, "owner_resource": a.CallerOwnerResource, "user_agent": a.UserAgent,
+	})
+	set("cluster", map[string]any{"id": a.ClusterId, "name": a.ClusterName, "kind": a.ClusterKind})
+	set("resource", map[string]any{"id": a.ResourceId, "group": a.ResourceGroup, "subscription_id": a.SubscriptionId, "tags": tags(a)})
+	set("kubernetes", map[string]any{"namespace": a.Namespace, "pod": a.Pod, "deletion_kind": a.DeletionKind})
+	return document
+}
+
+// tags keys the cluster's tags by lower-case name: Azure compares tag names
+// ignoring case.
+func tags(a *alert.Alert) any {
+	if len(a.ResourceTags) == 0 {
+		return nil
+	}
+	tags := make(map[string]any, len(a.ResourceTags))
+	for name, value := range a.ResourceTags {
+		tags[strings.ToLower(name)] = value
+	}
+	return tags
+}
+
+// ours reports whether a field is one of Fields rather than of the event.
+func ours(field string) (Field, bool) {
+	for _, f := range Fields() {
+		if prefix, all := strings.CutSuffix(f.Name, "*"); f.Name == field || all && strings.HasPrefix(field, prefix) {
+			return f, true
+		}
+	}
+	return Field{}, false
+}
+
+func foldCase(field string) bool {
+	_, ok := ours(field)
+	return ok
+}

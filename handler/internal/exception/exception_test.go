@@ -1,0 +1,249 @@
+package exception_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"podwatch/handler/internal/alert"
+	"podwatch/handler/internal/exception"
+)
+
+// parse compiles one exception given by the lines below its name.
+func parse(t *testing.T, lines ...string) *exception.Set {
+	t.Helper()
+	set, err := exception.Parse("test.yaml", []byte(file(lines...)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return set
+}
+
+func file(lines ...string) string {
+	return "exceptions:\n  - name: test\n    reason: because\n    owner: me@example.com\n    " + strings.Join(lines, "\n    ") + "\n"
+}
+
+func at(t *testing.T, moment string) time.Time {
+	t.Helper()
+	parsed, err := time.Parse(time.RFC3339, moment)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return parsed
+}
+
+// deletion is an alert about a pod, at noon of a Monday.
+func deletion(t *testing.T) *alert.Alert {
+	return &alert.Alert{
+		RuleId: "83a1931d-8136-46fc-b7b9-2db4f639e014", RuleName: "Azure Kubernetes Pods Deleted", Severity: "medium",
+		EventTime: at(t, "2026-11-09T12:00:00Z"), Source: "azure.activitylogs",
+		ClusterName: "arc-plant-07", ClusterKind: "arc", ResourceGroup: "RG-EDGE-PROD",
+		Namespace: "line-control", Pod: "scanner-1", DeletionKind: "delete",
+		CallerKind: "user", CallerName: "dana.ortiz@example.com", CallerId: "c0a2d6f4-15be-4b39-9d57-08f1e7a4b6d2", CallerIp: "203.0.113.24",
+		ResourceTags: map[string]string{"Environment": "Dev"},
+		Timeline: []alert.TimelineEntry{{
+			Time: at(t, "2026-11-09T11:50:00Z"), Operation: "changed a node pool", OperationName: "MICROSOFT.CONTAINERSERVICE/MANAGEDCLUSTERS/AGENTPOOLS/WRITE",
+			Target: "pool1", Outcome: "success", Caller: "dana.ortiz@example.com", Relation: "cluster",
+		}},
+	}
+}
+
+func TestSuppressByMatch(t *testing.T) {
+	fields := map[string]any{"event": map[string]any{"outcome": "success"}}
+	for name, test := range map[string]struct {
+		match string
+		want  bool
+	}{
+		"by caller, ignoring case":          {`caller.name: "Dana.Ortiz@EXAMPLE.com"`, true},
+		"by another caller":                 {`caller.name: "someone@example.com"`, false},
+		"by network":                        {`caller.ip: "203.0.113.0/24"`, true},
+		"by another network":                {`caller.ip: "198.51.100.0/24"`, false},
+		"by tag, its name in lower case":    {`resource.tags.environment: dev`, true},
+		"by a tag that is not there":        {`resource.tags.team: *`, false},
+		"by namespace and cluster":          {`kubernetes.namespace: line-* and cluster.name: arc-plant-07`, true},
+		"by a field of the event":           {`event.outcome: success`, true},
+		"event fields keep Elastic's case":  {`event.outcome: Success`, false},
+		"by the time of the event":          {`alert.time >= "2026-11-09"`, true},
+		"near-miss: one half does not hold": {`kubernetes.namespace: line-control and cluster.kind: aks`, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := parse(t, "match: >-", "  "+test.match).Suppress(deletion(t), fields) != ""
+			if got != test.want {
+				t.Errorf("suppressed is %t, want %t", got, test.want)
+			}
+		})
+	}
+}
+
+func TestSuppressGivesTheNameAndLeavesFieldsAlone(t *testing.T) {
+	fields := map[string]any{}
+	if got := parse(t, "match: 'cluster.kind: arc'").Suppress(deletion(t), fields); got != "test" {
+		t.Errorf("Suppress = %q, want the exception's name", got)
+	}
+	if len(fields) != 0 {
+		t.Errorf("the event's fields were changed: %v", fields)
+	}
+}
+
+func TestRulesAndExpiryLimitAnException(t *testing.T) {
+	for name, test := range map[string]struct {
+		lines []string
+		want  bool
+	}{
+		"this rule by id":                      {[]string{"rules: [83a1931d-8136-46fc-b7b9-2db4f639e014]"}, true},
+		"this rule by name":                    {[]string{"rules: [Azure Kubernetes Pods Deleted]"}, true},
+		"another rule":                         {[]string{"rules: [other]"}, false},
+		"last day":                             {[]string{"expires: 2026-11-09"}, true},
+		"the day before":                       {[]string{"expires: 2026-11-08"}, false},
+		"a moment, one second before":          {[]string{"expires: 2026-11-09T11:59:59Z"}, false},
+		"one window that covers it":            {[]string{"schedule: {from: 2026-11-09T12:00:00Z, until: 2026-11-09T12:00:01Z}"}, true},
+		"one window that ends as it happens":   {[]string{"schedule: {from: 2026-11-09T11:00:00Z, until: 2026-11-09T12:00:00Z}"}, false},
+		"recurring window that begins with it": {[]string{"schedule: {cron: '0 12 * * MON', duration: 1h, time_zone: UTC}"}, true},
+		"recurring window that is over":        {[]string{"schedule: {cron: '0 11 * * MON', duration: 1h, time_zone: UTC}"}, false},
+		"recurring window of another day":      {[]string{"schedule: {cron: '0 12 * * TUE', duration: 1h, time_zone: UTC}"}, false},
+		"window over midnight":                 {[]string{"schedule: {cron: '0 20 * * SUN', duration: 20h, time_zone: UTC}"}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			set := parse(t, append([]string{"match: 'cluster.kind: arc'"}, test.lines...)...)
+			if got := set.Suppress(deletion(t), nil) != ""; got != test.want {
+				t.Errorf("suppressed is %t, want %t", got, test.want)
+			}
+		})
+	}
+}
+
+// In Amsterdam clocks go from 02:00 to 03:00 on 28 March 2027 and from 03:00 back
+// to 02:00 on 31 October 2027.
+func TestScheduleAcrossClockChanges(t *testing.T) {
+	for name, test := range map[string]struct {
+		cron, duration, moment string
+		want                   bool
+	}{
+		"winter: 22:00 is 21:00 UTC":                                 {"0 22 * * *", "1h", "2027-01-10T21:00:00Z", true},
+		"winter: not an hour early":                                  {"0 22 * * *", "1h", "2027-01-10T20:59:59Z", false},
+		"summer: 22:00 is 20:00 UTC":                                 {"0 22 * * *", "1h", "2027-07-10T20:30:00Z", true},
+		"summer: not at the winter hour":                             {"0 22 * * *", "1h", "2027-07-10T21:00:00Z", false},
+		"forward: 01:30 plus 2h lasts to 04:30 local":                {"30 1 * * *", "2h", "2027-03-28T02:29:59Z", true},
+		"forward: and no longer":                                     {"30 1 * * *", "2h", "2027-03-28T02:30:00Z", false},
+		"forward: a start that does not exist is not lost":           {"30 2 * * *", "1h", "2027-03-28T01:45:00Z", true},
+		"back: 02:30 begins at the first of two":                     {"30 2 * * *", "20m", "2027-10-31T00:35:00Z", true},
+		"back: and not again at the second":                          {"30 2 * * *", "20m", "2027-10-31T01:35:00Z", false},
+		"back: a window across the change has its length":            {"30 1 * * *", "2h", "2027-10-31T01:29:59Z", true},
+		"back: a window across the change ends after that length":    {"30 1 * * *", "2h", "2027-10-31T01:30:00Z", false},
+		"the day after a change, the clock on the wall counts again": {"30 2 * * *", "1h", "2027-03-29T00:30:00Z", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			set := parse(t, "match: 'cluster.kind: arc'",
+				"schedule: {cron: '"+test.cron+"', duration: "+test.duration+", time_zone: Europe/Amsterdam}")
+			a := deletion(t)
+			a.EventTime = at(t, test.moment)
+			if got := set.Suppress(a, nil) != ""; got != test.want {
+				t.Errorf("at %s covered is %t, want %t", test.moment, got, test.want)
+			}
+		})
+	}
+}
+
+func TestPrecededBy(t *testing.T) {
+	const scaling = "operation: Microsoft.ContainerService/managedClusters/agentPools/write"
+	for name, test := range map[string]struct {
+		precededBy string
+		change     func(*alert.Alert)
+		want       bool
+	}{
+		"same cluster, in time":              {"{match: '" + scaling + "', same: cluster, within: 15m}", nil, true},
+		"same cluster, too long ago":         {"{match: '" + scaling + "', same: cluster, within: 5m}", nil, false},
+		"asked for the caller, was another":  {"{match: '" + scaling + "', same: caller, within: 15m}", nil, false},
+		"both relations fit either question": {"{match: '" + scaling + "', same: caller, within: 15m}", func(a *alert.Alert) { a.Timeline[0].Relation = "both" }, true},
+		"another operation":                  {"{match: 'operation: other', same: cluster, within: 15m}", nil, false},
+		"after the deletion, not before":     {"{match: '" + scaling + "', same: cluster, within: 15m}", func(a *alert.Alert) { a.Timeline[0].Time = a.EventTime.Add(time.Second) }, false},
+		"no timeline is no explanation":      {"{match: '" + scaling + "', same: cluster, within: 15m}", func(a *alert.Alert) { a.Timeline = nil }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := deletion(t)
+			if test.change != nil {
+				test.change(a)
+			}
+			set := parse(t, "match: 'cluster.kind: arc'", "preceded_by: "+test.precededBy)
+			if got := set.Suppress(a, nil) != ""; got != test.want {
+				t.Errorf("suppressed is %t, want %t", got, test.want)
+			}
+		})
+	}
+}
+
+func TestParseRefuses(t *testing.T) {
+	for name, test := range map[string]struct{ text, want string }{
+		"no owner":                        {"exceptions:\n  - {name: a, reason: r, match: 'a: b'}\n", "owner is missing"},
+		"no reason":                       {"exceptions:\n  - {name: a, owner: o, match: 'a: b'}\n", "reason is missing"},
+		"no match":                        {"exceptions:\n  - {name: a, reason: r, owner: o}\n", "match is missing"},
+		"an unknown key":                  {"exceptions:\n  - {name: a, reason: r, owner: o, match: 'a: b', until: 2027-01-01}\n", "until"},
+		"the same name twice":             {"exceptions:\n  - {name: a, reason: r, owner: o, match: 'a: b'}\n  - {name: a, reason: r, owner: o, match: 'a: b'}\n", "taken"},
+		"a query that does not parse":     {file("match: 'a: b c: d'"), "match:"},
+		"an expiry that is no day":        {file("match: 'a: b'", "expires: tomorrow"), "expires"},
+		"a cron of six fields":            {file("match: 'a: b'", "schedule: {cron: '0 0 22 * * SAT', duration: 1h, time_zone: UTC}"), "five fields"},
+		"an interval instead of times":    {file("match: 'a: b'", "schedule: {cron: '@every 1h', duration: 1h, time_zone: UTC}"), "times of day"},
+		"a schedule without a zone":       {file("match: 'a: b'", "schedule: {cron: '0 22 * * SAT', duration: 1h}"), "time_zone is missing"},
+		"a zone that does not exist":      {file("match: 'a: b'", "schedule: {cron: '0 22 * * SAT', duration: 1h, time_zone: Europe/Nowhere}"), "not a time zone"},
+		"a window longer than a week":     {file("match: 'a: b'", "schedule: {cron: '0 22 * * SAT', duration: 169h, time_zone: UTC}"), "up to 168h"},
+		"an empty schedule":               {file("match: 'a: b'", "schedule: {}"), "give cron"},
+		"a window that ends first":        {file("match: 'a: b'", "schedule: {from: 2026-11-09T12:00:00Z, until: 2026-11-09T11:00:00Z}"), "not after"},
+		"a lookback beyond the timeline":  {file("match: 'a: b'", "preceded_by: {match: 'operation: x', same: cluster, within: 2h}"), "25m"},
+		"preceded_by without a relation":  {file("match: 'a: b'", "preceded_by: {match: 'operation: x', within: 5m}"), "neither caller nor cluster"},
+		"text that is not YAML":           {"exceptions: [", "parse exceptions"},
+		"every mistake of one, not first": {"exceptions:\n  - {name: a, match: 'a: b'}\n", "reason is missing\nowner is missing"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := exception.Parse("test.yaml", []byte(test.text))
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("error is %v, want one with %q", err, test.want)
+			}
+		})
+	}
+}
+
+func TestLint(t *testing.T) {
+	now := at(t, "2026-11-09T12:00:00Z")
+	for name, test := range map[string]struct {
+		lines []string
+		want  string // "" for none
+	}{
+		"a good one":                   {[]string{"match: 'cluster.name: x'", "expires: 2027-01-01"}, ""},
+		"an expired one":               {[]string{"match: 'cluster.name: x'", "expires: 2026-01-01"}, "expired on 2026-01-01"},
+		"one without an end":           {[]string{"match: 'cluster.name: x'"}, "never expires"},
+		"one that fits everything":     {[]string{"match: 'not cluster.name: x'", "expires: 2027-01-01"}, "nothing is known"},
+		"a field that does not exist":  {[]string{"match: 'callr.name: x'", "expires: 2027-01-01"}, `"callr.name"`},
+		"an event's field is no fault": {[]string{"match: 'azure.activitylogs.category: x'", "expires: 2027-01-01"}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			warnings := strings.Join(parse(t, test.lines...).Exceptions()[0].Lint(now), "\n")
+			if (test.want == "") != (warnings == "") || !strings.Contains(warnings, test.want) {
+				t.Errorf("warnings are %q, want %q", warnings, test.want)
+			}
+		})
+	}
+}
+
+func TestShippedExamplesParseAndAreClean(t *testing.T) {
+	set, err := exception.Load("../../../function_app/exceptions.example.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(set.Exceptions()); n < 6 {
+		t.Errorf("%d examples, want one for each case of the rule's false positives", n)
+	}
+	for _, e := range set.Exceptions() {
+		if warnings := e.Lint(at(t, "2026-11-22T00:00:00Z")); len(warnings) > 0 {
+			t.Errorf("example %q: %v", e.Name, warnings)
+		}
+	}
+	a := deletion(t)
+	a.EventTime = at(t, "2026-11-09T12:00:00Z")
+	if got := set.Suppress(a, nil); got != "dev-and-test-by-tag" {
+		t.Errorf("the tagged deletion is suppressed by %q", got)
+	}
+	a.ResourceTags = nil
+	if got := set.Suppress(a, nil); got != "" {
+		t.Errorf("the untagged deletion is suppressed by %q", got)
+	}
+}
