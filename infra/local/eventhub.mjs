@@ -46,6 +46,7 @@ const MAX_MESSAGE_SIZE = number('max-message-size');
 const RETAIN_BYTES = number('retain-bytes');
 const MAX_READERS = 5; // per consumer group and partition, without an owner level
 const WRITE_AHEAD = 4 << 20; // bytes waiting in one socket before a reader has to wait
+const SMALL = 16 << 10; // bytes of a message that is not worth a write of its own
 const BATCH_FORMAT = 0x80013700;
 const DATA = 0x75;
 const MESSAGE_ANNOTATIONS = 0x72;
@@ -309,6 +310,11 @@ function pump(reader) {
   const { link, partition } = reader;
   const { socket } = link.connection;
   const { outgoing } = link.session;
+  if (partition.at(reader.next)?.bare.length < SMALL) {
+    // rhea writes each frame on the next tick: make many small ones one write.
+    socket.cork();
+    process.nextTick(() => process.nextTick(() => socket.uncork()));
+  }
   let room = WRITE_AHEAD - socket.writableLength;
   let credit = link.credit - (outgoing.next_delivery_id - outgoing.next_pending_delivery);
   while (!reader.closed && credit > 0 && outgoing.available() > 0) {
