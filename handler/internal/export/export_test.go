@@ -1,0 +1,417 @@
+package export_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"unicode/utf16"
+
+	"github.com/google/go-cmp/cmp"
+
+	"podwatch/handler/internal/export"
+)
+
+const (
+	recA = `{"time":"2026-11-09T08:14:22Z","category":"Delete","n":1}`
+	recB = `{"time":"2026-11-09T08:14:23Z","category":"Delete","p":{"a":[1,{"x":"y"}]},"n":2}`
+	recC = `{"n":3,"resourceId":"/S","timeStamp":"2026-11-09T08:14:24Z"}`
+)
+
+// outcome is a Result in a form that tables can be written in.
+type outcome struct {
+	Kind       export.Kind
+	Records    []string
+	Repaired   []string // of those that were
+	Unreadable []string // "offset: reason: body"
+}
+
+func split(body string, limits export.Limits) outcome {
+	r := export.Split([]byte(body), limits)
+	o := outcome{Kind: r.Kind}
+	for _, rec := range r.Records {
+		o.Records = append(o.Records, string(rec.JSON))
+		if rec.Repaired != "" {
+			o.Repaired = append(o.Repaired, rec.Repaired)
+		}
+	}
+	for _, u := range r.Unreadable {
+		o.Unreadable = append(o.Unreadable, fmt.Sprintf("%d: %s: %s", u.Offset, u.Reason, u.Body))
+	}
+	return o
+}
+
+func TestSplitWellFormedBodies(t *testing.T) {
+	for _, test := range []struct {
+		name, body string
+		want       outcome
+	}{
+		{"nothing", "", outcome{Kind: export.KindEmpty}},
+		{"white space", " \r\n\t", outcome{Kind: export.KindEmpty}},
+		{"only a byte order mark", "\xef\xbb\xbf", outcome{Kind: export.KindEmpty}},
+		{"null", "null", outcome{Kind: export.KindEmpty}},
+		{"the usual wrapper", `{"records":[` + recA + `,` + recB + `]}`, outcome{Kind: export.KindWrapper, Records: []string{recA, recB}}},
+		{"a wrapper with white space", "\n{ \"records\" : [ " + recA + " ,\n " + recB + " ] }\n", outcome{Kind: export.KindWrapper, Records: []string{recA, recB}}},
+		{"a wrapper without records", `{"records":[]}`, outcome{Kind: export.KindWrapper}},
+		{"a wrapper whose records are null", `{"records": null, "a":1}`, outcome{Kind: export.KindWrapper}},
+		{"a wrapper whose records are one object", `{"records":` + recA + `}`, outcome{Kind: export.KindWrapper, Records: []string{recA}}},
+		{"a wrapper whose records are JSON text", `{"records":` + quote("["+recA+"]") + `}`, outcome{Kind: export.KindWrapper, Records: []string{recA}, Repaired: []string{"record was JSON text in a string"}}},
+		{"a wrapper with other members before and after", `{"schemaVersion":"1.0","x":{"records":[1]},"records":[` + recA + `],"y":[{"a":1}],"z":null}`, outcome{Kind: export.KindWrapper, Records: []string{recA}}},
+		{"records given twice", `{"records":[` + recA + `],"records":[` + recB + `]}`, outcome{Kind: export.KindWrapper, Records: []string{recA, recB}}},
+		{"elements that are null", `{"records":[null,` + recA + `,null]}`, outcome{Kind: export.KindWrapper, Records: []string{recA}}},
+		{"elements that are wrappers", `[{"records":[` + recA + `]},` + recB + `]`, outcome{Kind: export.KindArray, Records: []string{recA, recB}}},
+		{"elements that are JSON text", `{"records":[` + quote(recA) + `,` + recB + `]}`, outcome{Kind: export.KindWrapper, Records: []string{recA, recB}, Repaired: []string{"record was JSON text in a string"}}},
+		{"elements that are no records", `{"records":[1,"x",true,` + recA + `]}`, outcome{Kind: export.KindWrapper, Records: []string{recA},
+			Unreadable: []string{`12: a number or truth value, not a record: 1`, `14: text, not a record: "x"`, `18: a number or truth value, not a record: true`}}},
+		{"an array", `[` + recA + `,` + recB + `]`, outcome{Kind: export.KindArray, Records: []string{recA, recB}}},
+		{"an array in an array", `[[` + recA + `],[]]`, outcome{Kind: export.KindArray, Records: []string{recA}}},
+		{"a bare record", recA, outcome{Kind: export.KindRecord, Records: []string{recA}}},
+		{"a bare record with a number called records", `{"records":5,"time":1}`, outcome{Kind: export.KindRecord, Records: []string{`{"records":5,"time":1}`}}},
+		{"a bare object that is no known record", `{"a":1}`, outcome{Kind: export.KindRecord, Records: []string{`{"a":1}`}}},
+		{"a record a line", recA + "\n" + recB + "\r\n", outcome{Kind: export.KindStream, Records: []string{recA, recB}}},
+		{"records without a break", recA + recB, outcome{Kind: export.KindStream, Records: []string{recA, recB}}},
+		{"wrappers a line, each with a byte order mark", "\xef\xbb\xbf{\"records\":[" + recA + "]}\n\xef\xbb\xbf{\"records\":[" + recB + "]}", outcome{Kind: export.KindStream, Records: []string{recA, recB}}},
+		{"an object of other arrays", `{"other":[` + recA + `]}`, outcome{Kind: export.KindUnknown,
+			Unreadable: []string{`0: an object with neither "records" nor the fields of a record: {"other":[` + recA + `]}`}}},
+		{"a metric", `{"records":[{"count":1,"metricName":"cpu","time":"x"}]}`, outcome{Kind: export.KindWrapper, Records: []string{`{"count":1,"metricName":"cpu","time":"x"}`}}},
+		{"a field given twice", `{"a":1,"b":2,"a":3}`, outcome{Kind: export.KindRecord, Records: []string{`{"a":1,"b":2,"a":3}`}, Repaired: []string{`field "a" given twice, the last one counts`}}},
+		{"fields without a name", `{"":1,"a":{"":{"x":""},"b":2},"c":[{"":3}]}`, outcome{Kind: export.KindRecord, Records: []string{`{"a":{"b":2},"c":[{}]}`}, Repaired: []string{"empty field name dropped"}}},
+		{"bytes that are no UTF-8", "{\"a\":\"x\xff\xfey\"}", outcome{Kind: export.KindRecord, Records: []string{"{\"a\":\"x\uFFFD\uFFFDy\"}"}, Repaired: []string{"invalid UTF-8 replaced"}}},
+		{"huge numbers", `{"a":123456789012345678901234567890e99999}`, outcome{Kind: export.KindRecord, Records: []string{`{"a":123456789012345678901234567890e99999}`}}},
+		{"gzip", "\x1f\x8b\x08\x00{}", outcome{Kind: export.KindUnknown, Unreadable: []string{"0: gzip data, not JSON text: \x1f\x8b\x08\x00{}"}}},
+		{"zstd", "\x28\xb5\x2f\xfd", outcome{Kind: export.KindUnknown, Unreadable: []string{"0: zstd data, not JSON text: \x28\xb5\x2f\xfd"}}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if diff := cmp.Diff(test.want, split(test.body, export.Limits{})); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func quote(s string) string {
+	b, err := json.Marshal(s)
+	if err != nil {
+		panic(err)
+	}
+	return string(b)
+}
+
+func TestAMalformedRecordCostsOnlyItself(t *testing.T) {
+	between := func(bad string) string { return `{"records":[` + recA + `,` + bad + `,` + recB + `]}` }
+	both := []string{recA, recB}
+	lost := func(reason, body string) outcome {
+		return outcome{Kind: export.KindWrapper, Records: both, Unreadable: []string{fmt.Sprintf("%d: %s: %s", len(`{"records":[`+recA+`,`), reason, body)}}
+	}
+	mended := func(record, note string) outcome {
+		return outcome{Kind: export.KindWrapper, Records: []string{recA, record, recB}, Repaired: []string{note}}
+	}
+	at := len(`{"records":[` + recA + `,`)
+	for _, test := range []struct {
+		name, body string
+		want       outcome
+	}{
+		{"a raw line break in a string", between("{\"a\":\"x\ny\",\"b\":{\"c\":\"\x01\"}}"), mended(`{"a":"x\ny","b":{"c":"\u0001"}}`, "control character escaped")},
+		{"an escape that is none", between(`{"a":"C:\dir\new"}`), mended(`{"a":"C:\\dir\new"}`, "malformed escape kept as text")},
+		{"single quotes", between(`{'a':'it's "so"','b':['x',{}]}`), mended(`{"a":"it's \"so\"","b":["x",{}]}`, "single quotes replaced")},
+		{"text without quotes", between(`{"a":[ 227 B blob data ],"b":NaN,c:-,"d":01}`), mended(`{"a":["227 B blob data"],"b":"NaN","c":"-","d":"01"}`, "bare text quoted")},
+		{"commas too many", between(`{"a":[1,,2,],,"b":2,}`), mended(`{"a":[1,2],"b":2}`, "stray comma removed")},
+		{"a closing brace missing", between(`{"time":1,"category":"x","p":{"a":"b"}`), mended(`{"time":1,"category":"x","p":{"a":"b"}}`, "closing bracket added")},
+		{"a closing bracket missing", between(`{"time":1,"category":"x","p":["a","b"}`), mended(`{"time":1,"category":"x","p":["a","b"]}`, "closing bracket added")},
+		{"cut in a string", between(`{"time":1,"category":"x`), lost(fmt.Sprintf("malformed after a value at offset %d", at+26), `{"time":1,"category":"x`)},
+		{"cut in a name", between(`{"time":1,"cat`), lost(fmt.Sprintf("malformed after a value at offset %d", at+17), `{"time":1,"cat`)},
+		{"cut after a colon", between(`{"time":1,"category":`), lost(fmt.Sprintf("malformed text at offset %d", at+21), `{"time":1,"category":`)},
+		{"cut after an escape", between(`{"time":"\`), lost(fmt.Sprintf("malformed escape in a string at offset %d", at+9), `{"time":"\`)},
+		{"cut within an array, so that the next record stands in it", between(`{"time":1,"category":"x","p":[1`), lost(fmt.Sprintf("not closed before the record at offset %d", at+32), `{"time":1,"category":"x","p":[1`)},
+		{"cut within an array of objects", between(`{"p":[{"q":[{"r":1}`), lost(fmt.Sprintf("not closed before the record at offset %d", at+20), `{"p":[{"q":[{"r":1}`)},
+		{"only a brace", between(`{`), lost(fmt.Sprintf("no field name where one should stand at offset %d", at+1), `{`)},
+		{"only a bracket", between(`[`), outcome{Kind: export.KindWrapper, Records: both}},
+		{"only a quote", between(`"`), lost("text that is no JSON", `"`)},
+		{"only a single quote", between(`'`), lost("text that is no JSON", `'`)},
+		{"only a closing brace", between(`}`), outcome{Kind: export.KindWrapper, Records: both}},
+		{"only a closing bracket", between(`]`), outcome{Kind: export.KindStream, Records: both}},
+		{"both closing brackets", between(`]}`), outcome{Kind: export.KindStream, Records: both}},
+		{"nothing", between(``), outcome{Kind: export.KindWrapper, Records: both}},
+		{"words", between(`hello`), lost("text that is no JSON", `hello`)},
+		{"a member without an object", between(`"a":1`), outcome{Kind: export.KindWrapper, Records: both, Unreadable: []string{fmt.Sprintf(`%d: text that is no JSON: "a":1`, at)}}},
+		{"a brace too many", between(recC + `}`), outcome{Kind: export.KindWrapper, Records: []string{recA, recC, recB}}},
+		{"an object put into quotes as it is", between(`{"requestbody":"{"properties":{"a":1}}","b":2}`), lost(fmt.Sprintf("malformed after a value at offset %d", at+18), `{"requestbody":"{"properties":{"a":1}}"`+`,"b":2}`)},
+		{"a broken wrapper", between(`{"records":[{"x":"y`), outcome{Kind: export.KindWrapper, Records: both, Unreadable: []string{fmt.Sprintf(`%d: malformed after a value at offset %d: {"x":"y`, at+12, at+22)}}},
+		{"a comma at the end", `{"records":[` + recA + `,` + recB + `,]}`, outcome{Kind: export.KindWrapper, Records: both}},
+		{"the end missing", `{"records":[` + recA + `,` + recB, outcome{Kind: export.KindWrapper, Records: both}},
+		{"the last brace missing", `{"records":[` + recA + `,` + recB + `]`, outcome{Kind: export.KindWrapper, Records: both}},
+		{"the last record cut in a number", `{"records":[` + recA + `,` + recB + `,{"time":12`, outcome{Kind: export.KindWrapper, Records: both,
+			Unreadable: []string{fmt.Sprintf(`%d: cut off at offset %d: {"time":12`, at+len(recB)+1, at+len(recB)+11)}}},
+		{"the last record cut after a field", `{"records":[` + recA + `,` + recB + `,{"time":"12"`, outcome{Kind: export.KindWrapper, Records: []string{recA, recB, `{"time":"12"}`}, Repaired: []string{"closing bracket added"}}},
+		{"members after the records that are malformed", `{"records":[` + recA + `,` + recB + `],"x":oops}`, outcome{Kind: export.KindWrapper, Records: both,
+			Unreadable: []string{fmt.Sprintf(`%d: text that is no JSON: "x":oops}`, at+len(recB)+2)}}},
+		{"a line of words between lines", recA + "\n<14> words, and {braces}\n" + recB, outcome{Kind: export.KindStream, Records: both,
+			Unreadable: []string{fmt.Sprintf("%d: text that is no JSON: <14> words, and {braces}", len(recA)+1)}}},
+		{"words before a wrapper on its line", "<14>host app: {\"records\":[" + recA + "]}\n" + recB, outcome{Kind: export.KindStream, Records: both,
+			Unreadable: []string{"0: text that is no JSON: <14>host app:"}}},
+		{"a cut line between lines", recA + "\n" + recC[:20] + "\n" + recB, outcome{Kind: export.KindStream, Records: both,
+			Unreadable: []string{fmt.Sprintf("%d: not closed before the record at offset %d: %s", len(recA)+1, len(recA)+22, recC[:20])}}},
+		{"a cut wrapper before a wrapper", `{"records":[` + recA + `,{"time":"x` + "\n" + `{"records":[` + recB + `]}`, outcome{Kind: export.KindWrapper, Records: both,
+			Unreadable: []string{fmt.Sprintf(`%d: control character in a string at offset %d: {"time":"x`, at, at+10)}}},
+		{"malformed JSON text in an element", between(quote(`{"a":"x` + "\n" + `"}`)), mended(`{"a":"x\n"}`, "record was JSON text in a string; control character escaped")},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got := split(test.body, export.Limits{})
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s\nin %s", diff, test.body)
+			}
+			for _, rec := range got.Records {
+				if !json.Valid([]byte(rec)) {
+					t.Errorf("record is not JSON: %s", rec)
+				}
+			}
+		})
+	}
+}
+
+// samples: body file -> the operations of its records, and of those repaired.
+func TestSplitReadsEverySample(t *testing.T) {
+	const del, read = "MICROSOFT.KUBERNETES/CONNECTEDCLUSTERS/PODS/DELETE", "MICROSOFT.KUBERNETES/CONNECTEDCLUSTERS/PODS/READ"
+	for file, want := range map[string]struct {
+		kind       export.Kind
+		operations []string
+		repaired   []string
+		unreadable int
+	}{
+		"body-bare-record.json":           {export.KindRecord, []string{del}, nil, 0},
+		"body-dup-keys.json":              {export.KindWrapper, []string{read}, []string{`field "operationName" given twice, the last one counts`}, 0},
+		"body-empty-records.json":         {export.KindWrapper, nil, nil, 0},
+		"body-empty.json":                 {export.KindEmpty, nil, nil, 0},
+		"body-invalid-utf8.json":          {export.KindWrapper, []string{del}, []string{"invalid UTF-8 replaced"}, 0},
+		"body-ndjson.json":                {export.KindStream, []string{del, del}, nil, 0},
+		"body-not-json.json":              {export.KindUnknown, nil, nil, 1},
+		"body-raw-newline-in-string.json": {export.KindWrapper, []string{del}, []string{"control character escaped"}, 0},
+		"body-record-is-string.json":      {export.KindWrapper, []string{del}, []string{"record was JSON text in a string"}, 0},
+		"body-records-null.json":          {export.KindWrapper, nil, nil, 0},
+		"body-records-object.json":        {export.KindWrapper, []string{del}, nil, 0},
+		"body-trailing-comma.json":        {export.KindWrapper, []string{del}, nil, 0},
+		"body-truncated.json":             {export.KindWrapper, []string{del}, nil, 1},
+		"body-unquoted-blob.json":         {export.KindWrapper, []string{"LogEvent", del}, []string{"bare text quoted"}, 0},
+	} {
+		t.Run(file, func(t *testing.T) {
+			body, err := os.ReadFile(filepath.Join("testdata", file))
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := export.Split(body, export.Limits{})
+			var operations, repaired []string
+			for _, rec := range r.Records {
+				var fields struct{ OperationName string }
+				if err := json.Unmarshal(rec.JSON, &fields); err != nil {
+					t.Fatalf("record is not JSON: %v", err)
+				}
+				operations = append(operations, fields.OperationName)
+				if rec.Repaired != "" {
+					repaired = append(repaired, rec.Repaired)
+				}
+			}
+			if diff := cmp.Diff(want.operations, operations); diff != "" {
+				t.Errorf("operations (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff(want.repaired, repaired); diff != "" {
+				t.Errorf("repaired (-want +got):\n%s", diff)
+			}
+			if r.Kind != want.kind || len(r.Unreadable) != want.unreadable {
+				t.Errorf("got a body of kind %q with %d unreadable pieces, want %q with %d", r.Kind, len(r.Unreadable), want.kind, want.unreadable)
+			}
+		})
+	}
+	files, err := filepath.Glob("testdata/body-*")
+	if err != nil || len(files) != 14 {
+		t.Errorf("got %d samples, %v; each must stand in the table", len(files), err)
+	}
+}
+
+func TestUTF16IsConverted(t *testing.T) {
+	body := `{"records":[{"time":"é😀"}]}`
+	units := utf16.Encode([]rune(body))
+	for name, test := range map[string]struct {
+		mark string
+		low  int
+	}{
+		"little endian with a mark": {"\xff\xfe", 0}, "little endian": {"", 0},
+		"big endian with a mark": {"\xfe\xff", 1}, "big endian": {"", 1},
+	} {
+		encoded := []byte(test.mark)
+		for _, u := range units {
+			pair := [2]byte{byte(u), byte(u >> 8)}
+			encoded = append(encoded, pair[test.low], pair[1-test.low])
+		}
+		want := outcome{Kind: export.KindWrapper, Records: []string{`{"time":"é😀"}`}, Repaired: []string{"UTF-16 converted"}}
+		if diff := cmp.Diff(want, split(string(encoded), export.Limits{})); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+		cut := split(string(encoded[:len(encoded)-1]), export.Limits{})
+		if len(cut.Records) != 1 {
+			t.Errorf("%s, half of the last character cut off: %+v", name, cut)
+		}
+	}
+}
+
+func TestLimits(t *testing.T) {
+	deep := func(n int) string { return strings.Repeat(`{"a":`, n) + `1` + strings.Repeat("}", n) }
+	t.Run("a record that is too large costs only itself", func(t *testing.T) {
+		large := `{"a":"` + strings.Repeat("x", 200) + `"}`
+		want := outcome{Kind: export.KindArray, Records: []string{recA, recC}, Unreadable: []string{fmt.Sprintf("%d: record of 208 bytes, more than 200: %s", len(recA)+2, large)}}
+		if diff := cmp.Diff(want, split(`[`+recA+`,`+large+`,`+recC+`]`, export.Limits{MaxRecord: 200})); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+	})
+	t.Run("a record that is too deep costs only itself", func(t *testing.T) {
+		want := outcome{Kind: export.KindArray, Records: []string{deep(5), recC}, Unreadable: []string{fmt.Sprintf("%d: nested deeper than 5 levels: %s", len(deep(5))+2, deep(6))}}
+		if diff := cmp.Diff(want, split(`[`+deep(5)+`,`+deep(6)+`,`+recC+`]`, export.Limits{MaxDepth: 5})); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+	})
+	t.Run("records beyond the limit are given up as one piece", func(t *testing.T) {
+		for _, body := range []string{`{"records":[` + recA + `,` + recB + `,` + recC + `]}`, `{"records":[` + recA + `,` + recB + `,` + recC + `,]`, recA + recB + recC, `[` + quote(recA+recB) + `,` + recC + `]`} {
+			got := export.Split([]byte(body), export.Limits{MaxRecords: 2})
+			if len(got.Records) != 2 || len(got.Unreadable) != 1 || got.Unreadable[0].Reason != "more than 2 records in one message" || !bytes.HasPrefix(got.Unreadable[0].Body, []byte(recC)) && !strings.Contains(body, `\"`) {
+				t.Errorf("%s: got %+v", body, got)
+			}
+		}
+	})
+	t.Run("ten thousand records are not too many", func(t *testing.T) {
+		got := export.Split([]byte(`{"records":[`+strings.Repeat(recA+",", 9999)+recA+`]}`), export.Limits{})
+		if len(got.Records) != 10000 || len(got.Unreadable) != 0 {
+			t.Errorf("got %d records, %d unreadable pieces", len(got.Records), len(got.Unreadable))
+		}
+	})
+	t.Run("a record of a mebibyte is not too large", func(t *testing.T) {
+		record := `{"time":1,"category":"` + strings.Repeat(`\"`, 1<<19) + `"}`
+		got := export.Split([]byte(`{"records":[`+record+`]}`), export.Limits{})
+		if len(got.Records) != 1 || string(got.Records[0].JSON) != record {
+			t.Errorf("got %d records, %d unreadable pieces", len(got.Records), len(got.Unreadable))
+		}
+	})
+	t.Run("very many unreadable pieces end as one", func(t *testing.T) {
+		for name, element := range map[string]string{"numbers": "1,", "texts": `"x",`, "JSON text": quote(`{"a":x`) + ","} {
+			body := `[` + strings.Repeat(element, 5000) + recA + `]`
+			got := export.Split([]byte(body), export.Limits{})
+			last := got.Unreadable[len(got.Unreadable)-1]
+			if len(got.Records) != 1 || len(got.Unreadable) != 1000 || !strings.Contains(string(last.Body), element+element) || !strings.HasSuffix(body, string(last.Body)+","+recA+"]") {
+				t.Errorf("%s: got %d records and %d pieces, the last one %.300v", name, len(got.Records), len(got.Unreadable), last.Reason)
+			}
+		}
+	})
+}
+
+func TestWantPassesOverRecords(t *testing.T) {
+	limits := export.Limits{Want: func(raw []byte) bool {
+		return bytes.Contains(raw, []byte(`"n":2`)) || bytes.Contains(raw, []byte(`n\":2`))
+	}}
+	for _, body := range []string{
+		`{"records":[` + recA + `,` + recB + `,` + recC + `]}`,
+		`{"records":[` + recA + `,` + recB + `,` + recC + `,]`, // gone over twice
+		recA + "\n" + recB + "\n" + recC,
+		`[` + quote(recA) + `,` + recB + `,` + recC + `]`,
+	} {
+		r := export.Split([]byte(body), limits)
+		if len(r.Records) != 1 || string(r.Records[0].JSON) != recB || r.Passed != 2 || len(r.Unreadable) != 0 {
+			t.Errorf("%s: got %d records, %d passed over, unreadable %v", body, len(r.Records), r.Passed, r.Unreadable)
+		}
+	}
+	r := export.Split([]byte(`[{"a":"x`+"\n"+`y"},{"n":1`), limits)
+	if len(r.Records) != 0 || r.Passed != 1 || len(r.Unreadable) != 1 {
+		t.Errorf("malformed records: got %+v, want one passed over and one unreadable", r)
+	}
+}
+
+func TestWellFormedRecordsAreNotCopied(t *testing.T) {
+	body := []byte(`{"records":[` + recA + `,` + recB + `]}`)
+	r := export.Split(body, export.Limits{})
+	body[bytes.Index(body, []byte("08:14:23"))] = '9'
+	if !bytes.Contains(r.Records[1].JSON, []byte("98:14:23")) {
+		t.Error("the record is not part of the body")
+	}
+	if allocs := testing.AllocsPerRun(100, func() { r.Split(body, export.Limits{}) }); allocs > 1 {
+		t.Errorf("got %.0f allocations into used memory, want at most the splitter itself", allocs)
+	}
+	if r.Split([]byte("null"), export.Limits{}); len(r.Records) != 0 || r.Kind != export.KindEmpty {
+		t.Errorf("got %+v after null", r)
+	}
+}
+
+// wellFormed reports whether body is a sequence of JSON values.
+func wellFormed(body []byte) bool {
+	dec := json.NewDecoder(bytes.NewReader(body))
+	for {
+		var v json.RawMessage
+		if err := dec.Decode(&v); err != nil {
+			return errors.Is(err, io.EOF)
+		}
+	}
+}
+
+func checkResult(t *testing.T, body []byte) export.Result {
+	t.Helper()
+	original := bytes.Clone(body)
+	r := export.Split(body, export.Limits{})
+	if !bytes.Equal(original, body) {
+		t.Fatal("the body was changed")
+	}
+	for _, rec := range r.Records {
+		if !json.Valid(rec.JSON) || !bytes.HasPrefix(rec.JSON, []byte("{")) {
+			t.Fatalf("record is no JSON object: %q", rec.JSON)
+		}
+	}
+	for _, u := range r.Unreadable {
+		if u.Reason == "" || len(u.Body) == 0 || u.Offset < 0 || u.Offset > len(body) {
+			t.Fatalf("unreadable piece %+v", u)
+		}
+	}
+	if r.Passed != 0 || r.Kind == "" {
+		t.Fatalf("%d passed over, kind %q", r.Passed, r.Kind)
+	}
+	return r
+}
+
+// FuzzSplit puts arbitrary bytes between two whole records: whatever they are,
+// both are found, unless the body is well-formed as it is and says otherwise.
+func FuzzSplit(f *testing.F) {
+	files, err := filepath.Glob("testdata/body-*")
+	if err != nil || len(files) == 0 {
+		f.Fatal("no samples", err)
+	}
+	for _, file := range files {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
+	for _, s := range []string{`{"a":"`, `{"a":[1`, `{"a":{"b":[{`, `"`, `]}`, `{"a":"x\`, `{'a':'b`, `{"records":[{"a":`, `x],"a":[1`, recC[:25], recC[1:]} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, middle []byte) {
+		checkResult(t, middle)
+		for _, format := range []struct{ head, comma, tail string }{
+			{`{"records":[`, ",", `]}`}, {``, "\n", ``}, {`[`, " ,\n ", `]`},
+		} {
+			body := []byte(format.head + recA + format.comma + string(middle) + format.comma + recB + format.tail)
+			r := checkResult(t, body)
+			if wellFormed(body) {
+				continue
+			}
+			for _, want := range []string{recA, recB} {
+				found := false
+				for _, rec := range r.Records {
+					found = found || string(rec.JSON) == want
+				}
+				if !found {
+					t.Fatalf("lost %s\nof %q\ngot %q\nunreadable %v", want, body, r.Records, r.Unreadable)
+				}
+			}
+		}
+	})
+}

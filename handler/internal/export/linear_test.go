@@ -1,0 +1,67 @@
+package export
+
+import (
+	"strings"
+	"testing"
+)
+
+// The careful walk counts the bytes that it looks at. Whatever a body is, that
+// is a small multiple of its length, and the multiple does not grow.
+func TestTheCarefulWalkIsLinear(t *testing.T) {
+	const rec = `{"time":1,"category":"x","n":[1,2,3]}`
+	for name, build := range map[string]func(n int) string{
+		"braces":                           func(n int) string { return strings.Repeat(`{`, n) },
+		"brackets":                         func(n int) string { return strings.Repeat(`[`, n) },
+		"both by turns":                    func(n int) string { return strings.Repeat(`[{`, n/2) },
+		"objects within objects":           func(n int) string { return strings.Repeat(`{"a":`, n/5) },
+		"objects within arrays":            func(n int) string { return strings.Repeat(`{"a":[`, n/6) },
+		"the same, closed":                 func(n int) string { return strings.Repeat(`{"a":[`, n/8) + strings.Repeat(`]}`, n/8) + "x" },
+		"objects within arrays, near deep": func(n int) string { return strings.Repeat(strings.Repeat(`{"a":[`, 90)+"x,", n/542) },
+		"open objects before records":      func(n int) string { return strings.Repeat(`{"a":[`+rec+`,`, n/44) },
+		"records cut in a string":          func(n int) string { return strings.Repeat(rec[:22]+`,`, n/23) },
+		"records cut in an array":          func(n int) string { return strings.Repeat(rec[:34]+`,`, n/35) },
+		"wrappers within wrappers":         func(n int) string { return strings.Repeat(`{"records":[`, n/12) },
+		"wrappers as members":              func(n int) string { return strings.Repeat(`{"a":{"records":[`, n/17) },
+		"wrappers that are cut":            func(n int) string { return strings.Repeat(`{"records":[{"x":"`+"\n", n/19) },
+		"quotes":                           func(n int) string { return strings.Repeat(`"`, n) },
+		"quotes and braces":                func(n int) string { return strings.Repeat(`"{`, n/2) },
+		"braces and quotes":                func(n int) string { return strings.Repeat(`{"`, n/2) },
+		"escaped quotes":                   func(n int) string { return `{"a":"` + strings.Repeat(`{\"`, n/3) },
+		"backslashes":                      func(n int) string { return `{"a":"` + strings.Repeat(`\`, n) },
+		"line breaks in strings":           func(n int) string { return strings.Repeat("{\"a\":\"\n\"},", n/11) },
+		"one string with line breaks":      func(n int) string { return `{"a":"` + strings.Repeat("\n", n) + `"}` },
+		"words":                            func(n int) string { return strings.Repeat(`x `, n/2) },
+		"lines of words":                   func(n int) string { return strings.Repeat("x\n", n/2) },
+		"elements of words":                func(n int) string { return `[` + strings.Repeat("x,", n/2) },
+		"single quotes":                    func(n int) string { return `{'a':'` + strings.Repeat("' ", n/2) },
+		"white space before braces":        func(n int) string { return `{"a"` + strings.Repeat(strings.Repeat(" ", 30)+"{", n/31) },
+		"one object, broken at the end":    func(n int) string { return `{` + strings.Repeat(`"a":{"b":1},`, n/12) + `x` },
+		"members that are records":         func(n int) string { return `{` + strings.Repeat(`"a":`+rec+`,`, n/42) + `x` },
+		"objects that mismatch":            func(n int) string { return strings.Repeat(`{"a":[}`, n/7) },
+		"JSON text that is broken":         func(n int) string { return `[` + strings.Repeat(`"{\"a\":[",`, n/11) },
+		"a broken record before many sound ones, again and again": func(n int) string {
+			return `[` + strings.Repeat(`{"a":"x,`+strings.Repeat(rec+",", 20), n/768)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ratio := func(n int) float64 {
+				body := build(n)
+				var r Result
+				s := newSplitter(&r, Limits{})
+				s.split([]byte(body))
+				total := 0
+				for _, rec := range r.Records {
+					total += len(rec.JSON)
+				}
+				if total > 2*len(body) {
+					t.Errorf("%d bytes of records from %d", total, len(body))
+				}
+				return float64(s.steps) / float64(len(body))
+			}
+			small, large := ratio(1<<14), ratio(1<<20)
+			if large > 8 || large > small+1 {
+				t.Errorf("looked %.1f times at each of 16 Ki bytes and %.1f times at each of 1 Mi", small, large)
+			}
+		})
+	}
+}
