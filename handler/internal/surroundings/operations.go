@@ -185,14 +185,17 @@ func tame(s string) string {
 // without their types. Where the id is that of a role assignment or another
 // extension, whose name is a GUID, it names what the extension lies on.
 func target(id string) string {
-	scope := strings.Trim(id, "/")
+	scope := strings.Split(strings.Trim(id, "/"), "/")
 	for {
-		at := strings.LastIndex(strings.ToLower("/"+scope), "/providers/")
+		at := len(scope) - 1
+		for at >= 0 && !strings.EqualFold(scope[at], "providers") {
+			at--
+		}
 		if at < 0 {
 			break
 		}
-		inner := strings.Split(scope[at+len("providers/"):], "/")
-		if outer := strings.Trim(scope[:at], "/"); len(inner) > 0 && extension(inner[0]) && outer != "" {
+		outer, inner := scope[:at], scope[at+1:]
+		if len(inner) > 0 && extension(inner[0]) && len(outer) > 0 {
 			scope = outer
 			continue
 		}
@@ -205,14 +208,13 @@ func target(id string) string {
 		}
 		return strings.Join(inner, "/")
 	}
-	parts := strings.Split(scope, "/")
 	switch {
-	case len(parts) >= 4 && strings.EqualFold(parts[2], "resourceGroups"):
-		return "resource group " + parts[3]
-	case len(parts) >= 2 && strings.EqualFold(parts[0], "subscriptions"):
-		return "subscription " + parts[1]
+	case len(scope) >= 4 && strings.EqualFold(scope[2], "resourceGroups"):
+		return "resource group " + scope[3]
+	case len(scope) >= 2 && strings.EqualFold(scope[0], "subscriptions"):
+		return "subscription " + scope[1]
 	}
-	return scope
+	return strings.Join(scope, "/")
 }
 
 // extension says that resources of this provider lie on others.

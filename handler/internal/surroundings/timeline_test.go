@@ -208,7 +208,8 @@ func TestTarget(t *testing.T) {
 		sub: "subscription 9b1f4e62-7c35-4d8a-8f20-6ad1c2e9b703",
 		sub + "/providers/Microsoft.Authorization/roleAssignments/1": "subscription 9b1f4e62-7c35-4d8a-8f20-6ad1c2e9b703",
 		"/providers/Microsoft.Authorization/roleAssignments/1":       "1",
-		"/providers/":      "providers",
+		"/providers/":      "",
+		"\x8f/providers/0": "0", // a byte that grows when put in lower case
 		"[x](http://evil)": "[x](http://evil)",
 		"":                 "",
 	} {
