@@ -1,0 +1,443 @@
+package rule
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/pelletier/go-toml/v2"
+	"github.com/pelletier/go-toml/v2/unstable"
+)
+
+// A FileError is one mistake in a rule file and where it stands. Line and
+// Column count from 1, columns in bytes; both are 0 when the mistake belongs
+// to the file as a whole.
+type FileError struct {
+	File         string
+	Line, Column int
+	Msg          string
+}
+
+func (e *FileError) Error() string {
+	if e.Line == 0 {
+		return e.File + ": " + e.Msg
+	}
+	return fmt.Sprintf("%s:%d:%d: %s", e.File, e.Line, e.Column, e.Msg)
+}
+
+// A document is one rule as the file spells it: tables are map[string]any,
+// lists []any, numbers int64 or float64. TOML and JSON end up in the same form
+// so that there is one set of checks for both.
+type document struct {
+	file   string
+	src    []byte
+	toml   bool
+	tree   map[string]any
+	places map[string]span // by path, such as rule.threat[0].tactic.id
+}
+
+// A span is the part of the file that spells a value; for a table it is the
+// header or the key that opens it.
+type span struct{ start, end int }
+
+// at returns line and column of what stands at path, or of the nearest table
+// above it: a missing key is reported where it is missed.
+func (d *document) at(path string) (line, column int) {
+	for {
+		if s, ok := d.places[path]; ok {
+			return d.position(s.start)
+		}
+		cut := strings.LastIndexAny(path, ".[")
+		if cut < 0 {
+			break
+		}
+		path = path[:cut]
+	}
+	if s, ok := d.places[""]; ok {
+		return d.position(s.start)
+	}
+	return 1, 1
+}
+
+// within returns line and column of the byte at offset in the text of the
+// string at path, as that text is written in the file.
+func (d *document) within(path, text string, offset int) (line, column int) {
+	s, ok := d.places[path]
+	if !ok || offset > len(text) {
+		return d.at(path)
+	}
+	raw := string(d.src[s.start:s.end])
+	at, ok := stringOffset(raw, text, offset)
+	if !ok {
+		return d.position(s.start)
+	}
+	return d.position(s.start + at)
+}
+
+func (d *document) position(offset int) (line, column int) {
+	before := d.src[:min(offset, len(d.src))]
+	return bytes.Count(before, []byte("\n")) + 1, len(before) - bytes.LastIndexByte(before, '\n')
+}
+
+// errorAt makes the error for a mistake at path.
+func (d *document) errorAt(path, format string, args ...any) *FileError {
+	line, column := d.at(path)
+	return &FileError{File: d.file, Line: line, Column: column, Msg: fmt.Sprintf(format, args...)}
+}
+
+// stringOffset finds where in raw, a TOML or JSON string with its quotes, the
+// byte at offset of its decoded text comes from. ok is false when raw does not
+// spell text, which leaves the caller with the start of the string.
+func stringOffset(raw, text string, offset int) (at int, ok bool) {
+	quote := ""
+	for _, q := range []string{"'''", `"""`, "'", `"`} {
+		if strings.HasPrefix(raw, q) {
+			quote = q
+			break
+		}
+	}
+	if quote == "" || len(raw) < 2*len(quote) {
+		return 0, false
+	}
+	at = len(quote)
+	end := len(raw) - len(quote)
+	if len(quote) == 3 { // a newline right after the opening quotes is not part of the text
+		at += len(lineBreak(raw[at:end]))
+	}
+	done := 0
+	for done < offset {
+		if at >= end {
+			return 0, false
+		}
+		took, gave := 1, raw[at:at+1]
+		if raw[at] == '\\' && quote[0] == '"' {
+			took, gave = unescape(raw[at:end])
+		}
+		if took == 0 || !strings.HasPrefix(text[done:], gave) {
+			return 0, false
+		}
+		at += took
+		done += len(gave)
+	}
+	return at, true
+}
+
+// unescape decodes the escape sequence that s starts with, in TOML's or JSON's
+// spelling, and returns its length and the text it stands for.
+func unescape(s string) (length int, text string) {
+	if len(s) < 2 {
+		return 0, ""
+	}
+	switch c := s[1]; c {
+	case 'b':
+		return 2, "\b"
+	case 'e':
+		return 2, "\x1b"
+	case 'f':
+		return 2, "\f"
+	case 'n':
+		return 2, "\n"
+	case 'r':
+		return 2, "\r"
+	case 't':
+		return 2, "\t"
+	case '"', '\\', '/':
+		return 2, s[1:2]
+	case 'x', 'u', 'U':
+		digits := map[byte]int{'x': 2, 'u': 4, 'U': 8}[c]
+		if len(s) < 2+digits {
+			return 0, ""
+		}
+		n, err := strconv.ParseUint(s[2:2+digits], 16, 32)
+		if err != nil {
+			return 0, ""
+		}
+		if n >= 0xD800 && n < 0xDC00 && len(s) >= 12 && s[6:8] == `\u` { // JSON's surrogate pair
+			if low, err := strconv.ParseUint(s[8:12], 16, 32); err == nil && low >= 0xDC00 && low < 0xE000 {
+				return 12, string(rune((n-0xD800)<<10 | (low - 0xDC00) + 0x10000))
+			}
+		}
+		return 2 + digits, string(utf8.AppendRune(nil, rune(n)))
+	case ' ', '\t', '\r', '\n': // a backslash at the end of a line swallows the blanks that follow
+		return len(s) - len(strings.TrimLeft(s[1:], " \t\r\n")), ""
+	}
+	return 0, ""
+}
+
+func lineBreak(s string) string {
+	if strings.HasPrefix(s, "\r\n") {
+		return s[:2]
+	}
+	if strings.HasPrefix(s, "\n") {
+		return s[:1]
+	}
+	return ""
+}
+
+// parseTOML reads a TOML rule file. It decodes with the library and walks the
+// library's syntax tree beside it, because decoded values have lost their
+// place in the file.
+func parseTOML(file string, src []byte) (*document, error) {
+	d := &document{file: file, src: src, toml: true, tree: map[string]any{}, places: map[string]span{}}
+	if err := toml.Unmarshal(src, &d.tree); err != nil {
+		var mistake *toml.DecodeError
+		if errors.As(err, &mistake) {
+			line, column := mistake.Position()
+			return nil, &FileError{File: file, Line: line, Column: column, Msg: strings.TrimPrefix(mistake.Error(), "toml: ")}
+		}
+		return nil, &FileError{File: file, Msg: strings.TrimPrefix(err.Error(), "toml: ")}
+	}
+
+	var p unstable.Parser
+	p.Reset(src)
+	table := ""
+	elements := map[string]int{} // how many [[tables]] of a path have been seen
+	for p.NextExpression() {
+		n := p.Expression()
+		switch n.Kind {
+		case unstable.Table:
+			table = placeKey(d.places, elements, n, false)
+		case unstable.ArrayTable:
+			table = placeKey(d.places, elements, n, true)
+		case unstable.KeyValue:
+			placeValue(d.places, table, n)
+		}
+	}
+	return d, nil
+}
+
+// placeKey records the header of a table and returns its path.
+func placeKey(places map[string]span, elements map[string]int, n *unstable.Node, element bool) string {
+	path := ""
+	keys := n.Key()
+	for keys.Next() {
+		k := keys.Node()
+		path = join(path, string(k.Data))
+		if _, ok := places[path]; !ok {
+			places[path] = spanOf(k.Raw)
+		}
+		last := keys.IsLast()
+		if last && element {
+			elements[path]++
+		}
+		if count := elements[path]; count > 0 {
+			path += "[" + strconv.Itoa(count-1) + "]"
+			if last {
+				places[path] = spanOf(k.Raw)
+			}
+		}
+	}
+	return path
+}
+
+// placeValue records a key and everything in its value.
+func placeValue(places map[string]span, table string, n *unstable.Node) {
+	path := table
+	var key unstable.Range
+	keys := n.Key()
+	for keys.Next() {
+		key = keys.Node().Raw
+		path = join(path, string(keys.Node().Data))
+	}
+	placeNode(places, path, key, n.Value())
+}
+
+func placeNode(places map[string]span, path string, fallback unstable.Range, n *unstable.Node) {
+	at := n.Raw
+	if at.Length == 0 {
+		at = fallback
+	}
+	places[path] = spanOf(at)
+	children := n.Children()
+	for i := 0; children.Next(); i++ {
+		child := children.Node()
+		switch {
+		case n.Kind == unstable.InlineTable:
+			placeValue(places, path, child)
+		case n.Kind == unstable.Array:
+			placeNode(places, path+"["+strconv.Itoa(i)+"]", at, child)
+		}
+	}
+}
+
+func spanOf(r unstable.Range) span { return span{int(r.Offset), int(r.Offset + r.Length)} }
+
+func join(path, key string) string {
+	if path == "" {
+		return key
+	}
+	return path + "." + key
+}
+
+// parseJSON reads the JSON values of a file: the lines of a Kibana export, a
+// single rule, or a list of rules. The values before a mistake are returned
+// with it.
+func parseJSON(file string, src []byte) ([]*document, error) {
+	var docs []*document
+	dec := json.NewDecoder(bytes.NewReader(src))
+	dec.UseNumber()
+	if bytes.HasPrefix(src, []byte("\xef\xbb\xbf")) {
+		return nil, &FileError{File: file, Line: 1, Column: 1, Msg: "starts with a byte order mark; save it as UTF-8 without one"}
+	}
+	add := func(tree any, places map[string]span) error {
+		d := &document{file: file, src: src, places: places}
+		table, ok := tree.(map[string]any)
+		if !ok {
+			return d.errorAt("", "expected a JSON object that holds a rule, got %s", describe(tree))
+		}
+		d.tree = table
+		docs = append(docs, d)
+		return nil
+	}
+	for {
+		p := jsonPlacer{dec: dec, src: src, places: map[string]span{}}
+		start := int(dec.InputOffset())
+		tree, err := p.value("")
+		if errors.Is(err, io.EOF) && p.empty() {
+			return docs, nil
+		}
+		if err == nil {
+			if list, ok := tree.([]any); ok {
+				for i, element := range list {
+					if err = add(element, below(p.places, "["+strconv.Itoa(i)+"]")); err != nil {
+						break
+					}
+				}
+			} else {
+				err = add(tree, p.places)
+			}
+		}
+		if err != nil {
+			var mistake *FileError
+			if errors.As(err, &mistake) {
+				return docs, mistake
+			}
+			d := &document{src: src}
+			offset, msg := int(dec.InputOffset()), err.Error()
+			var whole json.RawMessage
+			var syntax *json.SyntaxError
+			// The decoder's own offsets mean different things for different mistakes.
+			if err != errTooDeep && errors.As(json.Unmarshal(src[start:], &whole), &syntax) {
+				offset, msg = start+int(syntax.Offset)-1, syntax.Error()
+			}
+			if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+				offset, msg = len(src), "the file ends inside a JSON value"
+			}
+			line, column := d.position(offset)
+			return docs, &FileError{File: file, Line: line, Column: column, Msg: msg}
+		}
+	}
+}
+
+// below returns the places under path, with path taken off.
+func below(places map[string]span, path string) map[string]span {
+	under := map[string]span{}
+	for p, s := range places {
+		if rest, ok := strings.CutPrefix(p, path); ok {
+			under[strings.TrimPrefix(rest, ".")] = s
+		}
+	}
+	return under
+}
+
+// A jsonPlacer decodes one JSON value and notes where its parts stand.
+type jsonPlacer struct {
+	dec    *json.Decoder
+	src    []byte
+	places map[string]span
+	depth  int
+}
+
+// maxDepth bounds the nesting of a JSON rule; real ones stay below ten.
+const maxDepth = 100
+
+var errTooDeep = fmt.Errorf("nested deeper than %d levels", maxDepth)
+
+func (p *jsonPlacer) empty() bool { return len(p.places) == 0 }
+
+func (p *jsonPlacer) value(path string) (any, error) {
+	if p.depth++; p.depth > maxDepth {
+		return nil, errTooDeep
+	}
+	defer func() { p.depth-- }()
+	start := int(p.dec.InputOffset())
+	token, err := p.dec.Token()
+	if err != nil {
+		return nil, err
+	}
+	for start < len(p.src) && strings.IndexByte(" \t\r\n,:", p.src[start]) >= 0 {
+		start++
+	}
+	p.places[path] = span{start, int(p.dec.InputOffset())}
+	switch token := token.(type) {
+	case json.Delim:
+		if token == '[' {
+			list := []any{}
+			for p.dec.More() {
+				element, err := p.value(path + "[" + strconv.Itoa(len(list)) + "]")
+				if err != nil {
+					return nil, err
+				}
+				list = append(list, element)
+			}
+			_, err = p.dec.Token()
+			return list, unexpected(err)
+		}
+		table := map[string]any{}
+		for p.dec.More() {
+			key, err := p.dec.Token()
+			if err != nil {
+				return nil, unexpected(err)
+			}
+			name, _ := key.(string) // the decoder admits nothing else here
+			if table[name], err = p.value(join(path, name)); err != nil {
+				return nil, unexpected(err)
+			}
+		}
+		_, err = p.dec.Token()
+		return table, unexpected(err)
+	case json.Number:
+		if n, err := token.Int64(); err == nil {
+			return n, nil
+		}
+		f, err := token.Float64()
+		if err != nil || math.IsInf(f, 0) {
+			return token.String(), nil
+		}
+		return f, nil
+	}
+	return token, nil
+}
+
+// unexpected tells an end inside a value from the end of the file.
+func unexpected(err error) error {
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// describe names the kind of a decoded value for a message.
+func describe(v any) string {
+	switch v.(type) {
+	case nil:
+		return "null"
+	case string:
+		return "a string"
+	case bool:
+		return "a boolean"
+	case int64, float64:
+		return "a number"
+	case []any:
+		return "a list"
+	case map[string]any:
+		return "a table"
+	}
+	return "a date or time"
+}

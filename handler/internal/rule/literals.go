@@ -1,0 +1,173 @@
+package rule
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"podwatch/handler/internal/event"
+	"podwatch/handler/internal/kql"
+)
+
+// A Literal is text that a scan can look for in records that nobody has parsed.
+type Literal struct {
+	Text string
+	Fold bool // ignoring ASCII case; see event.RawText for why that is the rule
+	// Whole: the text is a complete JSON string, a quote on each side. In JSON
+	// text within a string the quotes have backslashes before them.
+	Whole bool
+}
+
+// Literals returns text of which every record that some rule can match holds at
+// least one piece, provided that event.Plain is true of the record: a record
+// with none of it need not be parsed. With all, some rule can match without any
+// text that could be looked for, and everything must be parsed.
+func (s *Set) Literals() (lits []Literal, all bool) {
+	for _, c := range s.rules {
+		own := piecesOf(c.node)
+		if own == nil {
+			return nil, true
+		}
+		for _, p := range own {
+			lits = append(lits, p.Literal)
+		}
+	}
+	slices.SortFunc(lits, func(a, b Literal) int {
+		if c := cmp.Compare(a.Text, b.Text); c != 0 {
+			return c
+		}
+		if a.Whole == b.Whole {
+			return 0
+		}
+		if a.Whole {
+			return 1
+		}
+		return -1
+	})
+	return withoutImplied(lits), false
+}
+
+// withoutImplied drops every literal whose presence means that another one is
+// present too.
+func withoutImplied(lits []Literal) []Literal {
+	var kept []Literal
+	for i, l := range lits {
+		implied := false
+		for j, other := range lits {
+			switch {
+			case i == j || other.Whole && l != other:
+			case l == other:
+				implied = implied || j < i
+			default:
+				implied = implied || strings.Contains(strings.ToLower(l.Text), strings.ToLower(other.Text)) &&
+					(len(other.Text) < len(l.Text) || l.Whole || j < i)
+			}
+		}
+		if !implied {
+			kept = append(kept, l)
+		}
+	}
+	return kept
+}
+
+// A piece is a literal and what it is worth to a scan: the fewer records hold
+// it, the more.
+type piece struct {
+	Literal
+	worth int
+}
+
+// piecesOf returns text of which every record that n can match holds at least
+// one piece, or nil when there is no such promise: the best part of an and, all
+// parts of an or, nothing of a not, which is about what a record lacks.
+func piecesOf(n kql.Node) []piece {
+	switch n := n.(type) {
+	case kql.Is:
+		return piecesOfTerm(n)
+	case kql.And:
+		var best []piece
+		for _, c := range n.Nodes {
+			if p := piecesOf(c); worth(p) > worth(best) {
+				best = p
+			}
+		}
+		return best
+	case kql.Or:
+		var every []piece
+		for _, c := range n.Nodes {
+			p := piecesOf(c)
+			if p == nil {
+				return nil
+			}
+			every = append(every, p...)
+		}
+		return every
+	}
+	// Ranges, existence and free text say nothing about the spelling of a value;
+	// a nested condition might, but no Azure log has such a field.
+	return nil
+}
+
+// piecesOfTerm returns the promise of one condition: its value, or of a pattern
+// the best text between two stars.
+func piecesOfTerm(n kql.Is) []piece {
+	if n.Field.Wildcard() || n.Value.Null {
+		return nil
+	}
+	field := n.Field.Text()
+	shared := sharedByMost(field, n.Value.Text())
+	var best []piece
+	for _, part := range n.Value.Parts {
+		alternatives, ok := event.RawText(field, part)
+		if !ok || slices.Contains(alternatives, "") {
+			continue
+		}
+		var own []piece
+		for _, text := range alternatives {
+			p := piece{Literal: Literal{Text: text, Fold: true}, worth: 2 * len(text)}
+			if !n.Value.Wildcard() && text == part && keptWhole(field) && isWord(text) {
+				p.Whole = true
+				p.worth += 16
+			}
+			if shared {
+				p.worth = 1
+			}
+			own = append(own, p)
+		}
+		if worth(own) > worth(best) {
+			best = own
+		}
+	}
+	return best
+}
+
+// keptWhole reports whether values of field are complete strings of the record.
+// Elsewhere a value may be a part of one, as a resource group is of an id.
+func keptWhole(field string) bool { return strings.HasPrefix(field, "azure.platformlogs.properties.") }
+
+// isWord reports whether text can only be a string in JSON: numbers, true and
+// false stand there without quotes.
+func isWord(text string) bool {
+	first := text[0] | 0x20
+	return 'a' <= first && first <= 'z' && text != "true" && text != "false"
+}
+
+// sharedByMost reports whether most records of a log have the value in the
+// field, so that looking for it finds nothing out.
+func sharedByMost(field, value string) bool {
+	switch field[strings.LastIndexByte(field, '.')+1:] {
+	case "dataset", "category", "stage", "apiVersion", "kind", "level", "code", "result_type", "provider", "tenant_id", "subscription_id":
+		return true
+	}
+	// The operation of all that a cluster logs, from kube-audit to the scheduler.
+	return strings.Contains(strings.ToLower(value), "/diagnosticlogs/")
+}
+
+// worth is that of the weakest piece, because one is enough to have a record
+// parsed; 0 when there is none.
+func worth(pieces []piece) int {
+	if len(pieces) == 0 {
+		return 0
+	}
+	return slices.MinFunc(pieces, func(a, b piece) int { return a.worth - b.worth }).worth
+}

@@ -1,0 +1,266 @@
+package rule
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"podwatch/handler/internal/event"
+)
+
+// A Verdict says what becomes of a rule that was read.
+type Verdict string
+
+// The verdicts. Only a rule that runs is in the [Set]; only a broken one makes
+// Load fail.
+const (
+	Runs        Verdict = "runs"
+	Waits       Verdict = "waits"       // for a log that podwatch does not read
+	NeedsState  Verdict = "needs state" // counts or remembers events
+	Unsupported Verdict = "unsupported" // another language, or a part that podwatch does not have
+	Off         Verdict = "off"         // disabled in its file
+	Replaced    Verdict = "replaced"    // built in, with a rule of the same id brought along
+	Broken      Verdict = "broken"
+)
+
+// A Report accounts for everything that Load found in the rule files.
+type Report struct {
+	Entries []*Entry // one a rule, in the order of the sources and their files
+	Skipped []Skipped
+}
+
+// An Entry is what became of one rule.
+type Entry struct {
+	File     string
+	Rule     *Rule // what could be read of it; fields are empty where a broken rule has none
+	Verdict  Verdict
+	Reason   string   // why it does not run, in words; "" when it runs
+	Datasets []string // the logs that it reads; nil when it does not say
+	Warnings []Warning
+	Mistakes []error // of a broken rule: each names its place
+
+	source Source
+	path   string // in source
+	draft  *draft // nil when the file could not be read
+}
+
+// Skipped is a part of an export that is not a rule.
+type Skipped struct {
+	File string
+	Line int
+	What string
+}
+
+// Load reads the rules of all sources. The error joins every mistake in every
+// file, each with its file, line and column. The set holds the rules that are
+// fine even then; a handler must not start with it, a check may go on.
+func Load(sources ...Source) (*Set, *Report, error) {
+	l := loader{report: &Report{}, byID: map[string]*Entry{}, files: map[string]bool{}}
+	var errs []error
+	for _, s := range sources {
+		paths, err := s.files()
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		for _, p := range paths {
+			if l.files[s.file(p)] { // named twice on a command line
+				continue
+			}
+			l.files[s.file(p)] = true
+			if err := l.read(s, p); err != nil {
+				l.report.Entries = append(l.report.Entries, &Entry{
+					File: s.file(p), Rule: &Rule{Source: s.file(p), BuiltIn: s.builtIn}, Verdict: Broken,
+					Reason: "the file cannot be read", Mistakes: []error{err}, source: s, path: p,
+				})
+			}
+		}
+	}
+	set := &Set{byID: map[string]*compiled{}}
+	for _, e := range l.report.Entries {
+		errs = append(errs, e.Mistakes...)
+		if e.Verdict == Runs {
+			set.add(compile(e.draft, e.Datasets))
+		}
+	}
+	set.index()
+	return set, l.report, errors.Join(errs...)
+}
+
+type loader struct {
+	report *Report
+	byID   map[string]*Entry
+	files  map[string]bool
+}
+
+// read reads one file and enters its rules in the report. The error is one that
+// keeps the file, or the rest of it, from being read.
+func (l *loader) read(s Source, p string) error {
+	src, err := s.read(p)
+	if err != nil {
+		return err
+	}
+	var docs []*document
+	if path.Ext(p) == ".toml" {
+		var d *document
+		if d, err = parseTOML(s.file(p), src); err == nil {
+			docs = []*document{d}
+		}
+	} else {
+		docs, err = parseJSON(s.file(p), src)
+		docs = l.exported(docs)
+	}
+	for _, d := range docs {
+		l.enter(s, p, d)
+	}
+	return err
+}
+
+// exported returns the rules among the objects of a Kibana export, and notes
+// the others.
+func (l *loader) exported(docs []*document) []*document {
+	var found []*document
+	for _, d := range docs {
+		line, _ := d.at("")
+		skip := func(format string, args ...any) {
+			l.report.Skipped = append(l.report.Skipped, Skipped{File: d.file, Line: line, What: fmt.Sprintf(format, args...)})
+		}
+		has := func(key string) bool { return d.tree[key] != nil }
+		kind, _ := d.tree["type"].(string)
+		name, _ := d.tree["name"].(string)
+		switch {
+		case has("exported_count") || has("exported_rules_count"):
+			if n, ok := d.tree["exported_rules_count"].(int64); ok && int(n) != len(found) {
+				skip("summary of the export: it counts %d rules, the file holds %d", n, len(found))
+			}
+		case has("rule_id") || slices.Contains(knownTypes, kind):
+			found = append(found, d)
+		case has("list_id") && has("entries"):
+			skip("exception item %q: write it as an exception of podwatch", name)
+		case has("list_id"):
+			skip("exception list %q: write its items as exceptions of podwatch", name)
+		case kind == "action" || has("connector_type_id"):
+			skip("connector: podwatch delivers to its own sinks")
+		default:
+			found = append(found, d) // its missing keys are reported
+		}
+	}
+	return found
+}
+
+// enter judges the rule in d and enters it in the report.
+func (l *loader) enter(s Source, p string, d *document) {
+	dr := parseRule(d)
+	dr.BuiltIn = s.builtIn
+	e := &Entry{File: dr.Source, Rule: dr.Rule, Warnings: dr.warnings, source: s, path: p, draft: dr}
+	if dr.ID != "" {
+		key := strings.ToLower(dr.ID)
+		switch other := l.byID[key]; {
+		case other == nil:
+			l.byID[key] = e
+		case other.Rule.BuiltIn && !dr.BuiltIn:
+			other.Verdict = Replaced
+			other.Reason = "the rule of the same id in " + e.File + " takes its place"
+			line, column := dr.doc.at(join(dr.path, "rule_id"))
+			msg := "takes the place of the built-in rule of this id"
+			if folded := other.Rule.FoldCase; len(folded) > 0 && len(dr.FoldCase) == 0 {
+				msg += ", which also compared " + strings.Join(folded, ", ") + " ignoring case"
+			}
+			e.Warnings = append(e.Warnings, Warning{File: e.File, Line: line, Column: column, Code: "replaces", Msg: msg})
+			l.byID[key] = e
+		default:
+			dr.mistakes = append(dr.mistakes, dr.doc.errorAt(join(dr.path, "rule_id"), "rule_id %s is already used by %s", dr.ID, other.File))
+		}
+	}
+	slices.SortStableFunc(dr.mistakes, func(a, b *FileError) int {
+		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+	})
+	for _, m := range dr.mistakes {
+		e.Mistakes = append(e.Mistakes, m)
+	}
+	e.judge(dr)
+	slices.SortStableFunc(e.Warnings, func(a, b Warning) int {
+		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+	})
+	l.report.Entries = append(l.report.Entries, e)
+}
+
+// judge decides what becomes of the rule.
+func (e *Entry) judge(dr *draft) {
+	if len(e.Mistakes) > 0 {
+		e.Verdict, e.Reason = Broken, "its file has mistakes"
+		return
+	}
+	e.Verdict, e.Reason = verdictOfKind(dr)
+	if dr.query == nil {
+		return
+	}
+	var bounded bool
+	e.Datasets, bounded = datasetsOf(dr.query)
+	fromQuery := bounded
+	if !bounded {
+		e.Datasets, bounded = datasetsOfIndex(dr.Index)
+	}
+	missing := slices.DeleteFunc(slices.Clone(e.Datasets), event.Known)
+	what := strings.Join(missing, ", ")
+	switch {
+	case !bounded, len(e.Datasets) > 0 && len(missing) == 0:
+	case len(missing) < len(e.Datasets):
+		e.Warnings = append(e.Warnings, Warning{File: e.File, Code: "dataset", Msg: "reads " + what + " too, which is not collected"})
+	default:
+		reads := "reads " + what
+		if what == "" && fromQuery {
+			reads = "asks for several datasets in one event"
+		} else if what == "" {
+			reads = "reads the indexes " + strings.Join(dr.Index, ", ")
+		}
+		if e.Verdict == Runs {
+			e.Verdict, e.Reason = Waits, reads+", which podwatch does not collect"
+		} else {
+			e.Reason += "; and it " + reads + ", which podwatch does not collect"
+		}
+	}
+	if e.Verdict == Runs && !dr.Enabled {
+		e.Verdict, e.Reason = Off, "enabled is false in its file"
+	}
+}
+
+// verdictOfKind judges a rule by its type and language alone.
+func verdictOfKind(dr *draft) (Verdict, string) {
+	switch dr.Type {
+	case "esql":
+		return Unsupported, "ES|QL is not evaluated"
+	case "eql":
+		return Unsupported, "EQL is not evaluated"
+	case "machine_learning":
+		return Unsupported, "needs a machine learning job"
+	case "threat_match":
+		return Unsupported, "needs a list of indicators to compare with"
+	case "saved_query":
+		return Unsupported, "its query is kept in Kibana"
+	}
+	switch {
+	case dr.Language != "kuery":
+		return Unsupported, "queries in " + dr.Language + " are not evaluated"
+	case dr.filters:
+		return Unsupported, "Kibana filters narrow its query and are not evaluated"
+	case dr.Type != "query":
+		return NeedsState, dr.state
+	}
+	return Runs, ""
+}
+
+// Count returns how many rules have each verdict, by type.
+func (r *Report) Count() map[string]map[Verdict]int {
+	count := map[string]map[Verdict]int{}
+	for _, e := range r.Entries {
+		if count[e.Rule.Type] == nil {
+			count[e.Rule.Type] = map[Verdict]int{}
+		}
+		count[e.Rule.Type][e.Verdict]++
+	}
+	return count
+}

@@ -1,0 +1,635 @@
+package rule
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+
+	"podwatch/handler/internal/event"
+	"podwatch/handler/internal/kql"
+)
+
+// A Warning is something in a rule file that an author should look at although
+// the rule can be read.
+type Warning struct {
+	File         string
+	Line, Column int    // from 1; 0 when it is about the rule as a whole
+	Code         string // unknown-key, not-honoured, value, missing-field, dataset, replaces, or one of package kql's
+	Msg          string
+}
+
+func (w Warning) String() string {
+	return (&FileError{File: w.File, Line: w.Line, Column: w.Column, Msg: w.Msg}).Error() + " [" + w.Code + "]"
+}
+
+// The keys that a rule may carry and that have no meaning here: bookkeeping of
+// Kibana and of the rule repository, and settings of parts that podwatch does
+// not have.
+var (
+	unusedRuleKeys = []string{
+		"id", "immutable", "rule_source", "revision", "version", "created_at", "created_by", "updated_at", "updated_by",
+		"execution_summary", "outcome", "alias_target_id", "alias_purpose", "throttle", "meta", "timeline_id", "timeline_title",
+		"response_actions", "output_index", "namespace", "actions", "required_fields", "related_integrations",
+		"threat_mappings", "data_view_id", "timestamp_override_fallback_disabled", "saved_id",
+		"threshold", "new_terms", "new_terms_fields", "history_window_start", "anomaly_threshold", "machine_learning_job_id",
+		"event_category_override", "tiebreaker_field", "timestamp_field",
+		"threat_query", "threat_mapping", "threat_index", "threat_language", "threat_filters", "threat_indicator_path",
+		"concurrent_searches", "items_per_search",
+	}
+	unusedMetadataKeys = []string{
+		"creation_date", "updated_date", "integration", "min_stack_comments", "promotion", "deprecation_date",
+		"bypass_bbr_timing", "query_schema_validation", "os_type_list", "extended",
+	}
+	knownTypes      = []string{"query", "saved_query", "threshold", "new_terms", "threat_match", "eql", "esql", "machine_learning"}
+	severities      = []string{"low", "medium", "high", "critical"} // ascending
+	uuidPattern     = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
+	durationPattern = regexp.MustCompile(`^([1-9][0-9]{0,5})([smhd])$`)
+)
+
+// A draft is a rule as read, with what compiling it needs and what was found.
+type draft struct {
+	*Rule
+	doc      *document
+	path     string // of the rule table: "rule" in TOML, "" in JSON
+	query    kql.Node
+	routine  kql.Node
+	filters  bool   // Kibana filters narrow the query
+	state    string // what a threshold or new_terms rule would have to remember
+	mistakes []*FileError
+	warnings []Warning
+}
+
+// parseRule reads the rule in d. Every mistake in it is in the draft.
+func parseRule(d *document) *draft {
+	dr := &draft{Rule: &Rule{Source: d.file}, doc: d}
+	top := newTable(dr, "", d.tree)
+	t := top
+	if d.toml {
+		dr.path = "rule"
+		if m, ok := top.table("metadata"); ok {
+			dr.Maturity = m.text("maturity")
+			dr.MinStack = m.text("min_stack_version")
+			m.known(unusedMetadataKeys...)
+			m.warnUnknown()
+		}
+		top.known("transform")
+		var ok bool
+		if t, ok = top.table("rule"); !ok {
+			dr.mistake("", "no [rule] table: this is not a rule file")
+			return dr
+		}
+	}
+	own, hasOwn := top.table("podwatch")
+	dr.readIdentity(t)
+	dr.readScoring(t)
+	dr.readThreat(t)
+	dr.readSchedule(t)
+	dr.readQuery(t)
+	dr.readState(t)
+	if hasOwn {
+		dr.readOwn(own)
+		own.warnUnknown()
+		// With a table that only podwatch reads, a rule is not meant for others.
+		dr.warnings = slices.DeleteFunc(dr.warnings, func(w Warning) bool {
+			return w.Code == "flattened-pattern" || strings.HasPrefix(w.Code, "portable-")
+		})
+	}
+	t.known(unusedRuleKeys...)
+	t.warnUnknown()
+	if d.toml {
+		top.warnUnknown()
+	}
+	return dr
+}
+
+func (dr *draft) mistake(path, format string, args ...any) {
+	dr.mistakes = append(dr.mistakes, dr.doc.errorAt(path, format, args...))
+}
+
+func (dr *draft) warn(path, code, format string, args ...any) {
+	line, column := dr.doc.at(path)
+	dr.warnings = append(dr.warnings, Warning{File: dr.doc.file, Line: line, Column: column, Code: code, Msg: fmt.Sprintf(format, args...)})
+}
+
+func (dr *draft) readIdentity(t *table) {
+	dr.ID = t.required("rule_id")
+	if dr.ID != "" && !uuidPattern.MatchString(dr.ID) {
+		dr.warn(t.at("rule_id"), "value", "rule_id %q is not a UUID", dr.ID)
+	}
+	dr.Name = t.required("name")
+	if first := strings.IndexFunc(dr.Name, func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) }); first == 0 {
+		dr.warn(t.at("name"), "value", "name should start with a letter or a digit")
+	}
+	dr.Description = t.text("description")
+	if dr.Description == "" {
+		dr.warn(t.at("description"), "value", "no description: say what the rule finds")
+	}
+	dr.Type = t.required("type")
+	if dr.Type != "" && !slices.Contains(knownTypes, dr.Type) {
+		dr.mistake(t.at("type"), "type %q is none of %s", dr.Type, strings.Join(knownTypes, ", "))
+	}
+	dr.Enabled = t.boolean("enabled", true)
+	dr.Note = t.text("note")
+	dr.Setup = t.text("setup")
+	dr.License = t.text("license")
+	dr.References = t.texts("references")
+	dr.FalsePositives = t.texts("false_positives")
+	dr.Tags = t.texts("tags")
+	dr.Authors = t.texts("author")
+	if f, ok := t.table("investigation_fields"); ok {
+		dr.Highlighted = f.texts("field_names")
+		f.warnUnknown()
+	}
+	if dr.Maturity == "deprecated" {
+		dr.warn("metadata.maturity", "value", "its author has deprecated this rule")
+	}
+}
+
+func (dr *draft) readScoring(t *table) {
+	dr.Severity = t.required("severity")
+	if dr.Severity != "" && !slices.Contains(severities, dr.Severity) {
+		dr.mistake(t.at("severity"), "severity %q is none of %s", dr.Severity, strings.Join(severities, ", "))
+	}
+	if t.has("risk_score") {
+		dr.RiskScore = t.integer("risk_score", 0, 0, 100)
+	} else {
+		dr.mistake(t.at("risk_score"), "risk_score is missing")
+	}
+	for _, m := range t.tables("severity_mapping") {
+		o := SeverityOverride{Field: m.required("field"), Value: m.text("value"), Severity: m.required("severity")}
+		m.operator()
+		if o.Severity != "" && !slices.Contains(severities, o.Severity) {
+			dr.mistake(m.at("severity"), "severity %q is none of %s", o.Severity, strings.Join(severities, ", "))
+		}
+		dr.SeverityMapping = append(dr.SeverityMapping, o)
+		m.warnUnknown()
+	}
+	for _, m := range t.tables("risk_score_mapping") {
+		dr.RiskScoreMapping = append(dr.RiskScoreMapping, m.required("field"))
+		m.operator()
+		m.known("value", "risk_score")
+		m.warnUnknown()
+	}
+	switch block := t.text("building_block_type"); block {
+	case "":
+	case "default":
+		dr.BuildingBlock = true
+	default:
+		dr.mistake(t.at("building_block_type"), "building_block_type %q is not default", block)
+	}
+	if dr.NameOverride = t.text("rule_name_override"); dr.NameOverride != "" {
+		dr.warn(t.at("rule_name_override"), "not-honoured", "rule_name_override is not honoured: alerts keep the rule's own name, never one from a log")
+	}
+	if s, ok := t.table("alert_suppression"); ok {
+		dr.Suppression = s.suppression()
+		s.warnUnknown()
+		dr.warn(t.at("alert_suppression"), "not-honoured", "alert_suppression is not honoured: every event that meets the rule raises its alert")
+	}
+	if lists := t.tables("exceptions_list"); len(lists) > 0 {
+		for _, l := range lists {
+			l.known("id", "list_id", "type", "namespace_type")
+			l.warnUnknown()
+		}
+		dr.warn(t.at("exceptions_list"), "not-honoured", "Elastic exception lists are not honoured: write them as exceptions of podwatch")
+	}
+}
+
+func (dr *draft) readThreat(t *table) {
+	for _, m := range t.tables("threat") {
+		threat := Threat{Framework: m.text("framework")}
+		if tactic, ok := m.table("tactic"); ok {
+			threat.Tactic = tactic.reference()
+			tactic.warnUnknown()
+			dr.Tactics = appendNew(dr.Tactics, threat.Tactic.String())
+		}
+		for _, technique := range m.tables("technique") {
+			threat.Techniques = append(threat.Techniques, technique.reference())
+			for _, sub := range technique.tables("subtechnique") {
+				threat.Techniques = append(threat.Techniques, sub.reference())
+				sub.warnUnknown()
+			}
+			technique.warnUnknown()
+		}
+		for _, technique := range threat.Techniques {
+			dr.Techniques = appendNew(dr.Techniques, technique.String())
+		}
+		dr.Threats = append(dr.Threats, threat)
+		m.warnUnknown()
+	}
+}
+
+// String returns "T1489 Service Stop".
+func (r Reference) String() string { return strings.TrimSpace(r.ID + " " + r.Name) }
+
+func appendNew(list []string, s string) []string {
+	if s == "" || slices.Contains(list, s) {
+		return list
+	}
+	return append(list, s)
+}
+
+func (dr *draft) readSchedule(t *table) {
+	dr.Interval = t.duration("interval", 5*time.Minute)
+	dr.From, dr.To = "now-6m", "now"
+	if from := t.text("from"); from != "" {
+		dr.From = from
+	}
+	if to := t.text("to"); to != "" {
+		dr.To = to
+	}
+	for _, k := range [][2]string{{"from", dr.From}, {"to", dr.To}} {
+		if !strings.HasPrefix(k[1], "now") {
+			dr.warn(t.at(k[0]), "value", "%s %q does not start with now", k[0], k[1])
+		}
+	}
+	dr.TimestampOverride = t.text("timestamp_override")
+	const most = 1000 // Kibana's own limit on the alerts of one run
+	dr.MaxSignals = t.integer("max_signals", 100, 1, 1<<31-1)
+	if dr.MaxSignals > most {
+		dr.warn(t.at("max_signals"), "value", "max_signals is taken as %d, the most that Kibana allows", most)
+		dr.MaxSignals = most
+	}
+}
+
+func (dr *draft) readQuery(t *table) {
+	dr.Query = t.text("query")
+	dr.Index = t.texts("index")
+	if len(dr.Index) > 0 && t.text("data_view_id") != "" {
+		dr.mistake(t.at("data_view_id"), "index and data_view_id exclude each other")
+	}
+	dr.Language = t.text("language")
+	for _, f := range t.tables("filters") {
+		if meta, ok := f.table("meta"); !ok || !meta.boolean("disabled", false) {
+			dr.filters = true
+		}
+	}
+	if dr.Language == "" {
+		switch dr.Type {
+		case "eql", "esql":
+			dr.Language = dr.Type
+		case "machine_learning":
+		default:
+			dr.Language = "kuery"
+		}
+	}
+	if !slices.Contains([]string{"", "kuery", "lucene", "eql", "esql"}, dr.Language) {
+		dr.mistake(t.at("language"), "language %q is none of kuery, lucene, eql, esql", dr.Language)
+		return
+	}
+	if dr.Language != "kuery" || dr.Type == "saved_query" {
+		return
+	}
+	if _, isText := t.m["query"].(string); dr.Query == "" && !dr.filters && (isText || !t.has("query")) {
+		dr.mistake(t.at("query"), "query is missing")
+	}
+	if dr.Query == "" && !dr.filters {
+		return
+	}
+	dr.query = dr.parseKQL(t.at("query"), "query", dr.Query)
+}
+
+// parseKQL parses the query at path; a mistake is reported at its place in the
+// file.
+func (dr *draft) parseKQL(path, key, query string) kql.Node {
+	n, err := kql.Parse(query)
+	if err != nil {
+		line, column := dr.doc.at(path)
+		msg := err.Error()
+		var syntax *kql.SyntaxError
+		if errors.As(err, &syntax) {
+			line, column = dr.doc.within(path, query, syntax.Offset)
+			msg = syntax.Msg
+		}
+		dr.mistakes = append(dr.mistakes, &FileError{File: dr.doc.file, Line: line, Column: column, Msg: key + ": " + msg})
+		return nil
+	}
+	for _, w := range kql.Lint(query, n, fieldType) {
+		line, column := dr.doc.within(path, query, offsetOf(query, w.Line, w.Column))
+		dr.warnings = append(dr.warnings, Warning{File: dr.doc.file, Line: line, Column: column, Code: w.Code, Msg: key + ": " + w.Msg})
+	}
+	for _, field := range kql.Compile(n, kql.Options{}).Fields() {
+		if event.Missing(field) {
+			line, column := dr.doc.within(path, query, max(strings.Index(query, field), 0))
+			dr.warnings = append(dr.warnings, Warning{File: dr.doc.file, Line: line, Column: column, Code: "missing-field",
+				Msg: fmt.Sprintf("%s: %s is never filled here, so no condition on it holds", key, field)})
+		}
+	}
+	return n
+}
+
+// offsetOf turns a line and column in text into an offset.
+func offsetOf(text string, line, column int) int {
+	offset := 0
+	for ; line > 1; line-- {
+		end := strings.IndexByte(text[offset:], '\n')
+		if end < 0 {
+			break
+		}
+		offset += end + 1
+	}
+	return min(offset+max(column-1, 0), len(text))
+}
+
+// fieldType tells package kql how Elastic's index would hold a field.
+func fieldType(field string) kql.Type {
+	t, err := kql.ParseType(event.FieldType(field))
+	if err != nil {
+		return kql.TypeUnknown
+	}
+	return t
+}
+
+// readState reads what rules of the kinds that remember would remember. Elastic
+// spells new_terms in two ways: nested in its TOML, flat in Kibana's JSON.
+func (dr *draft) readState(t *table) {
+	switch dr.Type {
+	case "threshold":
+		m, ok := t.table("threshold")
+		if !ok {
+			if !t.has("threshold") {
+				dr.mistake(t.at("threshold"), "threshold is missing")
+			}
+			return
+		}
+		by := slices.DeleteFunc(m.texts("field"), func(s string) bool { return s == "" })
+		dr.state = fmt.Sprintf("counts events%s and alerts from %d on", list(" by ", by), m.integer("value", 1, 1, 1<<31-1))
+		for _, c := range m.tables("cardinality") {
+			dr.state += fmt.Sprintf(", with %d different values of %s", c.integer("value", 1, 0, 1<<31-1), c.required("field"))
+			c.warnUnknown()
+		}
+		m.warnUnknown()
+	case "new_terms":
+		fields, window := t.texts("new_terms_fields"), t.text("history_window_start")
+		if m, ok := t.table("new_terms"); ok {
+			m.known("field")
+			fields = m.texts("value")
+			for _, h := range m.tables("history_window_start") {
+				h.known("field")
+				window = h.text("value")
+				h.warnUnknown()
+			}
+			m.warnUnknown()
+		}
+		if len(fields) == 0 {
+			dr.mistake(t.at("new_terms"), "new_terms names no fields")
+			return
+		}
+		dr.state = "remembers the values" + list(" of ", fields)
+		if window != "" {
+			dr.state += " since " + window
+		}
+	}
+}
+
+func list(before string, names []string) string {
+	if len(names) == 0 {
+		return ""
+	}
+	return before + strings.Join(names, ", ")
+}
+
+// readOwn reads the keys that podwatch adds to Elastic's.
+func (dr *draft) readOwn(t *table) {
+	dr.FoldCase = t.texts("fold_case")
+	dr.Routine = t.text("routine")
+	if dr.Routine != "" {
+		dr.routine = dr.parseKQL(t.at("routine"), "routine", dr.Routine)
+	}
+	fields := map[string]bool{}
+	for _, n := range []kql.Node{dr.query, dr.routine} {
+		if n != nil {
+			for _, f := range kql.Compile(n, kql.Options{}).Fields() {
+				fields[f] = true
+			}
+		}
+	}
+	for i, f := range dr.FoldCase {
+		if dr.query != nil && !fields[f] {
+			dr.warn(fmt.Sprintf("%s[%d]", t.at("fold_case"), i), "value", "fold_case names %s, which the query does not use", f)
+		}
+	}
+}
+
+// A table reads the keys of one table with their types checked, and remembers
+// which it read: the rest is unknown.
+type table struct {
+	dr   *draft
+	path string
+	m    map[string]any
+	seen map[string]bool
+}
+
+func newTable(dr *draft, path string, m map[string]any) *table {
+	return &table{dr: dr, path: path, m: m, seen: map[string]bool{}}
+}
+
+func (t *table) at(key string) string { return join(t.path, key) }
+
+// get returns the value of key; null counts as absent.
+func (t *table) get(key string) (any, bool) {
+	t.seen[key] = true
+	v := t.m[key]
+	return v, v != nil
+}
+
+func (t *table) has(key string) bool { _, ok := t.get(key); return ok }
+
+func (t *table) known(keys ...string) {
+	for _, k := range keys {
+		t.seen[k] = true
+	}
+}
+
+func (t *table) wrongType(key, want string, got any) {
+	t.dr.mistake(t.at(key), "%s must be %s, not %s", key, want, describe(got))
+}
+
+func (t *table) text(key string) string {
+	v, ok := t.get(key)
+	if !ok {
+		return ""
+	}
+	s, ok := v.(string)
+	if !ok {
+		t.wrongType(key, "a string", v)
+	}
+	return s
+}
+
+func (t *table) required(key string) string {
+	s := t.text(key)
+	if strings.TrimSpace(s) == "" {
+		if _, isText := t.m[key].(string); isText || !t.has(key) {
+			t.dr.mistake(t.at(key), "%s is missing", key)
+		}
+	}
+	return s
+}
+
+// texts reads a list of strings; a single string is a list of one.
+func (t *table) texts(key string) []string {
+	v, ok := t.get(key)
+	if !ok {
+		return nil
+	}
+	if s, ok := v.(string); ok {
+		return []string{s}
+	}
+	list, ok := v.([]any)
+	if !ok {
+		t.wrongType(key, "a list of strings", v)
+		return nil
+	}
+	var texts []string
+	for i, element := range list {
+		s, ok := element.(string)
+		if !ok {
+			t.wrongType(fmt.Sprintf("%s[%d]", key, i), "a string", element)
+			continue
+		}
+		texts = append(texts, s)
+	}
+	return texts
+}
+
+func (t *table) boolean(key string, otherwise bool) bool {
+	v, ok := t.get(key)
+	if !ok {
+		return otherwise
+	}
+	b, ok := v.(bool)
+	if !ok {
+		t.wrongType(key, "true or false", v)
+		return otherwise
+	}
+	return b
+}
+
+func (t *table) integer(key string, otherwise, least, most int) int {
+	v, ok := t.get(key)
+	if !ok {
+		return otherwise
+	}
+	var n int64
+	switch v := v.(type) {
+	case int64:
+		n = v
+	case float64:
+		if n = int64(v); float64(n) != v {
+			t.dr.mistake(t.at(key), "%s must be a whole number, not %v", key, v)
+			return otherwise
+		}
+	default:
+		t.wrongType(key, "a number", v)
+		return otherwise
+	}
+	if n < int64(least) || n > int64(most) {
+		t.dr.mistake(t.at(key), "%s must be between %d and %d, not %d", key, least, most, n)
+		return otherwise
+	}
+	return int(n)
+}
+
+func (t *table) duration(key string, otherwise time.Duration) time.Duration {
+	s := t.text(key)
+	if s == "" {
+		return otherwise
+	}
+	m := durationPattern.FindStringSubmatch(s)
+	if m == nil {
+		t.dr.mistake(t.at(key), "%s %q is not a number followed by s, m, h or d", key, s)
+		return otherwise
+	}
+	unit := map[string]time.Duration{"s": time.Second, "m": time.Minute, "h": time.Hour, "d": 24 * time.Hour}[m[2]]
+	n := 0
+	for _, digit := range m[1] {
+		n = n*10 + int(digit-'0')
+	}
+	return time.Duration(n) * unit
+}
+
+func (t *table) table(key string) (*table, bool) {
+	v, ok := t.get(key)
+	if !ok {
+		return nil, false
+	}
+	m, ok := v.(map[string]any)
+	if !ok {
+		t.wrongType(key, "a table", v)
+		return nil, false
+	}
+	return newTable(t.dr, t.at(key), m), true
+}
+
+func (t *table) tables(key string) []*table {
+	v, ok := t.get(key)
+	if !ok {
+		return nil
+	}
+	list, ok := v.([]any)
+	if !ok {
+		t.wrongType(key, "a list of tables", v)
+		return nil
+	}
+	var tables []*table
+	for i, element := range list {
+		name := fmt.Sprintf("%s[%d]", key, i)
+		m, ok := element.(map[string]any)
+		if !ok {
+			t.wrongType(name, "a table", element)
+			continue
+		}
+		tables = append(tables, newTable(t.dr, t.at(name), m))
+	}
+	return tables
+}
+
+func (t *table) reference() Reference {
+	return Reference{ID: t.text("id"), Name: t.text("name"), URL: t.text("reference")}
+}
+
+// operator checks the operator of an override, of which there is only one.
+func (t *table) operator() {
+	if op := t.text("operator"); op != "" && op != "equals" {
+		t.dr.mistake(t.at("operator"), "operator %q is not equals", op)
+	}
+}
+
+func (t *table) suppression() *Suppression {
+	s := &Suppression{GroupBy: t.texts("group_by")}
+	if d, ok := t.table("duration"); ok {
+		unit := d.text("unit")
+		of, known := map[string]time.Duration{"s": time.Second, "m": time.Minute, "h": time.Hour}[unit]
+		if !known {
+			t.dr.mistake(d.at("unit"), "unit %q is none of s, m, h", unit)
+		}
+		s.Duration = time.Duration(d.integer("value", 1, 1, 1<<20)) * of
+		d.warnUnknown()
+	}
+	switch strategy := t.text("missing_fields_strategy"); strategy {
+	case "", "suppress":
+	case "doNotSuppress":
+		s.AlertOnMissing = true
+	default:
+		t.dr.mistake(t.at("missing_fields_strategy"), "missing_fields_strategy %q is neither suppress nor doNotSuppress", strategy)
+	}
+	return s
+}
+
+// warnUnknown reports the keys that nothing asked for.
+func (t *table) warnUnknown() {
+	var unknown []string
+	for key := range t.m {
+		if !t.seen[key] {
+			unknown = append(unknown, key)
+		}
+	}
+	slices.Sort(unknown)
+	for _, key := range unknown {
+		t.dr.warn(t.at(key), "unknown-key", "key %s is not known here and has no effect", key)
+	}
+}

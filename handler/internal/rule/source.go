@@ -1,0 +1,114 @@
+package rule
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"podwatch/handler/rules"
+)
+
+// A Source is a place with rule files: .toml, .ndjson and .json, in folders as
+// deep as they go. Files and folders whose name starts with a dot are left out.
+type Source struct {
+	name    string // what stands before a file's path in messages
+	fsys    fs.FS
+	root    string // file or folder in fsys
+	builtIn bool
+}
+
+// BuiltIn is the rules that podwatch brings along. A rule of another source
+// with the same id takes the place of a built-in one.
+func BuiltIn() Source { return Source{name: "built-in", fsys: rules.FS, root: ".", builtIn: true} }
+
+// Path is the rule file or the folder at name.
+func Path(name string) Source {
+	dir, file := filepath.Split(filepath.Clean(name))
+	if info, err := os.Stat(name); err == nil && info.IsDir() {
+		dir, file = filepath.Clean(name), "."
+	}
+	return Source{name: filepath.Clean(dir), fsys: os.DirFS(filepath.Clean(dir)), root: file}
+}
+
+// FS is the rule files in fsys; name stands before their paths in messages.
+func FS(name string, fsys fs.FS) Source { return Source{name: name, fsys: fsys, root: "."} }
+
+// file is how messages call the file at p.
+func (s Source) file(p string) string {
+	if s.name == "." || s.name == "" {
+		return filepath.FromSlash(p)
+	}
+	return filepath.Join(s.name, filepath.FromSlash(p))
+}
+
+// files returns the paths of the rule files in s, sorted.
+func (s Source) files() ([]string, error) {
+	var files []string
+	err := fs.WalkDir(s.fsys, s.root, func(p string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case p != s.root && strings.HasPrefix(d.Name(), "."):
+			if d.IsDir() {
+				return fs.SkipDir
+			}
+		case !d.IsDir() && (isRuleFile(p) || p == s.root):
+			files = append(files, p)
+		}
+		return nil
+	})
+	if err != nil {
+		var at *fs.PathError
+		if errors.As(err, &at) {
+			return nil, fmt.Errorf("read rules %q: %w", s.file(at.Path), at.Err)
+		}
+		return nil, fmt.Errorf("read rules %q: %w", s.file(s.root), err)
+	}
+	slices.Sort(files)
+	return files, nil
+}
+
+func isRuleFile(p string) bool {
+	switch path.Ext(p) {
+	case ".toml", ".ndjson", ".json":
+		return true
+	}
+	return false
+}
+
+// maxFileSize bounds what is read of a rule file. All of Elastic's rules in one
+// export take about a third of it.
+const maxFileSize = 64 << 20
+
+// read returns the content of the file at p.
+func (s Source) read(p string) ([]byte, error) {
+	f, err := s.fsys.Open(p)
+	if err != nil {
+		return nil, fmt.Errorf("read rule file %q: %w", s.file(p), bare(err))
+	}
+	defer f.Close()
+	src, err := io.ReadAll(io.LimitReader(f, maxFileSize+1))
+	if err != nil {
+		return nil, fmt.Errorf("read rule file %q: %w", s.file(p), bare(err))
+	}
+	if len(src) > maxFileSize {
+		return nil, fmt.Errorf("read rule file %q: larger than %d MiB", s.file(p), maxFileSize>>20)
+	}
+	return src, nil
+}
+
+// bare takes off the path that a file system puts before an error: it lacks the
+// folder that the source stands in.
+func bare(err error) error {
+	var at *fs.PathError
+	if errors.As(err, &at) {
+		return at.Err
+	}
+	return err
+}
