@@ -20,8 +20,11 @@ type Entry struct {
 	Identities    []string // all ids and names that the caller is known by, lower case
 	CorrelationID string
 
-	what     operation
-	resource string // ResourceID in lower case
+	what         operation
+	resource     string // ResourceID in lower case
+	operationKey string // OperationName in lower case
+	targetKey    string // Target in lower case
+	stageKey     string // the same for all records of one operation
 }
 
 // prepared fills what is derived from the other fields.
@@ -31,6 +34,9 @@ func (e Entry) prepared() Entry {
 	}
 	e.Target = cmp.Or(e.Target, target(e.ResourceID))
 	e.resource = strings.ToLower(e.ResourceID)
+	e.operationKey = strings.ToLower(e.OperationName)
+	e.targetKey = strings.ToLower(e.Target)
+	e.stageKey = strings.ToLower(e.CorrelationID) + "\x00" + e.operationKey + "\x00" + e.resource
 	return e
 }
 

@@ -11,6 +11,7 @@ package surroundings
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
@@ -111,24 +112,28 @@ func (s *Surroundings) Look(ctx context.Context, requests []Request, batch []Ent
 		prepared[i] = e.prepared()
 	}
 	results := make([]Result, len(requests))
+	picked := map[string][]candidate{} // the alerts of a batch mostly share caller, cluster and window
 	for i, r := range requests {
 		res := &results[i]
-		entries := prepared
-		if a, ok := answers.of(r); ok {
-			entries = slices.Concat(a.entries, prepared)
-			res.Notes = append(res.Notes, a.notes...)
+		w, known := answers.window(r)
+		if known {
+			res.Notes = append(res.Notes, answers.listings[w].notes...)
 		}
-		if r.Cluster != "" {
-			if t, ok := answers.tags[strings.ToLower(r.Cluster)]; ok {
-				res.Tags = maps.Clone(t.tags)
-				if t.note != "" {
-					res.Notes = append(res.Notes, t.note)
-				}
-			}
+		key := fmt.Sprintf("%q %q %v", r.Callers, r.Cluster, w)
+		candidates, ok := picked[key]
+		if !ok {
+			candidates = pick(r, slices.Concat(answers.listings[w].entries, prepared))
+			picked[key] = candidates
 		}
-		found := relate(r, entries)
+		found := relate(r, candidates)
 		res.Timeline = timeline(found)
 		res.Explanation = explain(r, found)
+
+		t := answers.tags[strings.ToLower(r.Cluster)]
+		res.Tags = maps.Clone(t.tags)
+		if t.note != "" {
+			res.Notes = append(res.Notes, t.note)
+		}
 	}
 	return results
 }
@@ -178,15 +183,14 @@ type answers struct {
 	tags     map[string]tagging // by cluster id in lower case
 }
 
-// of is the listing that covers r.
-func (a *answers) of(r Request) (listing, bool) {
+// window is the one that covers r.
+func (a *answers) window(r Request) (window, bool) {
 	for _, w := range a.windows {
 		if w.covers(r) {
-			l, ok := a.listings[w]
-			return l, ok
+			return w, true
 		}
 	}
-	return listing{}, false
+	return window{}, false
 }
 
 // ask makes the calls of a batch, side by side and within the budget.

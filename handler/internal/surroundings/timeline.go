@@ -22,18 +22,27 @@ const (
 	relationBoth    = "both"
 )
 
-// related is an Entry with its place in one request's timeline.
-type related struct {
-	Entry
+// A candidate is an Entry that belongs to a caller and a cluster, whatever its
+// time.
+type candidate struct {
+	*Entry
 	relation string
-	times    int      // how often it was done in the same way
-	targets  []string // to what, each once
 }
 
-// relate picks the entries that belong to r: by its caller or on its cluster,
-// within lookback, and not the deletion itself. The stages of one operation
-// become one entry, and so do repetitions.
-func relate(r Request, entries []Entry) []related {
+// related is an operation with its place in one request's timeline: the stages
+// of one operation, or several like it.
+type related struct {
+	*Entry                       // the first record of it
+	relation                     string
+	time                         time.Time
+	outcome, caller, targetShown string
+	times                        int             // how often it was done in the same way
+	targets                      map[string]bool // to what, in lower case; nil for one
+}
+
+// pick chooses the entries that belong to r's caller or cluster. It is apart
+// from relate because the alerts of a batch mostly share both.
+func pick(r Request, entries []Entry) []candidate {
 	callers := map[string]bool{}
 	for _, c := range r.Callers {
 		if c = strings.ToLower(strings.TrimSpace(c)); c != "" {
@@ -41,12 +50,9 @@ func relate(r Request, entries []Entry) []related {
 		}
 	}
 	scope := scopeOf(r)
-	stages := map[string]int{}
-	var found []related
-	for _, e := range entries {
-		if e.Time.After(r.Time) || e.Time.Before(r.Time.Add(-lookback)) || itself(r, e) {
-			continue
-		}
+	var found []candidate
+	for i := range entries {
+		e := &entries[i]
 		relation := ""
 		if slices.ContainsFunc(e.Identities, func(id string) bool { return callers[id] }) {
 			relation = relationCaller
@@ -54,17 +60,31 @@ func relate(r Request, entries []Entry) []related {
 		if scope.holds(e.resource, e.what.explains) {
 			relation = join(relation, relationCluster)
 		}
-		if relation == "" {
+		if relation != "" {
+			found = append(found, candidate{e, relation})
+		}
+	}
+	return found
+}
+
+// relate places candidates in r's timeline: those within lookback that are not
+// the deletion itself. The stages of one operation become one, and so do
+// repetitions.
+func relate(r Request, candidates []candidate) []related {
+	stages := map[string]int{}
+	var found []related
+	for _, c := range candidates {
+		if c.Time.After(r.Time) || c.Time.Before(r.Time.Add(-lookback)) || itself(r, c.Entry) {
 			continue
 		}
-		key := strings.ToLower(e.CorrelationID + "\x00" + e.OperationName + "\x00" + e.ResourceID)
-		if i, ok := stages[key]; ok && e.CorrelationID != "" {
-			found[i].mergeStage(e)
-			found[i].relation = join(found[i].relation, relation)
+		if i, ok := stages[c.stageKey]; ok && c.CorrelationID != "" {
+			found[i].mergeStage(c)
 			continue
 		}
-		stages[key] = len(found)
-		found = append(found, related{Entry: e, relation: relation, times: 1, targets: []string{e.Target}})
+		stages[c.stageKey] = len(found)
+		found = append(found, related{
+			Entry: c.Entry, relation: c.relation, time: c.Time, outcome: c.Outcome, caller: c.Caller, targetShown: c.Target, times: 1,
+		})
 	}
 	return collapse(found)
 }
@@ -77,23 +97,22 @@ func join(a, b string) string {
 }
 
 // itself reports whether e is the event that the alert is about.
-func itself(r Request, e Entry) bool {
+func itself(r Request, e *Entry) bool {
 	return r.CorrelationID != "" && strings.EqualFold(e.CorrelationID, r.CorrelationID) &&
 		(r.Operation == "" || strings.EqualFold(e.OperationName, r.Operation) || e.Time.Equal(r.Time))
 }
 
 // mergeStage takes in another record of the same operation: when it began, and
 // how it ended.
-func (r *related) mergeStage(e Entry) {
-	if final(e.Outcome) > final(r.Outcome) {
-		r.Outcome = e.Outcome
+func (r *related) mergeStage(c candidate) {
+	r.relation = join(r.relation, c.relation)
+	if final(c.Outcome) > final(r.outcome) {
+		r.outcome = c.Outcome
 	}
-	if e.Time.Before(r.Time) {
-		r.Time = e.Time
+	if c.Time.Before(r.time) {
+		r.time = c.Time
 	}
-	if r.Caller == "" {
-		r.Caller, r.Identities = e.Caller, e.Identities
-	}
+	r.caller = cmp.Or(r.caller, c.Caller)
 }
 
 func final(outcome string) int {
@@ -111,23 +130,25 @@ func final(outcome string) int {
 // collapse makes one entry, at the latest time, of what the same caller did in
 // the same way several times.
 func collapse(all []related) []related {
-	place := map[string]int{}
-	var out []related
+	type repeat struct{ operation, caller, outcome, relation string }
+	place := map[repeat]int{}
+	out := all[:0]
 	for _, e := range all {
-		key := strings.ToLower(strings.Join([]string{e.OperationName, e.Caller, e.Outcome, e.relation}, "\x00"))
-		i, ok := place[key]
+		k := repeat{e.operationKey, e.caller, e.outcome, e.relation}
+		i, ok := place[k]
 		if !ok {
-			place[key] = len(out)
+			place[k] = len(out)
 			out = append(out, e)
 			continue
 		}
 		o := &out[i]
-		o.times += e.times
-		if !slices.ContainsFunc(o.targets, func(t string) bool { return strings.EqualFold(t, e.Target) }) {
-			o.targets = append(o.targets, e.Target)
+		o.times++
+		if o.targets == nil {
+			o.targets = map[string]bool{o.targetKey: true}
 		}
-		if e.Time.After(o.Time) {
-			o.Time, o.Target = e.Time, e.Target
+		o.targets[e.targetKey] = true
+		if e.time.After(o.time) {
+			o.time, o.targetShown = e.time, e.targetShown
 		}
 	}
 	return out
@@ -144,10 +165,10 @@ func timeline(all []related) []alert.TimelineEntry {
 	}
 	ranked := slices.Clone(all)
 	slices.SortStableFunc(ranked, func(a, b related) int {
-		return cmp.Or(cmp.Compare(telling(b), telling(a)), b.Time.Compare(a.Time))
+		return cmp.Or(cmp.Compare(telling(b), telling(a)), b.time.Compare(a.time))
 	})
 	ranked = ranked[:min(len(ranked), maxEntries)]
-	slices.SortStableFunc(ranked, func(a, b related) int { return a.Time.Compare(b.Time) })
+	slices.SortStableFunc(ranked, func(a, b related) int { return a.time.Compare(b.time) })
 
 	out := make([]alert.TimelineEntry, 0, len(ranked))
 	for _, e := range ranked {
@@ -155,13 +176,13 @@ func timeline(all []related) []alert.TimelineEntry {
 		if e.times > 1 {
 			words += fmt.Sprintf(" (%d times)", e.times)
 		}
-		on := e.Target
+		on := e.targetShown
 		if n := len(e.targets) - 1; n > 0 {
 			on += fmt.Sprintf(" and %d more", n)
 		}
 		out = append(out, alert.TimelineEntry{
-			Time: e.Time, Operation: words, OperationName: e.OperationName, Target: on,
-			Outcome: e.Outcome, Caller: e.Caller, Relation: e.relation,
+			Time: e.time, Operation: words, OperationName: e.OperationName, Target: on,
+			Outcome: e.outcome, Caller: e.caller, Relation: e.relation,
 		})
 	}
 	return out
@@ -173,25 +194,25 @@ func timeline(all []related) []alert.TimelineEntry {
 func explain(r Request, all []related) string {
 	var best *related
 	for i, e := range all {
-		if !e.what.explains || e.relation == relationCaller || e.Outcome == "failed" {
+		if !e.what.explains || e.relation == relationCaller || e.outcome == "failed" {
 			continue
 		}
-		if best == nil || e.Time.After(best.Time) {
+		if best == nil || e.time.After(best.time) {
 			best = &all[i]
 		}
 	}
 	if best == nil {
 		return ""
 	}
-	who := cmp.Or(best.Caller, "somebody")
+	who := cmp.Or(best.caller, "somebody")
 	if best.relation == relationBoth {
 		who = "the same caller"
 	}
 	on := ""
-	if best.Target != "" {
-		on = " (" + best.Target + ")"
+	if best.targetShown != "" {
+		on = " (" + best.targetShown + ")"
 	}
-	return fmt.Sprintf("May be explained by what happened %s before: %s %s%s", ago(r.Time.Sub(best.Time)), who, best.what.words, on)
+	return fmt.Sprintf("May be explained by what happened %s before: %s %s%s", ago(r.Time.Sub(best.time)), who, best.what.words, on)
 }
 
 func ago(d time.Duration) string {

@@ -22,6 +22,9 @@ func entry(before time.Duration, operation, resource, caller, outcome, correlati
 	}.prepared()
 }
 
+// place is all of a timeline before it is ranked.
+func place(r Request, entries []Entry) []related { return relate(r, pick(r, entries)) }
+
 func TestTimelineKeepsTheTelling(t *testing.T) {
 	var entries []Entry
 	for i := range 12 { // nearer to the deletion, but they tell little
@@ -37,7 +40,7 @@ func TestTimelineKeepsTheTelling(t *testing.T) {
 	for i, op := range telling {
 		entries = append(entries, entry(time.Duration(20-i)*time.Minute, op, aks, "dana", "succeeded", ""))
 	}
-	got := timeline(relate(Request{Callers: []string{"DANA "}, Time: at}, entries))
+	got := timeline(place(Request{Callers: []string{"DANA "}, Time: at}, entries))
 	if len(got) != 10 {
 		t.Fatalf("%d entries, want 10", len(got))
 	}
@@ -68,7 +71,7 @@ func TestStagesAndRepeatsAreOneEntry(t *testing.T) {
 		entry(7*time.Minute, op, aks+"/agentPools/a", "dana", "succeeded", "c5"),
 	}
 	var got []string
-	for _, e := range timeline(relate(Request{Cluster: aks, Time: at}, entries)) {
+	for _, e := range timeline(place(Request{Cluster: aks, Time: at}, entries)) {
 		got = append(got, fmt.Sprintf("%s %s on %s %s, %s before", e.Caller, e.Operation, e.Target, e.Outcome, at.Sub(e.Time)))
 	}
 	if diff := cmp.Diff([]string{
@@ -106,7 +109,7 @@ func TestRelation(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := Request{Cluster: aks, Callers: []string{"", "dana"}, Time: at}
 			got := ""
-			if all := relate(r, []Entry{entry(time.Minute, tt.operation, tt.resource, tt.caller, "succeeded", "c")}); len(all) > 0 {
+			if all := place(r, []Entry{entry(time.Minute, tt.operation, tt.resource, tt.caller, "succeeded", "c")}); len(all) > 0 {
 				got = all[0].relation
 			}
 			if got != tt.want {
@@ -118,7 +121,7 @@ func TestRelation(t *testing.T) {
 
 func TestLookbackIsExact(t *testing.T) {
 	for before, want := range map[time.Duration]int{25 * time.Minute: 1, 25*time.Minute + 1: 0, 0: 1, -1: 0} {
-		if got := len(relate(Request{Cluster: aks, Time: at}, []Entry{entry(before, "x/write", aks, "bot", "succeeded", "c")})); got != want {
+		if got := len(place(Request{Cluster: aks, Time: at}, []Entry{entry(before, "x/write", aks, "bot", "succeeded", "c")})); got != want {
 			t.Errorf("%d entries of %v before, want %d", got, before, want)
 		}
 	}
@@ -135,7 +138,7 @@ func TestItselfIsLeftOut(t *testing.T) {
 		"another step of the same chain":  {entry(time.Second, "x/write", aks, "bot", "succeeded", "c"), 1},
 		"the same operation, other chain": {entry(time.Second, "X/PODS/DELETE", aks, "bot", "succeeded", "d"), 1},
 	} {
-		if got := len(relate(r, []Entry{tt.e})); got != tt.want {
+		if got := len(place(r, []Entry{tt.e})); got != tt.want {
 			t.Errorf("%s: %d entries, want %d", name, got, tt.want)
 		}
 	}
@@ -161,7 +164,7 @@ func TestExplain(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := Request{Cluster: aks, Callers: []string{"dana"}, Time: at}
-			if got := explain(r, relate(r, tt.entries)); got != tt.want {
+			if got := explain(r, place(r, tt.entries)); got != tt.want {
 				t.Errorf("explain gives %q, want %q", got, tt.want)
 			}
 		})
@@ -274,4 +277,25 @@ func FuzzWords(f *testing.F) {
 			t.Errorf("target(%q) = %q", id, got)
 		}
 	})
+}
+
+// BenchmarkLook is the worst batch: every event slot full, many alerts, none of
+// it a call.
+func BenchmarkLook(b *testing.B) {
+	var batch []Entry
+	for i := range 2000 {
+		batch = append(batch, entry(time.Duration(i)*500*time.Millisecond, "Microsoft.Storage/storageAccounts/write", fmt.Sprintf("/subscriptions/s/resourceGroups/g%d", i), "dana", "succeeded", fmt.Sprint(i)))
+	}
+	for _, n := range []int{1, 100} {
+		requests := make([]Request, n)
+		for i := range requests {
+			requests[i] = Request{Cluster: aks, Callers: []string{"dana"}, Time: at}
+		}
+		b.Run(fmt.Sprintf("alerts=%d", n), func(b *testing.B) {
+			s := BatchOnly()
+			for b.Loop() {
+				s.Look(b.Context(), requests, batch)
+			}
+		})
+	}
 }
