@@ -71,7 +71,10 @@ const azuriteTimeout = 60 * time.Second
 
 // StartAzurite starts Azurite and returns when it answers.
 func StartAzurite(ctx context.Context, o AzuriteOptions) (*Azurite, error) {
-	script := filepath.Join(o.Dir, "node_modules", "azurite", "dist", "src", "azurite.js")
+	script, err := filepath.Abs(filepath.Join(o.Dir, "node_modules", "azurite", "dist", "src", "azurite.js"))
+	if err != nil {
+		return nil, err
+	}
 	if _, err := os.Stat(script); err != nil {
 		return nil, fmt.Errorf("azurite is not installed (%s is missing): run `make deps`", script)
 	}
