@@ -1,0 +1,447 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"podwatch/handler/internal/devhost"
+	"podwatch/handler/internal/devhost/inbox"
+	"podwatch/handler/internal/invocation"
+)
+
+// samples is the export that run feeds: message bodies as diagnostic settings
+// write them. Their times lie before sampleEnd and are moved to now.
+//
+//go:embed samples/*.json
+var samples embed.FS
+
+var (
+	sampleEnd  = time.Date(2026, 11, 9, 8, 17, 0, 0, time.UTC)
+	sampleTime = regexp.MustCompile(`2026-11-09T\d\d:\d\d:\d\d`)
+)
+
+const (
+	dropPoll       = 300 * time.Millisecond
+	dropFolder     = ".podwatch/drop"
+	maxMessage     = 1 << 20 // an Event Hub takes no larger one
+	localPartition = "0"     // where dropped files go
+	partitions     = 4       // over which the samples are spread
+)
+
+type runOptions struct {
+	app, local, drop   string
+	port, pagePort     int
+	noSamples, verbose bool
+	asJSON             bool
+}
+
+func newRunCommand() *cobra.Command {
+	var o runOptions
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Run the handler on this machine and show its alerts",
+		Long: `run starts all that podwatch needs on this machine: storage (Azurite), a stand-in
+for the Functions host that runs the staged app, and an inbox that takes the
+alerts in place of Teams and Log Analytics. It feeds the sample export, prints
+each alert, and goes on until Ctrl-C, which ends everything it started.
+
+More can be fed through the admin address of the host (run prints a command for
+it) and by putting files into the drop folder. A file is one message: a record,
+{"records": [...]}, an array, or a record a line.
+
+Nothing leaves this machine: the settings of both sinks are replaced.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return runLocally(cmd.Context(), o, cmd.OutOrStdout(), cmd.ErrOrStderr())
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.app, "app", "dist", "staged app: host.json, the functions and the handler")
+	f.StringVar(&o.local, "local", "", "folder with the local services' node_modules (default infra/local of the project)")
+	f.IntVar(&o.port, "port", 7071, "port of the admin address, 0 for any")
+	f.IntVar(&o.pagePort, "page-port", 7072, "port of the page, 0 for any")
+	f.StringVar(&o.drop, "drop", dropFolder, "folder whose new files are fed")
+	f.BoolVar(&o.noSamples, "no-samples", false, "do not feed the sample export")
+	f.BoolVar(&o.asJSON, "json", false, "print alerts as one JSON object a line")
+	f.BoolVarP(&o.verbose, "verbose", "v", false, "print the host's and the handler's logs")
+	return cmd
+}
+
+// A localRun is everything that run has started.
+type localRun struct {
+	o       runOptions
+	out     *printer
+	say     func(format string, args ...any) // to the person, on standard error
+	log     *slog.Logger
+	storage *devhost.Azurite
+	inbox   *inbox.Inbox
+	page    net.Listener
+	admin   string // address of the host
+	host    *devhost.Host
+}
+
+// runLocally runs until ctx ends or a part of it fails. Nothing that it started
+// is left when it returns.
+func runLocally(ctx context.Context, o runOptions, stdout, stderr io.Writer) error {
+	r := &localRun{o: o, out: newPrinter(stdout, o.asJSON)}
+	said := &syncWriter{w: stderr}
+	r.say = func(format string, args ...any) { fmt.Fprintf(said, format+"\n", args...) }
+	level := slog.LevelWarn
+	if o.verbose {
+		level = slog.LevelInfo
+	}
+	r.log = slog.New(slog.NewTextHandler(said, &slog.HandlerOptions{Level: level}))
+	if err := r.checkApp(); err != nil {
+		return err
+	}
+	if err := r.openPorts(ctx); err != nil {
+		return err
+	}
+	defer r.page.Close()
+	if err := r.startStorage(ctx); err != nil {
+		return quietly(ctx, err)
+	}
+	defer r.storage.Close()
+
+	group, ctx := errgroup.WithContext(ctx)
+	r.inbox = inbox.New(inbox.Options{Modules: filepath.Join(r.o.local, "node_modules"), Feed: feedCommand(r.admin)})
+	group.Go(func() error { return devhost.Serve(ctx, r.page, r.inbox, r.log) })
+	group.Go(func() error { return r.printAlerts(ctx) })
+	group.Go(func() error { return r.work(ctx) })
+	return quietly(ctx, group.Wait())
+}
+
+// errEnd ends the group when ctx has ended by itself.
+var errEnd = errors.New("end")
+
+// quietly drops the errors that only say that the run was ended.
+func quietly(_ context.Context, err error) error {
+	if errors.Is(err, context.Canceled) || errors.Is(err, errEnd) {
+		return nil
+	}
+	return err
+}
+
+// work starts the host, feeds it, and stays until the end.
+func (r *localRun) work(ctx context.Context) error {
+	host, err := devhost.Start(ctx, devhost.Options{
+		App: r.o.app, Settings: r.settings(), Admin: r.admin, Log: r.log, Console: r.console,
+	})
+	if err != nil {
+		return fmt.Errorf("start the app in %q: %w", r.o.app, err)
+	}
+	r.host = host
+	defer host.Close()
+	r.greet()
+	if !r.o.noSamples {
+		if err := r.feedSamples(ctx); err != nil {
+			return err
+		}
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return r.watchDrop(ctx) })
+	group.Go(func() error {
+		if err := host.Wait(); err != nil {
+			return err
+		}
+		return errEnd
+	})
+	group.Go(func() error {
+		select {
+		case <-r.storage.Done():
+			return errors.New("azurite ended: there is no storage any more")
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	})
+	return group.Wait()
+}
+
+// checkApp finds what is not built or installed before anything is started.
+func (r *localRun) checkApp() error {
+	if _, err := os.Stat(filepath.Join(r.o.app, "host.json")); err != nil {
+		return fmt.Errorf("no app in %q (%w): run `make run`, which stages it", r.o.app, err)
+	}
+	if r.o.local == "" {
+		local, err := devhost.FindLocal(r.o.app)
+		if err != nil {
+			return fmt.Errorf("find the local services: %w: name their folder with --local", err)
+		}
+		r.o.local = local
+	}
+	return nil
+}
+
+// openPorts takes both ports first, so that a taken one is said at once.
+func (r *localRun) openPorts(ctx context.Context) error {
+	admin, err := listenOn(ctx, r.o.port, "--port", "/admin/host/status")
+	if err != nil {
+		return err
+	}
+	// The host opens the port itself; this look spares the wait for a message.
+	r.admin = admin.Addr().String()
+	if err := admin.Close(); err != nil {
+		return err
+	}
+	r.page, err = listenOn(ctx, r.o.pagePort, "--page-port", "/api/info")
+	return err
+}
+
+// listenOn opens a port on loopback. When it is taken, path tells whether the
+// program there is another run of this one.
+func listenOn(ctx context.Context, port int, flag, path string) (net.Listener, error) {
+	addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+	l, err := devhost.ListenLocal(addr)
+	if !errors.Is(err, syscall.EADDRINUSE) {
+		return l, err
+	}
+	who := "another program"
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	if req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+path, nil); err == nil {
+		if resp, err := http.DefaultClient.Do(req); err == nil {
+			resp.Body.Close()
+			if resp.StatusCode == http.StatusOK {
+				who = "podwatch run or func start, which is still running"
+			}
+		}
+	}
+	return nil, fmt.Errorf("port %d is taken by %s: end that, or choose another port with %s (0 takes any)", port, who, flag)
+}
+
+func (r *localRun) startStorage(ctx context.Context) error {
+	r.say("Starting storage (Azurite) and the app in %s ...", r.o.app)
+	var err error
+	r.storage, err = devhost.StartAzurite(ctx, devhost.AzuriteOptions{Dir: r.o.local, DefaultPorts: true})
+	return err
+}
+
+// settings turn both sinks to the inbox and the storage to Azurite.
+func (r *localRun) settings() map[string]string {
+	base := "http://" + r.page.Addr().String()
+	return map[string]string{
+		"FUNCTIONS_WORKER_RUNTIME": "custom",
+		"AzureWebJobsStorage":      r.storage.ConnectionString,
+		"EventHub":                 "Endpoint=sb://podwatch.local;SharedAccessKeyName=none;SharedAccessKey=none",
+		"EVENT_HUB_NAME":           "podwatch-logs",
+		"EVENT_HUB_CONSUMER_GROUP": "$Default",
+		"TEAMS_WEBHOOK_URL":        inbox.WebhookURL(base),
+		"LOG_ANALYTICS_ENDPOINT":   base,
+		"LOG_ANALYTICS_RULE_ID":    inbox.RuleID,
+		"LOG_ANALYTICS_STREAM":     inbox.Stream,
+	}
+}
+
+func (r *localRun) greet() {
+	var names []string
+	for _, fn := range r.host.App().Functions {
+		names = append(names, fn.Name)
+	}
+	storage := "UseDevelopmentStorage=true"
+	switch {
+	case r.storage.Default:
+	case r.o.verbose:
+		storage = r.storage.ConnectionString
+	default:
+		storage = "ports 10000 to 10002 were taken; --verbose prints the connection string"
+	}
+	r.say(`
+podwatch runs: %s
+
+  Alerts      http://%s/
+  Feed it     %s
+  or          drop a file into %s
+  Storage     %s
+
+  Ctrl-C ends everything.
+`, strings.Join(names, ", "), r.page.Addr(), feedCommand(r.admin), r.o.drop, storage)
+}
+
+// feedCommand is a line for a shell that makes one alert each time it is run.
+func feedCommand(admin string) string {
+	const record = `{\"time\":\"'$(date -u +%FT%TZ)'\",\"category\":\"Delete\",\"resultType\":\"Success\",` +
+		`\"operationName\":\"MICROSOFT.KUBERNETES/CONNECTEDCLUSTERS/PODS/DELETE\",\"callerIpAddress\":\"203.0.113.80\",` +
+		`\"identity\":{\"claims\":{\"name\":\"Robin Vale\",\"http://schemas.xmlsoap.org/ws/2005/05/identity/claims/upn\":\"robin.vale@example.com\"}},` +
+		`\"resourceId\":\"/SUBSCRIPTIONS/9B1F4E62-7C35-4D8A-8F20-6AD1C2E9B703/RESOURCEGROUPS/RG-EDGE-PROD/PROVIDERS/MICROSOFT.KUBERNETES/CONNECTEDCLUSTERS/ARC-PLANT-07/NAMESPACES/SHOP/PODS/CART-0\"}`
+	return "curl http://" + admin + `/admin/functions/Detect -H 'Content-Type: application/json' -d '{"input":"` + record + `"}'`
+}
+
+// console shows of the handler's lines what a person should see.
+func (r *localRun) console(stream, line string) {
+	var entry struct{ Level, Msg string }
+	isLog := json.Unmarshal([]byte(line), &entry) == nil && entry.Level != ""
+	if r.o.verbose || stream == "stderr" || isLog && (entry.Level == "WARN" || entry.Level == "ERROR") {
+		r.say("handler: %s", visible(line))
+	}
+}
+
+// feedSamples feeds the sample export as if it had just been exported.
+func (r *localRun) feedSamples(ctx context.Context) error {
+	names, err := fs.Glob(samples, "samples/*.json")
+	if err != nil {
+		return err
+	}
+	offset := time.Since(sampleEnd).Truncate(time.Second)
+	for i, name := range names {
+		body, err := samples.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		body = sampleTime.ReplaceAllFunc(body, func(text []byte) []byte {
+			at, err := time.Parse("2006-01-02T15:04:05", string(text))
+			if err != nil {
+				return text
+			}
+			return at.Add(offset).AppendFormat(nil, "2006-01-02T15:04:05")
+		})
+		if err := r.feed(ctx, strconv.Itoa(i%partitions), body); err != nil {
+			return fmt.Errorf("feed the sample %q: %w", name, err)
+		}
+	}
+	counts := r.inbox.Counts()
+	r.say("The sample export is fed: %d messages, %d cards in Teams, %d rows in Log Analytics.", len(names), counts.Cards, counts.Rows)
+	return nil
+}
+
+func (r *localRun) feed(ctx context.Context, partition string, body []byte) error {
+	return r.host.Deliver(ctx, partition, invocation.Message{Body: body})
+}
+
+// A dropped file is known by what changes when it is written again.
+type dropped struct {
+	size int64
+	time time.Time
+}
+
+// watchDrop feeds each file that appears in the drop folder once it has stopped
+// growing. What lies there at the start stays unread until it is touched.
+func (r *localRun) watchDrop(ctx context.Context) error {
+	if err := os.MkdirAll(r.o.drop, 0o755); err != nil {
+		return fmt.Errorf("make the drop folder: %w", err)
+	}
+	fed, err := listDrop(r.o.drop)
+	if err != nil {
+		return err
+	}
+	growing := map[string]dropped{}
+	tick := time.NewTicker(dropPoll)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+		files, err := listDrop(r.o.drop)
+		if err != nil {
+			return err
+		}
+		for _, name := range sortedKeys(files) {
+			switch now := files[name]; {
+			case fed[name] == now:
+			case growing[name] != now:
+				growing[name] = now // look again: it may still be written
+			default:
+				fed[name] = now
+				delete(growing, name)
+				r.feedFile(ctx, filepath.Join(r.o.drop, name), now.size)
+			}
+		}
+	}
+}
+
+func (r *localRun) feedFile(ctx context.Context, path string, size int64) {
+	if size > maxMessage {
+		r.say("%s is not fed: %d bytes, and an Event Hub message is at most %d", path, size, maxMessage)
+		return
+	}
+	body, err := os.ReadFile(path)
+	if err == nil {
+		before := r.inbox.Counts().Rows
+		if err = r.feed(ctx, localPartition, body); err == nil {
+			r.say("%s is fed: %d new rows", path, r.inbox.Counts().Rows-before)
+			return
+		}
+	}
+	if ctx.Err() == nil {
+		r.say("%s is not fed: %v", path, err)
+	}
+}
+
+func listDrop(dir string) (map[string]dropped, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("read the drop folder: %w", err)
+	}
+	files := map[string]dropped{}
+	for _, entry := range entries {
+		if info, err := entry.Info(); err == nil && info.Mode().IsRegular() && !strings.HasPrefix(entry.Name(), ".") {
+			files[entry.Name()] = dropped{info.Size(), info.ModTime()}
+		}
+	}
+	return files, nil
+}
+
+func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K {
+	keys := make([]K, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// printAlerts prints each row of the inbox as it arrives.
+func (r *localRun) printAlerts(ctx context.Context) error {
+	last := 0
+	for {
+		entries, err := r.inbox.Next(ctx, last)
+		if err != nil {
+			return err
+		}
+		for _, e := range entries {
+			last = e.ID
+			switch {
+			case e.Refused != "":
+				r.say("%s did not take a delivery (status %d): %s", e.Sink, e.Status, visible(e.Refused))
+			case e.Sink == inbox.LogAnalytics:
+				if err := r.out.alert(e.Data); err != nil {
+					return err
+				}
+			}
+		}
+	}
+}
+
+// syncWriter keeps lines of several writers whole.
+type syncWriter struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+func (s *syncWriter) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.w.Write(p)
+}

@@ -1,0 +1,143 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"unicode"
+
+	"podwatch/handler/internal/alert"
+)
+
+// A printer writes alerts to the terminal, for a person or for a program.
+type printer struct {
+	w      *syncWriter
+	asJSON bool
+	colour bool
+}
+
+func newPrinter(w io.Writer, asJSON bool) *printer {
+	p := &printer{w: &syncWriter{w: w}, asJSON: asJSON}
+	if f, ok := w.(*os.File); ok && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" {
+		info, err := f.Stat()
+		p.colour = err == nil && info.Mode()&os.ModeCharDevice != 0
+	}
+	return p
+}
+
+// alert prints one row of the table.
+func (p *printer) alert(row []byte) error {
+	if p.asJSON {
+		_, err := fmt.Fprintf(p.w, "%s\n", row)
+		return err
+	}
+	var a alert.Alert
+	if err := json.Unmarshal(row, &a); err != nil {
+		_, err := fmt.Fprintf(p.w, "%s\n", visible(string(row)))
+		return err
+	}
+	_, err := io.WriteString(p.w, p.text(&a))
+	return err
+}
+
+// Escape sequences of the terminal.
+const (
+	bold   = "\x1b[1m"
+	red    = "\x1b[1;31m"
+	yellow = "\x1b[1;33m"
+	dim    = "\x1b[2m"
+	plain  = "\x1b[0m"
+)
+
+func (p *printer) text(a *alert.Alert) string {
+	var b strings.Builder
+	style := func(code, text string) string {
+		if !p.colour {
+			return text
+		}
+		return code + text + plain
+	}
+	label := strings.ToUpper(a.Severity)
+	colour := yellow
+	switch {
+	case a.Suppressed:
+		label, colour = "SUPPRESSED", dim
+	case a.Routine:
+		label, colour = "ROUTINE", dim
+	case a.Severity == "high" || a.Severity == "critical":
+		colour = red
+	}
+	fmt.Fprintf(&b, "\n%s  %s  %s\n", style(colour, label), style(bold, visible(a.RuleName)), a.EventTime.UTC().Format("2006-01-02 15:04:05 UTC"))
+	line := func(name string, parts ...string) {
+		var shown []string
+		for _, part := range parts {
+			if part != "" {
+				shown = append(shown, visible(part))
+			}
+		}
+		if len(shown) > 0 {
+			fmt.Fprintf(&b, "  %s %s\n", style(dim, fmt.Sprintf("%-8s", name)), strings.Join(shown, ", "))
+		}
+	}
+	line("who", callerName(a), a.CallerKind, different(a.CallerOwnerResource, a.CallerName))
+	line("from", a.CallerIp, a.CallerAppName, a.UserAgent)
+	line("role", a.CallerRole)
+	line("what", strings.TrimSpace(a.DeletionKind+" "+podName(a)), different(a.Operation, a.DeletionKind))
+	line("cluster", a.ClusterName, a.ClusterKind, a.ResourceGroup, a.SubscriptionId)
+	line("because", a.SuppressedBy)
+	for i, e := range a.Timeline {
+		name := ""
+		if i == 0 {
+			name = "before"
+		}
+		line(name, e.Time.UTC().Format("15:04:05")+" "+e.Operation, e.Target, e.Outcome, e.Caller)
+	}
+	for _, note := range a.Notes {
+		line("note", note)
+	}
+	line("id", a.AlertId)
+	return b.String()
+}
+
+func callerName(a *alert.Alert) string {
+	if a.CallerName != "" {
+		return a.CallerName
+	}
+	if a.CallerId != "" {
+		return a.CallerId
+	}
+	return "somebody unknown"
+}
+
+func podName(a *alert.Alert) string {
+	switch {
+	case a.Namespace != "" && a.Pod != "":
+		return a.Namespace + "/" + a.Pod
+	case a.Namespace != "":
+		return "in " + a.Namespace
+	}
+	return a.Pod
+}
+
+func different(text, from string) string {
+	if strings.EqualFold(text, from) {
+		return ""
+	}
+	return text
+}
+
+// visible makes text from a log safe for a terminal: what would steer it, or
+// reorder what is read, is shown by its number.
+func visible(text string) string {
+	var b strings.Builder
+	for _, r := range text {
+		if r == '\t' || unicode.IsPrint(r) && !unicode.Is(unicode.Bidi_Control, r) {
+			b.WriteRune(r)
+			continue
+		}
+		fmt.Fprintf(&b, "<U+%04X>", r)
+	}
+	return b.String()
+}
