@@ -218,7 +218,7 @@ func lookUp(doc map[string]any, field string) any {
 }
 
 // A bucket is the rules for events of one dataset. Most rules are about a few
-// operations, so they are looked up by it.
+// operations or resources, so they are looked up by them.
 type bucket struct {
 	any    []*compiled // evaluated for every event
 	guards []guard
@@ -231,17 +231,26 @@ type guard struct {
 	all     []*compiled
 }
 
-// guardFields are the fields that most rules are about: the name of what was
-// done. Package event writes each as one string under nested keys.
+// guardFields are the fields that tell most rules' events from others, the most
+// telling first: what was done, or in a cluster's audit log to what. Package
+// event writes each as one string under nested keys.
 func guardFields(dataset string) []string {
-	return []string{"event.action", dataset + ".operation_name"}
+	return []string{
+		dataset + ".operation_name",
+		"event.action",
+		"azure.platformlogs.properties.log.objectRef.resource",
+		"azure.platformlogs.properties.log.verb",
+		"azure.platformlogs.category",
+	}
 }
 
+// add files c under the first guard field whose value it needs.
 func (b *bucket) add(c *compiled) {
 	for _, d := range c.datasets {
 		for _, field := range guardFields(d) {
 			values, ok := exactValues(c.node, field)
-			if !ok || slices.Contains(c.rule.FoldCase, field) {
+			if !ok || slices.Contains(c.rule.FoldCase, field) ||
+				slices.ContainsFunc(values, func(v string) bool { return sharedByMost(field, v) }) && field != "azure.platformlogs.category" {
 				continue
 			}
 			b.guard(field).add(values, c)
@@ -288,13 +297,14 @@ func (g *guard) candidates(doc map[string]any) []*compiled {
 	return g.all
 }
 
-// exactValues returns the values of which field must have one when n holds. ok
-// is false when n can hold without, or the field is not compared byte by byte.
+// exactValues returns the values of which field must have one when n holds and
+// the field is a single string. ok is false when n can hold without, or the
+// field is not compared byte by byte.
 func exactValues(n kql.Node, field string) (values []string, ok bool) {
 	switch n := n.(type) {
 	case kql.Is:
 		plain := !n.Field.Wildcard() && n.Field.Text() == field && !n.Value.Wildcard() && !n.Value.Null
-		return []string{n.Value.Text()}, plain && fieldType(field) == kql.TypeKeyword
+		return []string{n.Value.Text()}, plain && (fieldType(field) == kql.TypeKeyword || fieldType(field) == kql.TypeFlattened)
 	case kql.And:
 		for _, c := range n.Nodes {
 			if v, found := exactValues(c, field); found && (!ok || len(v) < len(values)) {

@@ -1,0 +1,73 @@
+package rule_test
+
+import (
+	"fmt"
+	"testing"
+
+	"podwatch/handler/internal/event"
+	"podwatch/handler/internal/rule"
+)
+
+// benchmarkRules makes n rules in the manner of Elastic's: most are about a few
+// operations, those on kube-audit about what was done to which resource.
+func benchmarkRules(n int) files {
+	folder := files{}
+	for i := range n {
+		var q string
+		switch i % 5 {
+		case 0, 1:
+			q = fmt.Sprintf(`data_stream.dataset: "azure.activitylogs" and azure.activitylogs.operation_name: ("MICROSOFT.TEST/KIND%d/WRITE" or "MICROSOFT.TEST/KIND%d/DELETE") and event.outcome: (Success or success)`, i, i)
+		case 2:
+			q = fmt.Sprintf(`data_stream.dataset: "azure.platformlogs" and event.action: "Microsoft.ContainerService/managedClusters/diagnosticLogs/Read" and
+				azure.platformlogs.category: ("kube-audit" or "kube-audit-admin") and azure.platformlogs.properties.log.verb: ("create" or "patch" or "update") and
+				azure.platformlogs.properties.log.objectRef.resource: "kind%d" and not azure.platformlogs.properties.log.user.username: (aksService or system\:node\:*)`, i)
+		case 3:
+			q = fmt.Sprintf(`data_stream.dataset: "azure.auditlogs" and azure.auditlogs.operation_name: "Operation %d" and event.outcome: success`, i)
+		case 4:
+			q = fmt.Sprintf(`data_stream.dataset: "azure.signinlogs" and azure.signinlogs.properties.app_id: "app%d" and not source.ip: 10.0.0.0/8`, i)
+		}
+		folder[fmt.Sprintf("%04d.toml", i)] = head(fmt.Sprintf("00000000-0000-0000-0000-%012d", i)) + queryKey + q + "'''"
+	}
+	return folder
+}
+
+func BenchmarkMatch(b *testing.B) {
+	events := map[string]*event.Event{
+		"activity": event1(b, records(b, "noise-04-aks-agentpool-write.json")[0]), // matches nothing, as nearly all do
+		"audit":    event1(b, records(b, "kube-noise-exec.json")[0]),
+	}
+	for _, n := range []int{1, 10, 65, 1000} {
+		set, _ := load(b, rule.FS("", benchmarkRules(n)))
+		for _, kind := range []string{"activity", "audit"} {
+			ev := events[kind]
+			b.Run(fmt.Sprintf("%s/rules=%d", kind, n), func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					if set.Match(ev) != nil {
+						b.Fatal("matched")
+					}
+				}
+			})
+		}
+	}
+}
+
+func BenchmarkMatchBuiltIn(b *testing.B) {
+	set, _ := load(b, rule.BuiltIn())
+	for _, name := range []string{"act-match-user", "kube-delete-force", "kube-delete-replicaset-controller", "kube-noise-exec"} {
+		ev := event1(b, records(b, name+".json")[0])
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				set.Match(ev)
+			}
+		})
+	}
+}
+
+func BenchmarkLoadBuiltIn(b *testing.B) { // part of every cold start
+	b.ReportAllocs()
+	for b.Loop() {
+		load(b, rule.BuiltIn())
+	}
+}
