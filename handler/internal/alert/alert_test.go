@@ -240,3 +240,17 @@ func TestLinksCarryIdentifiersOnly(t *testing.T) {
 		t.Errorf("the activity link is %q", got.ActivityLog)
 	}
 }
+
+func TestSetCallerDropsNotesThatNoLongerHold(t *testing.T) {
+	ev := parse(t, "act-match-user")
+	first := caller.Caller{ID: "1", Notes: []string{"the name is not known", "the client chooses its user agent"}}
+	a := alert.New(rule.Match{Rule: &rule.Rule{ID: ruleID}}, ev, first, now)
+	a.Note("something else")
+	a.SetCaller(first, caller.Caller{ID: "1", Name: "Dana", Notes: []string{"the client chooses its user agent", "the account is disabled"}})
+	if diff := cmp.Diff([]string{"the client chooses its user agent", "something else", "the account is disabled"}, a.Notes); diff != "" {
+		t.Errorf("notes (-want +got):\n%s", diff)
+	}
+	if a.CallerName != "Dana" {
+		t.Errorf("the caller's name is %q", a.CallerName)
+	}
+}

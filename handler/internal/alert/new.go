@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -143,7 +144,7 @@ func ID(ruleID string, ev *event.Event) string {
 	parts := []string{ruleID, ev.Dataset}
 	switch {
 	case ev.Audit != nil && ev.Audit.ID != "":
-		parts = append(parts, strings.ToLower(ev.Resource.ClusterID), ev.Audit.ID, ev.Audit.Verb, ev.Audit.RequestURI, ev.Audit.User.Name)
+		parts = append(parts, ev.Resource.ClusterKey, ev.Audit.ID, ev.Audit.Verb, ev.Audit.RequestURI, ev.Audit.User.Name)
 	case ev.CorrelationID != "" && !ev.Time.IsZero() && ev.Dataset == "azure.activitylogs":
 		parts = append(parts, ev.CorrelationID, strings.ToLower(ev.Operation), strings.ToLower(ev.ResourceID), ev.Outcome, strconv.FormatInt(ev.Time.UnixNano(), 10))
 	default:
@@ -238,11 +239,15 @@ func Group(alerts []*Alert) [][]*Alert {
 }
 
 // SetCaller replaces what the record alone told of the caller by what the
-// directory knows.
-func (a *Alert) SetCaller(who caller.Caller) {
+// directory knows. Of the notes that the first caller had, those that no longer
+// hold are dropped.
+func (a *Alert) SetCaller(first, who caller.Caller) {
 	a.CallerKind, a.CallerName, a.CallerId = who.Kind, who.Name, who.ID
 	a.CallerAppId, a.CallerAppName, a.CallerIp = who.AppID, who.AppName, who.IP
 	a.CallerRole, a.CallerOwnerResource, a.UserAgent = who.Role, who.OwnerResource, who.UserAgent
+	a.Notes = slices.DeleteFunc(slices.Clone(a.Notes), func(n string) bool {
+		return slices.Contains(first.Notes, n) && !slices.Contains(who.Notes, n)
+	})
 	for _, n := range who.Notes {
 		a.note(n)
 	}

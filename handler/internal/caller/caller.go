@@ -10,6 +10,7 @@ package caller
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 
 	"podwatch/handler/internal/event"
@@ -150,4 +151,10 @@ func short(s string) string {
 		return string(r[:limit]) + "…"
 	}
 	return s
+}
+
+// Clone returns a copy that shares no memory with c.
+func (c Caller) Clone() Caller {
+	c.Groups, c.Notes = slices.Clone(c.Groups), slices.Clone(c.Notes)
+	return c
 }

@@ -50,7 +50,8 @@ func (u Unreadable) String() string {
 type candidate struct {
 	match  rule.Match
 	event  *event.Event
-	caller caller.Caller
+	first  caller.Caller // by the record alone
+	caller caller.Caller // completed by the directory
 	alert  *alert.Alert
 }
 
@@ -76,7 +77,7 @@ func (p *Pipeline) Detect(ctx context.Context, in *invocation.Events) *Batch {
 type detection struct {
 	*Pipeline
 	batch      *Batch
-	events     []*event.Event // control-plane events, for the surroundings
+	events     []*event.Event // for the surroundings
 	candidates []*candidate
 	raised     map[string]bool // alert ids of this batch
 	sources    map[string]bool
@@ -144,14 +145,14 @@ func (d *detection) evaluate(record export.Record) (err error) {
 			continue
 		}
 		d.raised[a.AlertId] = true
-		d.candidates = append(d.candidates, &candidate{match: m, event: ev, caller: who, alert: a})
+		d.candidates = append(d.candidates, &candidate{match: m, event: ev, first: who, caller: who.Clone(), alert: a})
 	}
 	return nil
 }
 
 // note keeps what later steps want to know of an event that need not match.
 func (d *detection) note(ev *event.Event) {
-	if ev.Dataset == "azure.activitylogs" && len(d.events) < maxBatchEvents {
+	if (ev.Dataset == event.ActivityLogs || ev.Audit != nil) && len(d.events) < maxBatchEvents {
 		d.events = append(d.events, ev)
 	}
 	if source := source(ev); source != "" {
@@ -200,7 +201,7 @@ func (d *detection) raise(ctx context.Context) []*alert.Alert {
 	d.Directory.Resolve(ctx, callers)
 	alerts := make([]*alert.Alert, 0, len(d.candidates))
 	for _, c := range enriched {
-		c.alert.SetCaller(c.caller)
+		c.alert.SetCaller(c.first, c.caller)
 	}
 	for _, c := range d.candidates {
 		alerts = append(alerts, c.alert)
