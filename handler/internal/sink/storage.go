@@ -19,9 +19,11 @@ import (
 type Storage struct {
 	ConnectionString string // AzureWebJobsStorage; "UseDevelopmentStorage=true" is Azurite on its usual ports
 
-	AccountName    string                 // AzureWebJobsStorage__accountName, in the public cloud
-	BlobServiceURI string                 // AzureWebJobsStorage__blobServiceUri; instead of AccountName, needed in other clouds
-	Credential     azcore.TokenCredential // with AccountName or BlobServiceURI
+	AccountName    string // AzureWebJobsStorage__accountName, in the public cloud
+	BlobServiceURI string // AzureWebJobsStorage__blobServiceUri; instead of AccountName, needed in other clouds
+	// QueueServiceURI is AzureWebJobsStorage__queueServiceUri, for [Storage.Queue].
+	QueueServiceURI string
+	Credential      azcore.TokenCredential // with AccountName or the URIs
 
 	Transport policy.Transporter // nil: the SDK's own
 }
@@ -30,7 +32,7 @@ type Storage struct {
 // and its key are the same on every machine and printed in the manual.
 const developmentStorage = "DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;" +
 	"AccountKey=Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==;" +
-	"BlobEndpoint=http://127.0.0.1:10000/devstoreaccount1"
+	"BlobEndpoint=http://127.0.0.1:10000/devstoreaccount1;QueueEndpoint=http://127.0.0.1:10001/devstoreaccount1"
 
 var accountName = regexp.MustCompile(`^[a-z0-9]{3,24}$`)
 
