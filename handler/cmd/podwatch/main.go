@@ -63,6 +63,6 @@ feeds it exported logs, and tries rules and exceptions before they are deployed.
 		SilenceErrors: true,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError(err) })
-	root.AddCommand()
+	root.AddCommand(newRunCommand(), newSendCommand(), newReplayCommand(), newMatchCommand(), newCheckCommand(), newRequeueCommand())
 	return root
 }
