@@ -1,0 +1,101 @@
+# podwatch: `make run` shows it at work on this machine, `make test` tests it.
+# Needs Go, Node.js and make; Chromium for the browser test, the Azure CLI and
+# Functions Core Tools for deploying.
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+GO        ?= go
+NODE_DEPS := infra/local/node_modules/.package-lock.json
+GOFILES   := $(shell find handler infra -name '*.go' -not -path '*/node_modules/*') go.mod go.sum
+EMBEDDED  := $(shell find handler -type f \( -name '*.toml' -o -name '*.jsonl' -o -name '*.json' -o -name '*.html' -o -name '*.css' -o -name '*.js' \) -not -path '*/testdata/*')
+APP_FILES := host.json $(shell find function_app -type f)
+
+# Azure runs the handler on linux/amd64. `make run` and `make start` stage it for
+# this machine instead.
+HANDLER_GOOS   ?= linux
+HANDLER_GOARCH ?= amd64
+
+export CGO_ENABLED ?= 0
+
+.DEFAULT_GOAL := build
+.PHONY: build deps run start test race browser-test lint vulncheck fuzz bench package infra-check check clean help
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+build: bin/handler bin/podwatch ## Build bin/handler and bin/podwatch
+
+bin/handler: $(GOFILES) $(EMBEDDED)
+	$(GO) build -trimpath -ldflags '-s -w' -o $@ ./handler
+
+bin/podwatch: $(GOFILES) $(EMBEDDED)
+	$(GO) build -trimpath -ldflags '-s -w' -o $@ ./handler/cmd/podwatch
+
+deps: $(NODE_DEPS) ## Install the local services (Azurite, Event Hub stand-in, card renderer)
+
+$(NODE_DEPS): infra/local/package.json infra/local/package-lock.json
+	cd infra/local && npm ci --ignore-scripts --no-audit --no-fund
+
+run: export HANDLER_GOOS   := $(shell $(GO) env GOOS)
+run: export HANDLER_GOARCH := $(shell $(GO) env GOARCH)
+run: deps bin/podwatch ## Run the main job here: local host, sample deletions, page with the alerts
+	$(MAKE) --no-print-directory stage
+	bin/podwatch run --app dist
+
+start: export HANDLER_GOOS   := $(shell $(GO) env GOOS)
+start: export HANDLER_GOARCH := $(shell $(GO) env GOARCH)
+start: deps ## Run the same app under `func start` (needs Azure Functions Core Tools)
+	@command -v func >/dev/null || { echo 'make start needs Azure Functions Core Tools (the command func); make run does without' >&2; exit 1; }
+	$(MAKE) --no-print-directory stage
+	test -f dist/local.settings.json || cp local.settings.json.example dist/local.settings.json
+	infra/local/node_modules/.bin/azurite --inMemoryPersistence --skipApiVersionCheck --disableTelemetry --silent & \
+	trap 'kill %1' EXIT; cd dist && func start
+
+test: deps build ## Run every test
+	$(GO) vet ./...
+	$(GO) test ./...
+
+race: deps build ## Run every test under the race detector (needs a C compiler)
+	CGO_ENABLED=1 $(GO) test -race ./...
+
+browser-test: deps build ## Open the page in headless Chromium and look at the cards
+	$(MAKE) --no-print-directory stage
+	node --test infra/local/browser.test.mjs
+
+lint: ## Formatting, vet and staticcheck
+	@unformatted=$$(gofmt -l handler infra/*.go); test -z "$$unformatted" || { echo "not formatted: $$unformatted" >&2; exit 1; }
+	$(GO) vet ./...
+	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2 ./...
+
+vulncheck: ## Known vulnerabilities in what the executables call (asks the Go vulnerability database)
+	$(GO) run golang.org/x/vuln/cmd/govulncheck@v1.9.0 ./...
+
+FUZZTIME ?= 20s
+fuzz: ## Run each fuzz target for FUZZTIME
+	@grep -rlE '^func Fuzz' handler --include='*_test.go' | xargs -n1 dirname | sort -u | while read -r dir; do \
+	  grep -hoE '^func Fuzz[A-Za-z0-9_]+' $$dir/*_test.go | sed 's/func //' | while read -r target; do \
+	    echo "$$dir $$target"; $(GO) test ./$$dir -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME); \
+	  done; \
+	done
+
+bench: ## Run the benchmarks, in a form that benchstat reads
+	$(GO) test -run '^$$' -bench . -benchmem ./handler/...
+
+.PHONY: stage
+stage:
+	rm -rf dist && mkdir -p dist
+	cp host.json dist/ && cp -R function_app/. dist/
+	GOOS=$(HANDLER_GOOS) GOARCH=$(HANDLER_GOARCH) $(GO) build -trimpath -ldflags '-s -w' -o dist/handler ./handler
+
+package: stage ## Stage dist/ and dist.zip for Azure
+	$(GO) run ./infra/pack -o dist.zip dist
+
+infra-check: ## Build and lint the Bicep (needs the Bicep CLI)
+	bicep build infra/main.bicep --stdout >/dev/null
+	bicep lint infra/main.bicep
+
+check: lint test race browser-test ## What CI runs
+
+clean: ## Remove what was built
+	rm -rf bin dist dist.zip
