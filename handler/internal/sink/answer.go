@@ -73,16 +73,13 @@ func units(value string, unit time.Duration) time.Duration {
 
 const (
 	maxBody   = 64 << 10 // bytes of an answer that are read at all
-	maxReason = 300      // bytes of an answer that get into an error
+	maxScan   = 4 << 10  // bytes of it that are searched for a reason
+	maxReason = 300      // bytes that get into an error
 )
 
 // reason returns what the body of an answer says of the refusal: code and
 // message where it is Azure's error object, else its beginning.
 func reason(body []byte, r *redactor) string {
-	if len(body) >= maxBody {
-		// A secret that the limit cut in two would not be recognised.
-		body = body[:max(maxBody-r.longest, 0)]
-	}
 	var answer struct {
 		Error struct{ Code, Message string }
 	}
@@ -92,6 +89,11 @@ func reason(body []byte, r *redactor) string {
 		if answer.Error.Message != "" {
 			text = strings.TrimPrefix(text+": "+answer.Error.Message, ": ")
 		}
+	}
+	if len(text) > maxScan {
+		// A secret that the limit cuts in two would not be recognised, so nothing
+		// is kept that could be the first half of one.
+		text = text[:max(maxScan-r.longest, 0)]
 	}
 	return oneLine(r.text(text), maxReason)
 }

@@ -90,8 +90,7 @@ func TestNoSecretIsTold(t *testing.T) {
 		grep(t, reason([]byte("<a href='"+secret+"'>"), r))
 		// Cut by the limit of bytes read, where half of it is left.
 		for cut := range len(secret) {
-			body := strings.Repeat(" ", maxBody-cut) + secret
-			grep(t, reason([]byte(body[:maxBody]), r))
+			grep(t, reason([]byte(strings.Repeat(" ", maxScan-cut)+secret), r))
 		}
 	}
 }
@@ -101,6 +100,25 @@ func grep(t *testing.T, text string) {
 	for _, piece := range []string{"aB3-x_Y9", "0f1e2d3c4b5a", "%2Ftriggers", "workflows/"} {
 		if strings.Contains(text, piece) {
 			t.Errorf("%q is told: %s", piece, text)
+		}
+	}
+}
+
+// TestUnknownCredentialsAreNotToldEither: what the client was not told of, such
+// as the token of a request that a server repeats.
+func TestUnknownCredentialsAreNotToldEither(t *testing.T) {
+	r := newRedactor(nil)
+	for in, want := range map[string]string{
+		"Authorization:[Bearer eyJ0eXAiOi.JKV1Q-x_y.abc==]": "Authorization:[Bearer [redacted]]",
+		"bearer t0ken!":                     "bearer [redacted]!",
+		"GET /x?sv=1&sig=a1%2Bb failed":     "GET /x?sv=1&sig=[redacted] failed",
+		"AccountKey=abcd0efgh/ij+k==;x":     "AccountKey=[redacted];x",
+		"Bearer authentication is required": "Bearer authentication is required",
+		"the signature sig= is missing":     "the signature sig= is missing",
+		"2 bearers of 1000 tokens":          "2 bearers of 1000 tokens",
+	} {
+		if got := r.text(in); got != want {
+			t.Errorf("text(%q) = %q, want %q", in, got, want)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -85,7 +86,15 @@ func lowerHex(s string) string {
 	return string(b)
 }
 
-func (r *redactor) text(s string) string { return r.replacer.Replace(s) }
+// text takes out the known secrets, and what looks like a token or a signature
+// wherever it comes from.
+func (r *redactor) text(s string) string {
+	return credential.ReplaceAllString(r.replacer.Replace(s), "${1}"+redacted)
+}
+
+// credential finds what follows a word that announces a secret. A token has a
+// digit within its first dozen characters, which "bearer authentication" has not.
+var credential = regexp.MustCompile(`(?i)(\bbearer[ :\[]+|[?&]sig=|\bsharedaccesssignature[ =]+|\baccountkey=)[\w.~+/%-]{0,12}?[0-9][\w.~+/%=-]+`)
 
 // err returns an error that says the same without URL and secrets. net/http
 // wraps every failure in a *url.Error, which prints the whole URL; that wrapper
