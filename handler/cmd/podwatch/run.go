@@ -99,6 +99,7 @@ type localRun struct {
 	page    net.Listener
 	admin   string // address of the host
 	host    *devhost.Host
+	fed     map[string]dropped // by name: what of the drop folder is fed, or was there before
 }
 
 // runLocally runs until ctx ends or a part of it fails. Nothing that it started
@@ -113,6 +114,9 @@ func runLocally(ctx context.Context, o runOptions, stdout, stderr io.Writer) err
 	}
 	r.log = slog.New(slog.NewTextHandler(said, &slog.HandlerOptions{Level: level}))
 	if err := r.checkApp(); err != nil {
+		return err
+	}
+	if err := r.openDrop(); err != nil {
 		return err
 	}
 	if err := r.openPorts(ctx); err != nil {
@@ -334,16 +338,20 @@ type dropped struct {
 	time time.Time
 }
 
-// watchDrop feeds each file that appears in the drop folder once it has stopped
-// growing. What lies there at the start stays unread until it is touched.
-func (r *localRun) watchDrop(ctx context.Context) error {
+// openDrop makes the drop folder. What lies there already stays unread until it
+// is touched.
+func (r *localRun) openDrop() error {
 	if err := os.MkdirAll(r.o.drop, 0o755); err != nil {
 		return fmt.Errorf("make the drop folder: %w", err)
 	}
-	fed, err := listDrop(r.o.drop)
-	if err != nil {
-		return err
-	}
+	var err error
+	r.fed, err = listDrop(r.o.drop)
+	return err
+}
+
+// watchDrop feeds each file that appears in the drop folder once it has stopped
+// growing.
+func (r *localRun) watchDrop(ctx context.Context) error {
 	growing := map[string]dropped{}
 	tick := time.NewTicker(dropPoll)
 	defer tick.Stop()
@@ -359,11 +367,11 @@ func (r *localRun) watchDrop(ctx context.Context) error {
 		}
 		for _, name := range sortedKeys(files) {
 			switch now := files[name]; {
-			case fed[name] == now:
+			case r.fed[name] == now:
 			case growing[name] != now:
 				growing[name] = now // look again: it may still be written
 			default:
-				fed[name] = now
+				r.fed[name] = now
 				delete(growing, name)
 				r.feedFile(ctx, filepath.Join(r.o.drop, name), now.size)
 			}

@@ -1,0 +1,299 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"podwatch/handler/internal/alert"
+	"podwatch/handler/internal/devhost"
+)
+
+var repository = filepath.Join("..", "..", "..")
+
+// stageRun stages the project's own functions with the handler of testdata.
+func stageRun(t *testing.T) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "dist")
+	if err := os.CopyFS(dir, os.DirFS(filepath.Join(repository, "function_app"))); err != nil {
+		t.Fatal(err)
+	}
+	src, err := os.ReadFile(filepath.Join(repository, "host.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "host.json"), src, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(dir, "handler"), "./testdata/runhandler")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	return dir
+}
+
+func TestRunFeedsShowsAndEndsEverything(t *testing.T) {
+	t.Setenv("TEAMS_WEBHOOK_URL", "https://must.not.be.used/?sig=x")
+	drop := filepath.Join(t.TempDir(), "drop")
+	if err := os.MkdirAll(drop, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	write := func(name, text string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(drop, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("old.json", "{}") // was there before: not fed
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	app := stageRun(t)
+	var stdout, stderr watched
+	done := make(chan error, 1)
+	go func() {
+		done <- runLocally(ctx, runOptions{
+			app: app, local: filepath.Join(repository, "infra", "local"), drop: drop, asJSON: true,
+		}, &stdout, &stderr)
+	}()
+	ended := func() bool { return len(done) > 0 }
+	stderr.await(t, "The sample export is fed: 7 messages, 0 cards in Teams, 7 rows in Log Analytics.", ended)
+
+	admin := regexp.MustCompile(`curl (http://127\.0\.0\.1:\d+)/admin/functions/Detect`).FindStringSubmatch(stderr.String())[1]
+	page := regexp.MustCompile(`Alerts +(http://127\.0\.0\.1:\d+)/`).FindStringSubmatch(stderr.String())[1]
+	stdout.awaitCount(t, `"AlertId":"a1"`, 7, ended)
+
+	write("new.json", `{"records":[]}`)
+	write(".hidden", `{}`)
+	write("large.json", strings.Repeat("x", maxMessage+1))
+	stderr.await(t, filepath.Join(drop, "new.json")+" is fed: 1 new rows", ended)
+	stderr.await(t, "large.json is not fed", ended)
+
+	resp, err := http.Post(admin+"/admin/functions/Detect", "application/json", strings.NewReader(`{"input":"{}"}`))
+	if err != nil || resp.StatusCode != http.StatusAccepted {
+		t.Errorf("admin: %v, %v", resp, err)
+	}
+	resp.Body.Close()
+	stdout.awaitCount(t, `"AlertId":"a1"`, 9, ended)
+
+	cancel()
+	if err := <-done; err != nil {
+		t.Errorf("run = %v", err)
+	}
+	for _, address := range []string{admin, page} {
+		if conn, err := net.DialTimeout("tcp", strings.TrimPrefix(address, "http://"), time.Second); err == nil {
+			conn.Close()
+			t.Errorf("something still listens on %s", address)
+		}
+	}
+	text := stderr.String()
+	for _, want := range []string{`handler: {"level":"WARN","msg":"odd"}`, "handler: warning: <U+001B>[2J<U+202E>"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("standard error lacks %q:\n%s", want, text)
+		}
+	}
+	for _, no := range []string{"usual", "old.json", ".hidden", "must.not"} {
+		if strings.Contains(text, no) {
+			t.Errorf("standard error has %q:\n%s", no, text)
+		}
+	}
+	for line := range strings.Lines(stdout.String()) {
+		if !json.Valid([]byte(line)) {
+			t.Errorf("standard output has a line that is not JSON: %s", line)
+		}
+	}
+}
+
+// watched is a buffer that a test can wait on.
+type watched struct {
+	mu      sync.Mutex
+	b       bytes.Buffer
+	changed chan struct{}
+}
+
+func (w *watched) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.changed != nil {
+		close(w.changed)
+		w.changed = nil
+	}
+	return w.b.Write(p)
+}
+
+func (w *watched) String() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.b.String()
+}
+
+func (w *watched) await(t *testing.T, text string, ended func() bool) {
+	t.Helper()
+	w.awaitCount(t, text, 1, ended)
+}
+
+func (w *watched) awaitCount(t *testing.T, text string, n int, ended func() bool) {
+	t.Helper()
+	limit := time.After(2 * time.Minute)
+	for {
+		w.mu.Lock()
+		found := strings.Count(w.b.String(), text)
+		if w.changed == nil {
+			w.changed = make(chan struct{})
+		}
+		changed := w.changed
+		w.mu.Unlock()
+		if found >= n {
+			return
+		}
+		tick := time.NewTimer(200 * time.Millisecond) // to see an early end
+		select {
+		case <-changed:
+		case <-tick.C:
+			if ended() {
+				t.Fatalf("run ended early:\n%s", w)
+			}
+		case <-limit:
+			t.Fatalf("no %q (found %d of %d) in:\n%s", text, found, n, w)
+		}
+		tick.Stop()
+	}
+}
+
+func TestRunSaysWhatIsMissing(t *testing.T) {
+	app := t.TempDir()
+	for name, tt := range map[string]struct {
+		prepare func(*runOptions)
+		want    string
+	}{
+		"no app": {func(o *runOptions) { o.app = filepath.Join(app, "nowhere") }, "make run"},
+		"no local services": {func(o *runOptions) {
+			writeFile(t, filepath.Join(app, "host.json"), "{}")
+		}, "--local"},
+		"no Azurite": {func(o *runOptions) { o.local = app }, "make deps"},
+		"a taken port": {func(o *runOptions) {
+			o.local = app
+			l, err := devhost.ListenLocal("127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { l.Close() })
+			o.port = l.Addr().(*net.TCPAddr).Port
+		}, "taken by another program: end that, or choose another port with --port"},
+		"a port of another run": {func(o *runOptions) {
+			o.local = app
+			server := &http.Server{ReadHeaderTimeout: time.Second, Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})}
+			l, err := devhost.ListenLocal("127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			go server.Serve(l)
+			t.Cleanup(func() { server.Close() })
+			o.pagePort = l.Addr().(*net.TCPAddr).Port
+		}, "podwatch run or func start"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			writeFile(t, filepath.Join(app, "host.json"), "{}")
+			o := runOptions{app: app, drop: t.TempDir()}
+			tt.prepare(&o)
+			err := runLocally(t.Context(), o, &watched{}, &watched{})
+			if err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("err = %v, want one with %q", err, tt.want)
+			}
+		})
+	}
+}
+
+func writeFile(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// The line that run prints is pasted into a shell.
+func TestFeedCommandIsWhatAShellAndTheHostUnderstand(t *testing.T) {
+	line := feedCommand("127.0.0.1:7071")
+	out, err := exec.CommandContext(t.Context(), "sh", "-c", strings.Replace(line, "curl ", "printf '%s\\n' ", 1)).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	args := strings.Split(strings.TrimSuffix(string(out), "\n"), "\n")
+	var request struct{ Input string }
+	if err := json.Unmarshal([]byte(args[len(args)-1]), &request); err != nil {
+		t.Fatalf("%q: %v", args[len(args)-1], err)
+	}
+	var record struct {
+		Time          time.Time
+		OperationName string
+	}
+	if err := json.Unmarshal([]byte(request.Input), &record); err != nil {
+		t.Fatalf("%q: %v", request.Input, err)
+	}
+	if record.Time.IsZero() || !strings.Contains(record.OperationName, "PODS/DELETE") {
+		t.Errorf("record = %+v", record)
+	}
+}
+
+func TestSamplesAreMessagesOfOneExport(t *testing.T) {
+	entries, err := samples.ReadDir("samples")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range entries {
+		body, err := samples.ReadFile("samples/" + entry.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var message struct {
+			Records []struct{ Time time.Time }
+		}
+		if err := json.Unmarshal(body, &message); err != nil || len(message.Records) == 0 {
+			t.Errorf("%s: %d records, %v", entry.Name(), len(message.Records), err)
+		}
+		for i, r := range message.Records {
+			if age := sampleEnd.Sub(r.Time); age < 0 || age > 25*time.Minute {
+				t.Errorf("%s: record %d is %s before the end of the samples, want within 25 minutes", entry.Name(), i, age)
+			}
+		}
+		if _, err := strconv.Atoi(entry.Name()[:2]); err != nil {
+			t.Errorf("%s: the name does not say its place in the order", entry.Name())
+		}
+	}
+}
+
+func TestPrinterSteersNoTerminal(t *testing.T) {
+	var out bytes.Buffer
+	p := newPrinter(&out, false)
+	row, err := json.Marshal(alert.Alert{
+		RuleName: "Pods deleted", Severity: "medium", EventTime: time.Date(2026, 3, 4, 9, 15, 22, 0, time.UTC),
+		CallerName: "x\x1b[2J\u202e\r\nFAKE", CallerKind: "user", Namespace: "shop", Pod: "cart", DeletionKind: "delete",
+		Timeline: []alert.TimelineEntry{{Operation: "pulled the credential", Caller: "x"}, {Operation: "assigned a role"}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.alert(row); err != nil {
+		t.Fatal(err)
+	}
+	want := `
+MEDIUM  Pods deleted  2026-03-04 09:15:22 UTC
+  who      x<U+001B>[2J<U+202E><U+000D><U+000A>FAKE, user
+  what     delete shop/cart
+  before   00:00:00 pulled the credential, x
+           00:00:00 assigned a role
+`
+	if out.String() != want {
+		t.Errorf("printed %q\nwant    %q", out.String(), want)
+	}
+}
