@@ -1,0 +1,230 @@
+package infra_test
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"podwatch/handler/internal/alert"
+	"podwatch/handler/internal/config"
+	"podwatch/handler/internal/event"
+)
+
+// storageNames lists the containers and queues that the handler's code and
+// bindings name, with "container" or "queue".
+func storageNames() map[string]string {
+	names := map[string]string{"podwatch-ledger": "container", "podwatch-state": "container", "undelivered-alerts-poison": "queue"}
+	functions, _ := filepath.Glob(filepath.Join(root, "function_app", "*", "function.json"))
+	for _, name := range functions {
+		var f struct {
+			Bindings []struct{ Type, QueueName, Path string }
+		}
+		text, err := os.ReadFile(name)
+		if err == nil {
+			err = json.Unmarshal(text, &f)
+		}
+		if err != nil {
+			names[err.Error()] = "container" // shows up as missing
+		}
+		for _, b := range f.Bindings {
+			if b.QueueName != "" {
+				names[b.QueueName] = "queue"
+			}
+			if container, _, _ := strings.Cut(b.Path, "/"); container != "" {
+				names[container] = "container"
+			}
+		}
+	}
+	return names
+}
+
+// The names in Go code are constants of packages that must not be imported for
+// a name; reading them keeps storageNames honest.
+func TestStorageNamesAreTheCodes(t *testing.T) {
+	for file, name := range map[string]string{
+		"handler/internal/sink/ledger_blob.go": "podwatch-ledger",
+		"handler/internal/state/state.go":      "podwatch-state",
+	} {
+		text, err := os.ReadFile(filepath.Join(root, filepath.FromSlash(file)))
+		if err != nil || !strings.Contains(string(text), `"`+name+`"`) {
+			t.Errorf("%s does not use the container %s (%v)", file, name, err)
+		}
+	}
+}
+
+func TestLocalSettingsExampleHasEverySetting(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(root, "local.settings.json.example"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var example struct{ Values map[string]string }
+	if err := json.Unmarshal(text, &example); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range config.Settings() {
+		if _, ok := example.Values[name]; !ok {
+			t.Errorf("local.settings.json.example lacks %s", name)
+		}
+	}
+}
+
+// The example of parameters is Bicep of another dialect, which the parser does
+// not know: its lines are simple enough to read.
+func TestParameterExampleFits(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(root, "infra", "main.bicepparam"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tree := startParser(t).parse(t, readTemplates(t))
+	if !strings.Contains(string(text), "using './main.bicep'") {
+		t.Error("main.bicepparam does not use main.bicep")
+	}
+	given := map[string]bool{}
+	for _, m := range regexp.MustCompile(`(?m)^param (\w+) = (.*)$`).FindAllStringSubmatch(string(text), -1) {
+		given[m[1]] = true
+		d := tree.find("main.bicep", "param", m[1])
+		if d.Name == "" {
+			t.Errorf("main.bicep has no parameter %s", m[1])
+		}
+		if d.Secure && !strings.HasPrefix(m[2], "readEnvironmentVariable(") {
+			t.Errorf("the secret %s stands in the file: %s", m[1], m[2])
+		}
+	}
+	if len(given) == 0 {
+		t.Error("main.bicepparam gives nothing")
+	}
+	tree.each("param", func(file string, d *declaration) {
+		if file == "main.bicep" && d.Value == "" && !given[d.Name] {
+			t.Errorf("main.bicep wants %s, and the example does not give it", d.Name)
+		}
+	})
+}
+
+// telemetry are columns of Azure's own tables that the workbook reads.
+var telemetry = []string{"Message", "ItemCount", "Name", "Success", "DurationMs", "OperationName"}
+
+// Each query may use the columns of an alert, those of the telemetry, and names
+// that it makes itself.
+func TestWorkbookQueriesUseColumnsThatExist(t *testing.T) {
+	var workbook struct {
+		Items []struct {
+			Type    int
+			Content struct {
+				Title, Query, ResourceType string
+			}
+		}
+		FallbackResourceIds []string
+	}
+	text, err := os.ReadFile(filepath.Join(root, "infra", "workbook.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(text, &workbook); err != nil {
+		t.Fatal(err)
+	}
+	if len(workbook.FallbackResourceIds) != 1 || workbook.FallbackResourceIds[0] != "{workspaceId}" {
+		t.Errorf("fallbackResourceIds is %v; the template replaces {workspaceId}", workbook.FallbackResourceIds)
+	}
+	known := slices.Clone(telemetry)
+	for _, field := range reflect.VisibleFields(reflect.TypeFor[alert.Alert]()) {
+		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+		known = append(known, name)
+	}
+	tables := []string{"PodwatchAlerts_CL", "AppTraces", "AppRequests", "DCRLogErrors"}
+
+	var titles, queries strings.Builder
+	for _, item := range workbook.Items {
+		if item.Type != 3 {
+			continue
+		}
+		titles.WriteString(item.Content.Title + "\n")
+		queries.WriteString(item.Content.Query + "\n")
+		if item.Content.ResourceType != "microsoft.operationalinsights/workspaces" {
+			t.Errorf("%q asks %q", item.Content.Title, item.Content.ResourceType)
+		}
+		if problem := strangeWord(item.Content.Query, tables, known); problem != "" {
+			t.Errorf("the query of %q uses %s, which no table has:\n%s", item.Content.Title, problem, item.Content.Query)
+		}
+	}
+	for _, topic := range []string{"Deletions over time", "By caller", "By cluster", "Suppressed, by exception", "Messages and records", "Alerts about the feed", "Delivered", "refused"} {
+		if !strings.Contains(titles.String(), topic) {
+			t.Errorf("the workbook shows nothing of %q", topic)
+		}
+	}
+	// The counts are members of the handler's log line.
+	pipeline, err := os.ReadFile(filepath.Join(root, "handler", "internal", "pipeline", "pipeline.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range regexp.MustCompile(`Line\.counts\.(\w+)`).FindAllStringSubmatch(queries.String(), -1) {
+		if !strings.Contains(string(pipeline), `"`+m[1]+`"`) {
+			t.Errorf("the workbook reads the count %q, which the handler does not log", m[1])
+		}
+	}
+
+	if strangeWord("PodwatchAlerts_CL | where Cluster == 1", tables, known) != "Cluster" {
+		t.Error("a column that does not exist is not noticed")
+	}
+}
+
+var (
+	kqlString = regexp.MustCompile(`"[^"]*"`)
+	kqlMade   = regexp.MustCompile(`\b([A-Z]\w*) =[^=~]`)
+	kqlWord   = regexp.MustCompile(`\b[A-Z]\w*`)
+)
+
+func strangeWord(query string, tables, known []string) string {
+	query = regexp.MustCompile(`\{[^}]*\}|\.\w+`).ReplaceAllString(kqlString.ReplaceAllString(query, `""`), " ")
+	var made []string
+	for _, m := range kqlMade.FindAllStringSubmatch(query, -1) {
+		made = append(made, m[1])
+	}
+	for _, word := range kqlWord.FindAllString(query, -1) {
+		if !slices.Contains(tables, word) && !slices.Contains(known, word) && !slices.Contains(made, word) {
+			return word
+		}
+	}
+	return ""
+}
+
+func TestScriptsAreSoundAndExplainThemselves(t *testing.T) {
+	scripts, err := filepath.Glob(filepath.Join(root, "infra", "*.sh"))
+	if err != nil || len(scripts) < 4 {
+		t.Fatalf("found %v, %v", scripts, err)
+	}
+	for _, script := range scripts {
+		if out, err := exec.Command("bash", "-n", script).CombinedOutput(); err != nil {
+			t.Errorf("%s: %v: %s", script, err, out)
+		}
+		out, err := exec.Command("bash", script).CombinedOutput()
+		if err == nil || !strings.Contains(string(out), filepath.Base(script)) {
+			t.Errorf("%s without arguments: %v, says %q; want how to use it", script, err, out)
+		}
+	}
+}
+
+// What the smoke test sends must be what the rule looks for.
+func TestSmokeTestSendsADeletion(t *testing.T) {
+	out, err := exec.Command("bash", filepath.Join(root, "infra", "smoke.sh"), "--print").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var body struct{ Records []json.RawMessage }
+	if err := json.Unmarshal(out, &body); err != nil || len(body.Records) != 1 {
+		t.Fatalf("%v in %s", err, out)
+	}
+	ev, err := event.Parse(body.Records[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ev.Dataset != "azure.activitylogs" || !strings.EqualFold(ev.Operation, "microsoft.kubernetes/connectedclusters/pods/delete") ||
+		!strings.EqualFold(ev.Outcome, "success") || ev.Resource.ClusterName != "podwatch-smoke-test" || ev.Resource.Pod == "" || len(ev.CorrelationID) != 36 {
+		t.Errorf("the smoke test sends %s", out)
+	}
+}

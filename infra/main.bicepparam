@@ -1,0 +1,20 @@
+// An example to copy. Every parameter has a default but the clusters' names and
+// the webhook, and podwatch runs without either of them.
+using './main.bicep'
+
+param name = 'podwatch'
+param plan = 'flex'
+
+// Never write the address here: whoever has it can post to the channel.
+param teamsWebhookUrl = readEnvironmentVariable('TEAMS_WEBHOOK_URL', '')
+
+param clusters = [
+  // {
+  //   name: 'aks-shop'
+  //   resourceGroup: 'rg-shop'
+  // }
+]
+
+param failureEmails = [
+  // 'oncall@example.com'
+]

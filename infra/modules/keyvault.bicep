@@ -1,0 +1,75 @@
+// The vault for podwatch's one secret: whoever knows the address of a Teams
+// workflow can post to the channel.
+param name string
+param location string
+param tags object
+param recover bool
+param useTeams bool
+param workspaceId string
+param principalId string
+
+@secure()
+param teamsWebhookUrl string
+
+var roles = {
+  keyVaultSecretsUser: '4633458b-17de-408a-b874-0445c86b69e6'
+}
+
+resource vault 'Microsoft.KeyVault/vaults@2024-11-01' = {
+  name: name
+  location: location
+  tags: tags
+  properties: {
+    tenantId: subscription().tenantId
+    createMode: recover ? 'recover' : 'default'
+    sku: {
+      family: 'A'
+      name: 'standard'
+    }
+    enableRbacAuthorization: true
+    enableSoftDelete: true
+    softDeleteRetentionInDays: 90
+    enablePurgeProtection: true
+    // Closing the vault's network breaks Key Vault references of Flex apps,
+    // with or without a virtual network. What protects the secret is the role.
+    publicNetworkAccess: 'Enabled'
+  }
+}
+
+resource webhook 'Microsoft.KeyVault/vaults/secrets@2024-11-01' = if (!empty(teamsWebhookUrl)) {
+  parent: vault
+  name: 'teams-webhook-url'
+  properties: {
+    value: teamsWebhookUrl
+    contentType: 'address of a Teams workflow'
+  }
+}
+
+// On the one secret, not on the vault.
+resource appAssignment 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (!empty(teamsWebhookUrl)) {
+  name: guid(webhook.id, principalId, roles.keyVaultSecretsUser)
+  scope: webhook
+  properties: {
+    principalId: principalId
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.keyVaultSecretsUser)
+  }
+}
+
+resource diagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
+  name: 'podwatch'
+  scope: vault
+  properties: {
+    workspaceId: workspaceId
+    logs: [
+      {
+        category: 'AuditEvent'
+        enabled: true
+      }
+    ]
+  }
+}
+
+// A reference, not the secret. Without a version, so that a new address is
+// picked up within a day or at the next change of a setting.
+output webhookReference string = useTeams ? '@Microsoft.KeyVault(SecretUri=${vault.properties.vaultUri}secrets/teams-webhook-url)' : ''
