@@ -44,11 +44,11 @@ func (p *printer) alert(row []byte) error {
 
 // Escape sequences of the terminal.
 const (
-	bold   = "\x1b[1m"
-	red    = "\x1b[1;31m"
-	yellow = "\x1b[1;33m"
-	dim    = "\x1b[2m"
-	plain  = "\x1b[0m"
+	styleBold   = "\x1b[1m"
+	styleRed    = "\x1b[1;31m"
+	styleYellow = "\x1b[1;33m"
+	styleDim    = "\x1b[2m"
+	styleEnd    = "\x1b[0m"
 )
 
 func (p *printer) text(a *alert.Alert) string {
@@ -57,19 +57,19 @@ func (p *printer) text(a *alert.Alert) string {
 		if !p.colour {
 			return text
 		}
-		return code + text + plain
+		return code + text + styleEnd
 	}
 	label := strings.ToUpper(a.Severity)
-	colour := yellow
+	colour := styleYellow
 	switch {
 	case a.Suppressed:
-		label, colour = "SUPPRESSED", dim
+		label, colour = "SUPPRESSED", styleDim
 	case a.Routine:
-		label, colour = "ROUTINE", dim
+		label, colour = "ROUTINE", styleDim
 	case a.Severity == "high" || a.Severity == "critical":
-		colour = red
+		colour = styleRed
 	}
-	fmt.Fprintf(&b, "\n%s  %s  %s\n", style(colour, label), style(bold, visible(a.RuleName)), a.EventTime.UTC().Format("2006-01-02 15:04:05 UTC"))
+	fmt.Fprintf(&b, "\n%s  %s  %s\n", style(colour, label), style(styleBold, visible(a.RuleName)), a.EventTime.UTC().Format("2006-01-02 15:04:05 UTC"))
 	line := func(name string, parts ...string) {
 		var shown []string
 		for _, part := range parts {
@@ -78,7 +78,7 @@ func (p *printer) text(a *alert.Alert) string {
 			}
 		}
 		if len(shown) > 0 {
-			fmt.Fprintf(&b, "  %s %s\n", style(dim, fmt.Sprintf("%-8s", name)), strings.Join(shown, ", "))
+			fmt.Fprintf(&b, "  %s %s\n", style(styleDim, fmt.Sprintf("%-8s", name)), strings.Join(shown, ", "))
 		}
 	}
 	line("who", callerName(a), a.CallerKind, different(a.CallerOwnerResource, a.CallerName))
@@ -133,7 +133,7 @@ func different(text, from string) string {
 func visible(text string) string {
 	var b strings.Builder
 	for _, r := range text {
-		if r == '\t' || unicode.IsPrint(r) && !unicode.Is(unicode.Bidi_Control, r) {
+		if r == '\t' || unicode.IsGraphic(r) {
 			b.WriteRune(r)
 			continue
 		}
