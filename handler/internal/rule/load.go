@@ -28,8 +28,9 @@ const (
 
 // A Report accounts for everything that Load found in the rule files.
 type Report struct {
-	Entries []*Entry // one a rule, in the order of the sources and their files
-	Skipped []Skipped
+	Entries  []*Entry // one a rule, in the order of the sources and their files
+	Skipped  []Skipped
+	Mistakes []error // sources that cannot be read at all
 }
 
 // An Entry is what became of one rule.
@@ -59,11 +60,10 @@ type Skipped struct {
 // fine even then; a handler must not start with it, a check may go on.
 func Load(sources ...Source) (*Set, *Report, error) {
 	l := loader{report: &Report{}, byID: map[string]*Entry{}, files: map[string]bool{}}
-	var errs []error
 	for _, s := range sources {
 		paths, err := s.files()
 		if err != nil {
-			errs = append(errs, err)
+			l.report.Mistakes = append(l.report.Mistakes, err)
 			continue
 		}
 		for _, p := range paths {
@@ -80,6 +80,7 @@ func Load(sources ...Source) (*Set, *Report, error) {
 		}
 	}
 	set := &Set{byID: map[string]*compiled{}}
+	errs := slices.Clone(l.report.Mistakes)
 	for _, e := range l.report.Entries {
 		errs = append(errs, e.Mistakes...)
 		if e.Verdict == Runs {

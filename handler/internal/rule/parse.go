@@ -302,7 +302,7 @@ func (dr *draft) parseKQL(path, key, query string) kql.Node {
 		var syntax *kql.SyntaxError
 		if errors.As(err, &syntax) {
 			line, column = dr.doc.within(path, query, syntax.Offset)
-			msg = syntax.Msg
+			msg = dr.messageInFile(path, query, syntax)
 		}
 		dr.mistakes = append(dr.mistakes, &FileError{File: dr.doc.file, Line: line, Column: column, Msg: key + ": " + msg})
 		return nil
@@ -319,6 +319,23 @@ func (dr *draft) parseKQL(path, key, query string) kql.Node {
 		}
 	}
 	return n
+}
+
+// messageInFile returns the message of a mistake in the query at path. A message
+// may name a second place, such as that of an open bracket; to have it named as
+// in the file, the query is read again with the lines before it left blank. That
+// works where the file spells the query as it is.
+func (dr *draft) messageInFile(path, query string, mistake *kql.SyntaxError) string {
+	line, column := dr.doc.within(path, query, 0)
+	if s := dr.doc.places[path]; !strings.Contains(string(dr.doc.src[s.start:s.end]), query) {
+		return mistake.Msg
+	}
+	before := strings.Repeat("\n", line-1) + strings.Repeat(" ", column-1)
+	_, err := kql.Parse(before + query)
+	if again := (*kql.SyntaxError)(nil); errors.As(err, &again) && again.Offset == len(before)+mistake.Offset {
+		return again.Msg
+	}
+	return mistake.Msg
 }
 
 // offsetOf turns a line and column in text into an offset.
