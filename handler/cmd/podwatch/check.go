@@ -1,0 +1,324 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/spf13/cobra"
+
+	"podwatch/handler/internal/rule"
+)
+
+func newCheckCommand() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "check [RULE...]",
+		Short: "Tell which rules run, and run their cases",
+		Long: `Check reads rules as the handler does at start and says what becomes of each:
+
+  runs         evaluated for every event of its logs
+  waits        reads a log that podwatch does not collect
+  needs state  counts or remembers events over time (threshold, new_terms)
+  unsupported  ES|QL, EQL, machine learning, or Kibana filters
+  off          disabled in its file
+  replaced     built in, with a rule of the same id of yours in its place
+  broken       its file has mistakes, and the handler would not start
+
+RULE is a rule file or a folder of them: Elastic's TOML, or the NDJSON or JSON
+that Kibana exports. Without one, the built-in rules are checked together with
+those in RULES_DIR, or in the folder rules beside this executable.
+
+A rule with a folder to itself can bring cases, one exported record a line:
+match.jsonl must match, nomatch.jsonl must not, and routine.jsonl must match and
+be routine, which is counted and not alerted. Put a near-miss beside each match.
+
+Warnings name what an author may have overlooked; they change nothing. The exit
+status is 1 if a rule is broken or a case fails; a rule that does not run for
+another reason is no failure.
+
+Rules are Elastic's to the letter. One table is podwatch's own:
+
+  [podwatch]
+  fold_case = ["azure.activitylogs.operation_name"]  # compare ignoring case
+  routine = 'user.name: backup'                      # KQL: matches to be counted only`,
+		Example: `  podwatch check
+  podwatch check ./detection-rules/rules/integrations/azure
+  podwatch check --json rules/ | jq -r 'select(.verdict == "broken") | .mistakes[]'`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c := check{out: cmd.OutOrStdout(), json: asJSON}
+			if err := c.rules(ruleSources(args)); err != nil {
+				return err
+			}
+			// Checks of other kinds of files belong here: they print through c
+			// and add to c.failures.
+			return c.result()
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON object a line: one for each rule, the last one a summary")
+	return cmd
+}
+
+// ruleSources returns the sources that the arguments name, or those that a
+// handler in this folder would load.
+func ruleSources(args []string) []rule.Source {
+	var sources []rule.Source
+	for _, a := range args {
+		sources = append(sources, rule.Path(a))
+	}
+	if len(sources) > 0 {
+		return sources
+	}
+	sources = append(sources, rule.BuiltIn())
+	if dir := os.Getenv("RULES_DIR"); dir != "" {
+		return append(sources, rule.Path(dir))
+	}
+	if executable, err := os.Executable(); err == nil {
+		dir := filepath.Join(filepath.Dir(executable), "rules")
+		if _, err := os.Stat(dir); err == nil {
+			return append(sources, rule.Path(dir))
+		}
+	}
+	return sources
+}
+
+// A check prints what it finds and remembers what failed.
+type check struct {
+	out      io.Writer
+	json     bool
+	failures []string // in words: "2 rules are broken"
+}
+
+// result is the error of the whole check, nil if nothing failed.
+func (c *check) result() error {
+	if len(c.failures) == 0 {
+		return nil
+	}
+	return errors.New(strings.Join(c.failures, ", "))
+}
+
+// A checkedRule is one line of the JSON output, and what the table shows.
+type checkedRule struct {
+	Rule     string         `json:"rule"`
+	ID       string         `json:"id,omitempty"`
+	Type     string         `json:"type,omitempty"`
+	Verdict  rule.Verdict   `json:"verdict"`
+	Reason   string         `json:"reason,omitempty"`
+	File     string         `json:"file"`
+	Datasets []string       `json:"datasets,omitempty"`
+	Mistakes []string       `json:"mistakes,omitempty"`
+	Warnings []checkWarning `json:"warnings,omitempty"`
+	Cases    *checkedCases  `json:"cases,omitempty"`
+}
+
+type checkWarning struct {
+	File    string `json:"file"`
+	Line    int    `json:"line,omitempty"`
+	Column  int    `json:"column,omitempty"`
+	Code    string `json:"code"`
+	Message string `json:"message"`
+}
+
+type checkedCases struct {
+	Passed int      `json:"passed"`
+	Failed []string `json:"failed,omitempty"`
+}
+
+// rules checks all rules of the sources. The error is one of writing, or of
+// sources that cannot be read; whatever is wrong with rules goes to c.failures.
+func (c *check) rules(sources []rule.Source) error {
+	set, report, _ := rule.Load(sources...) // its mistakes stand in the report
+	if err := errors.Join(report.Mistakes...); err != nil {
+		return err
+	}
+	if len(report.Entries) == 0 {
+		return errors.New("no rules there: rule files end in .toml, .ndjson or .json")
+	}
+	checked := make([]checkedRule, len(report.Entries))
+	broken, passed, failed := 0, 0, 0
+	for i, e := range report.Entries {
+		checked[i] = checkRule(set, report, e)
+		if e.Verdict == rule.Broken {
+			broken++
+		}
+		if cases := checked[i].Cases; cases != nil {
+			passed += cases.Passed
+			failed += len(cases.Failed)
+		}
+	}
+	if broken > 0 {
+		c.failures = append(c.failures, count(broken, "rule is broken", "rules are broken"))
+	}
+	if failed > 0 {
+		c.failures = append(c.failures, count(failed, "case fails", "cases fail"))
+	}
+	if c.json {
+		return c.printJSON(checked, report, passed, failed)
+	}
+	return c.printTable(checked, report, passed, failed)
+}
+
+func checkRule(set *rule.Set, report *rule.Report, e *rule.Entry) checkedRule {
+	r := checkedRule{
+		Rule: e.Rule.Name, ID: e.Rule.ID, Type: e.Rule.Type, Verdict: e.Verdict, Reason: e.Reason, File: e.File, Datasets: e.Datasets,
+	}
+	for _, m := range e.Mistakes {
+		r.Mistakes = append(r.Mistakes, m.Error())
+	}
+	for _, w := range e.Warnings {
+		r.Warnings = append(r.Warnings, checkWarning{File: w.File, Line: w.Line, Column: w.Column, Code: w.Code, Message: w.Msg})
+	}
+	cases, err := report.RunCases(set, e)
+	if err != nil {
+		r.Cases = &checkedCases{Failed: []string{err.Error()}}
+		return r
+	}
+	if len(cases) > 0 {
+		r.Cases = &checkedCases{}
+	}
+	for _, k := range cases {
+		if k.OK() {
+			r.Cases.Passed++
+		} else {
+			r.Cases.Failed = append(r.Cases.Failed, k.String())
+		}
+	}
+	return r
+}
+
+func (c *check) printJSON(checked []checkedRule, report *rule.Report, passed, failed int) error {
+	enc := json.NewEncoder(c.out)
+	enc.SetEscapeHTML(false)
+	for _, r := range checked {
+		if err := enc.Encode(r); err != nil {
+			return err
+		}
+	}
+	for _, s := range report.Skipped {
+		if err := enc.Encode(map[string]any{"skipped": s.What, "file": s.File, "line": s.Line}); err != nil {
+			return err
+		}
+	}
+	return enc.Encode(map[string]any{"summary": report.Count(), "cases_passed": passed, "cases_failed": failed})
+}
+
+// verdicts in the order of the summary's columns.
+func verdicts() []rule.Verdict {
+	return []rule.Verdict{rule.Runs, rule.Waits, rule.NeedsState, rule.Unsupported, rule.Off, rule.Replaced, rule.Broken}
+}
+
+// printTable prints a row for each rule, with reason, mistakes, warnings and
+// failed cases below it, and at the end the number of rules by type.
+func (c *check) printTable(checked []checkedRule, report *rule.Report, passed, failed int) error {
+	var b strings.Builder
+	rows := [][]string{{"VERDICT", "TYPE", "CASES", "RULE"}}
+	below := [][]string{nil}
+	for _, r := range checked {
+		cases, name, lines := "", r.Rule, []string{}
+		if r.Cases != nil {
+			cases = fmt.Sprintf("%d of %d", r.Cases.Passed, r.Cases.Passed+len(r.Cases.Failed))
+		}
+		if name == "" {
+			name = "(no name)"
+		}
+		if r.Reason != "" && len(r.Mistakes) == 0 {
+			lines = append(lines, r.File+": "+r.Reason)
+		}
+		lines = append(lines, r.Mistakes...)
+		for _, w := range r.Warnings {
+			lines = append(lines, "warning: "+rule.Warning{File: w.File, Line: w.Line, Column: w.Column, Code: w.Code, Msg: w.Message}.String())
+		}
+		if r.Cases != nil {
+			lines = append(lines, r.Cases.Failed...)
+		}
+		rows = append(rows, []string{string(r.Verdict), r.Type, cases, name})
+		below = append(below, lines)
+	}
+	writeRows(&b, rows, below)
+	for _, s := range report.Skipped {
+		fmt.Fprintf(&b, "\n%s:%d: skipped: %s", plain(s.File), s.Line, plain(s.What))
+	}
+	if len(report.Skipped) > 0 {
+		b.WriteByte('\n')
+	}
+
+	b.WriteByte('\n')
+	counts := report.Count()
+	header := []string{"TYPE"}
+	var columns []rule.Verdict
+	for _, v := range verdicts() {
+		if slices.ContainsFunc(slices.Collect(maps.Values(counts)), func(n map[rule.Verdict]int) bool { return n[v] > 0 }) {
+			columns = append(columns, v)
+			header = append(header, strings.ToUpper(string(v)))
+		}
+	}
+	rows = [][]string{header}
+	for _, kind := range slices.Sorted(maps.Keys(counts)) {
+		row := []string{kind}
+		if kind == "" {
+			row[0] = "(unknown)"
+		}
+		for _, v := range columns {
+			row = append(row, fmt.Sprint(counts[kind][v]))
+		}
+		rows = append(rows, row)
+	}
+	writeRows(&b, rows, make([][]string, len(rows)))
+	running := 0
+	for _, n := range counts {
+		running += n[rule.Runs]
+	}
+	fmt.Fprintf(&b, "\n%s, %d running", count(len(checked), "rule", "rules"), running)
+	if passed+failed > 0 {
+		fmt.Fprintf(&b, "; %d of %s pass", passed, count(passed+failed, "case", "cases"))
+	}
+	b.WriteByte('\n')
+	_, err := io.WriteString(c.out, b.String())
+	return err
+}
+
+// writeRows aligns the columns of rows and writes below each row its lines.
+func writeRows(b *strings.Builder, rows, below [][]string) {
+	width := make([]int, len(rows[0]))
+	for _, row := range rows {
+		for i, cell := range row {
+			width[i] = max(width[i], utf8.RuneCountInString(plain(cell)))
+		}
+	}
+	for i, row := range rows {
+		line := ""
+		for j, cell := range row {
+			cell = plain(cell)
+			line += cell + strings.Repeat(" ", width[j]-utf8.RuneCountInString(cell)+2)
+		}
+		b.WriteString(strings.TrimRight(line, " ") + "\n")
+		for _, l := range below[i] {
+			b.WriteString("  " + plain(l) + "\n")
+		}
+	}
+}
+
+// plain keeps what a file says from steering the terminal.
+func plain(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || unicode.In(r, unicode.Cf) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, s)
+}
+
+func count(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}
