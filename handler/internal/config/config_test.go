@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -130,5 +131,32 @@ func TestSecretNeverPrints(t *testing.T) {
 	}
 	if string(c.TeamsWebhookURL) == c.TeamsWebhookURL.String() {
 		t.Error("the secret itself was lost")
+	}
+}
+
+// Settings that belong to the host alone.
+var hostOnly = []string{"FUNCTIONS_WORKER_RUNTIME"}
+
+func TestExampleSettingsNameEverySettingAndNoOther(t *testing.T) {
+	text, err := os.ReadFile("../../../local.settings.json.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var example struct{ Values map[string]string }
+	if err := json.Unmarshal(text, &example); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range config.Settings() {
+		if _, ok := example.Values[name]; !ok {
+			t.Errorf("the example lacks %s", name)
+		}
+	}
+	for name := range example.Values {
+		if !slices.Contains(config.Settings(), name) && !slices.Contains(hostOnly, name) {
+			t.Errorf("the example has %s, which nothing reads", name)
+		}
+	}
+	if _, err := load(t, example.Values); err != nil {
+		t.Errorf("the example does not load: %v", err)
 	}
 }
