@@ -57,7 +57,7 @@ func retained(t *testing.T, h *hubtest.Hub) map[string][]string {
 	return bodies
 }
 
-func writeFile(t *testing.T, content string) string {
+func bodyFile(t *testing.T, content string) string {
 	t.Helper()
 	name := filepath.Join(t.TempDir(), "body.json")
 	if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
@@ -73,11 +73,11 @@ func TestSend(t *testing.T) {
 		stdin string
 		want  []string
 	}{
-		"a file is one message":     {[]string{writeFile(t, two)}, "", []string{two}},
-		"two files are two":         {[]string{writeFile(t, "a"), writeFile(t, "b")}, "", []string{"a", "b"}},
-		"a line is one message":     {[]string{"--lines", writeFile(t, two)}, "", []string{`{"a":1}`, `{"records":[]}`}},
+		"a file is one message":     {[]string{bodyFile(t, two)}, "", []string{two}},
+		"two files are two":         {[]string{bodyFile(t, "a"), bodyFile(t, "b")}, "", []string{"a", "b"}},
+		"a line is one message":     {[]string{"--lines", bodyFile(t, two)}, "", []string{`{"a":1}`, `{"records":[]}`}},
 		"standard input":            {[]string{"-"}, two, []string{two}},
-		"lines of standard input":   {[]string{"--lines", "-", writeFile(t, "z")}, two, []string{"z", `{"a":1}`, `{"records":[]}`}},
+		"lines of standard input":   {[]string{"--lines", "-", bodyFile(t, "z")}, two, []string{"z", `{"a":1}`, `{"records":[]}`}},
 		"no line break at the end":  {[]string{"--lines", "-"}, "a\nb", []string{"a", "b"}},
 		"at a rate":                 {[]string{"--lines", "--rate", "100", "-"}, "a\nb\nc", []string{"a", "b", "c"}},
 		"a line of half a megabyte": {[]string{"--lines", "-"}, strings.Repeat("x", 500_000), []string{strings.Repeat("x", 500_000)}},
