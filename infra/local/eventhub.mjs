@@ -295,10 +295,17 @@ function mirror(link) {
 }
 
 // refuse answers an attach without source and target and detaches at once, as
-// AMQP wants it; a link that is open already is only detached.
+// AMQP wants it for an end that does not exist.
 function refuse(link, condition, description) {
   link.local.attach.source = undefined;
   link.local.attach.target = undefined;
+  detach(link, condition, description);
+}
+
+// detach closes a link that is, or is about to be, open. A reader that may not
+// have its partition is let in and put out: the clients take only that for a
+// loss of ownership.
+function detach(link, condition, description) {
   link.close({ condition, description });
 }
 
@@ -340,7 +347,7 @@ function openReader(link, { hub, group, partition, id }) {
   const peers = [...partition.readers].filter((r) => r.group === group.toLowerCase());
   const owner = peers.find((r) => r.level !== undefined);
   if (owner && (level === undefined || level < owner.level)) {
-    return refuse(link, 'amqp:link:stolen', `Receiver with a higher epoch of '${owner.level}' already exists on partition ${id}.`);
+    return detach(link, 'amqp:link:stolen', `Receiver with a higher epoch of '${owner.level}' already exists on partition ${id}.`);
   }
   if (level === undefined && peers.length >= MAX_READERS) {
     return refuse(link, 'amqp:resource-limit-exceeded', `Exceeded the maximum number of ${MAX_READERS} receivers per partition in a consumer group.`);
@@ -354,7 +361,7 @@ function openReader(link, { hub, group, partition, id }) {
   }
   if (level !== undefined) {
     for (const peer of peers) {
-      refuse(peer.link, 'amqp:link:stolen', `New receiver with higher epoch of '${level}' is created on partition ${id}.`);
+      detach(peer.link, 'amqp:link:stolen', `New receiver with higher epoch of '${level}' is created on partition ${id}.`);
       close(peer);
     }
   }
