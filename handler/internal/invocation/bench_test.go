@@ -2,6 +2,7 @@ package invocation_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -54,6 +55,23 @@ func BenchmarkParseEvents(b *testing.B) {
 					}
 				}
 			})
+		}
+	}
+}
+
+// The yardstick: what the standard library needs for the same messages.
+func BenchmarkStandardLibrary(b *testing.B) {
+	body := kubeAuditInvocation(b, invocation.ManyString)
+	b.SetBytes(int64(len(body)))
+	b.ReportAllocs()
+	for b.Loop() {
+		var envelope struct{ Data struct{ Events string } }
+		if err := json.Unmarshal(body, &envelope); err != nil {
+			b.Fatal(err)
+		}
+		var messages []string
+		if err := json.Unmarshal([]byte(envelope.Data.Events), &messages); err != nil {
+			b.Fatal(err)
 		}
 	}
 }

@@ -229,6 +229,9 @@ func (d *Decoder) textTwice(raw []byte) ([]byte, error) {
 		return nil, nil
 	}
 	b := d.alloc(len(raw))
+	if n, ok := unquoteTwice(b, raw); ok {
+		return d.keep(b, n), nil
+	}
 	n, err := unquote(b, raw)
 	if err == nil && n > 0 {
 		n, err = unquote(b[:n], b[:n])

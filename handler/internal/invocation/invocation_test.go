@@ -40,7 +40,9 @@ func at(s string) time.Time {
 // operations returns what the records of a message say was done.
 func operations(t *testing.T, body []byte) []string {
 	t.Helper()
-	var wrapper struct{ Records []struct{ OperationName string } }
+	var wrapper struct {
+		Records []struct{ OperationName string }
+	}
 	if err := json.Unmarshal(body, &wrapper); err != nil {
 		t.Fatalf("message %q: %v", body, err)
 	}
@@ -415,8 +417,8 @@ func TestParseTimer(t *testing.T) {
 		t.Errorf("sample (-want +got):\n%s", diff)
 	}
 	for body, want := range map[string]invocation.Timer{
-		`{"Data":{"timer":{"IsPastDue":true,"ScheduleStatus":null}}}`: {IsPastDue: true},
-		`{"Data":{"timer":"{\"IsPastDue\":true}"}}`:                   {IsPastDue: true},
+		`{"Data":{"timer":{"IsPastDue":true,"ScheduleStatus":null}}}`:                                         {IsPastDue: true},
+		`{"Data":{"timer":"{\"IsPastDue\":true}"}}`:                                                           {IsPastDue: true},
 		`{"Data":{"t":{"ScheduleStatus":{"Last":"0001-01-01T00:00:00","Next":"2025-03-04T10:15:00+01:00"}}}}`: {Next: at("2025-03-04T09:15:00Z")},
 		`{"Data":{"t":{}}}`: {},
 	} {

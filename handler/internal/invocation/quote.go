@@ -89,6 +89,83 @@ func unquote(dst, src []byte) (int, error) {
 	return o, nil
 }
 
+// unquoteTwice takes two layers off src in one pass, with the rules of unquote
+// and dst apart from src. It returns false when it meets anything but what a
+// serialiser usually writes; then two passes of unquote have the last word.
+//
+// A run of backslashes loses a quarter: four are one in the message, and what
+// is left over of a run escapes what follows it at one depth or the other.
+func unquoteTwice(dst, src []byte) (int, bool) {
+	i, o := 0, 0
+	for i < len(src) {
+		for i+8 <= len(src) && o+8 <= len(dst) {
+			w := binary.LittleEndian.Uint64(src[i:])
+			x := w ^ ('\\' * ones)
+			m := (x - ones) &^ x & highs
+			binary.LittleEndian.PutUint64(dst[o:], w)
+			if m != 0 {
+				n := bits.TrailingZeros64(m) >> 3
+				i += n
+				o += n
+				break
+			}
+			i += 8
+			o += 8
+		}
+		if i == len(src) {
+			break
+		}
+		if src[i] != '\\' {
+			dst[o] = src[i]
+			i++
+			o++
+			continue
+		}
+		run := 1
+		for i+run < len(src) && src[i+run] == '\\' {
+			run++
+		}
+		for range run / 4 {
+			dst[o] = '\\'
+			o++
+		}
+		i += run
+		if run%4 == 0 {
+			continue
+		}
+		if i == len(src) {
+			return 0, false
+		}
+		c := src[i]
+		switch {
+		case run%4 == 3 && c == '"':
+		case run%4 != 2:
+			return 0, false
+		case c == 'n':
+			c = '\n'
+		case c == 't':
+			c = '\t'
+		case c == 'r':
+			c = '\r'
+		case c == 'u':
+			r, ok := hex4(src[i-1:])
+			if !ok || utf16.IsSurrogate(r) {
+				return 0, false
+			}
+			var enc [utf8.UTFMax]byte
+			o += copy(dst[o:], enc[:utf8.EncodeRune(enc[:], r)])
+			i += 5
+			continue
+		default:
+			return 0, false
+		}
+		dst[o] = c
+		o++
+		i++
+	}
+	return o, true
+}
+
 // rune16 reads \uXXXX, or a surrogate pair of them, at the start of b and
 // returns how many bytes it took; 0 when it is malformed. Half a pair is
 // U+FFFD, as in every decoder.
