@@ -71,6 +71,8 @@ const (
 	tooManyPieces = "more than 1000 unreadable pieces, this is all from the last one on"
 )
 
+const whyFragment = "a fragment without the fields of a record"
+
 // maxNesting bounds wrappers in arrays in strings in wrappers ...
 const maxNesting = 8
 
@@ -114,6 +116,7 @@ type splitter struct {
 	careful bool
 	valid   bool      // the body is UTF-8
 	full    bool      // MaxRecords was reached
+	torn    bool      // something was unreadable, so that what follows may be a fragment of it
 	remark  string    // holds for every record
 	parent  *splitter // of JSON text in a string of another body
 	place   extent    // of that string
@@ -244,12 +247,17 @@ func (s *splitter) object(i, nesting, top int) (int, bool) {
 			s.bad(i, end, `an object with neither "records" nor the fields of a record`)
 			return end, true
 		}
+		if s.torn && s.marks == 0 {
+			s.bad(i, end, whyFragment)
+			return end, true
+		}
 		return s.record(i, end), true
 	case wrapped:
 		s.kind(top, KindWrapper)
 		return s.wrapper(s.at, nesting)
 	case holding:
 		next := s.at
+		s.torn = true
 		s.bad(i, next, fmt.Sprintf("not closed before the record at offset %d", s.base()+next))
 		return next, true
 	}
@@ -497,7 +505,8 @@ func (s *splitter) salvage(start int) int {
 		reason = fmt.Sprintf("nested deeper than %d levels", s.maxDepth)
 	} else if end-start > s.limits.MaxRecord {
 		reason = s.tooLarge(end - start)
-	} else if mended, note, ok := mend(s.b[start:end], s.maxDepth, end == len(s.b)); ok && len(mended) <= s.limits.MaxRecord {
+	} else if mended, note, ok := s.mend(start, end); ok {
+		s.torn = s.torn || !closed
 		if s.exhausted(start) {
 			return len(s.b)
 		}
@@ -508,8 +517,23 @@ func (s *splitter) salvage(start int) int {
 		}
 		return next
 	}
+	s.torn = true
 	s.bad(start, end, reason)
 	return next
+}
+
+// mend mends the object in b[start:end].
+func (s *splitter) mend(start, end int) (mended []byte, note string, ok bool) {
+	mended, note, ok = mend(s.b[start:end], s.maxDepth, end == len(s.b))
+	if !ok || len(mended) > s.limits.MaxRecord {
+		return nil, "", false
+	}
+	probe := scanner{b: mended, maxDepth: s.maxDepth, track: true, frames: s.frames}
+	stop, v := probe.value(0, false)
+	if v != whole || stop != len(mended) || s.torn && probe.marks == 0 {
+		return nil, "", false
+	}
+	return mended, note, true
 }
 
 // candidate returns where the next thing begins that is surely a record or a
@@ -552,9 +576,6 @@ func (s *splitter) search(i int) int {
 			// that closed have been looked at. Only the latest string may be none:
 			// with a quote missing, the next record's brace is in it.
 			i = max(i, s.quote+1)
-			if s.why == whyDeep {
-				i = max(i, s.at)
-			}
 		}
 	}
 }
@@ -608,6 +629,7 @@ func (s *splitter) junk(i int, within bool) int {
 		end++
 	}
 	s.steps += end - i
+	s.torn = true
 	s.bad(i, end, "text that is no JSON")
 	return end
 }

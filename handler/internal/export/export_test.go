@@ -158,6 +158,12 @@ func TestAMalformedRecordCostsOnlyItself(t *testing.T) {
 			Unreadable: []string{fmt.Sprintf("%d: not closed before the record at offset %d: %s", len(recA)+1, len(recA)+22, recC[:20])}}},
 		{"a cut wrapper before a wrapper", `{"records":[` + recA + `,{"time":"x` + "\n" + `{"records":[` + recB + `]}`, outcome{Kind: export.KindWrapper, Records: both,
 			Unreadable: []string{fmt.Sprintf(`%d: control character in a string at offset %d: {"time":"x`, at, at+10)}}},
+		{"a wrapper within an array that is not closed", `[` + recA + `,{"a":[1,{"records":[` + recB + `]}]`, outcome{Kind: export.KindArray, Records: both,
+			Unreadable: []string{fmt.Sprintf(`%d: not closed before the record at offset %d: {"a":[1`, len(recA)+2, len(recA)+10)}}},
+		{"splinters of a record", between(`{}"time":1,"category":"x","p":[1,{"x":"y"}],{"id":1}`), outcome{Kind: export.KindStream, Records: []string{recA, `{}`, recB}, Unreadable: []string{
+			fmt.Sprintf(`%d: text that is no JSON: "time":1`, at+2), fmt.Sprintf(`%d: text that is no JSON: "category":"x"`, at+11),
+			fmt.Sprintf(`%d: text that is no JSON: "p":[1`, at+26), fmt.Sprintf(`%d: a fragment without the fields of a record: {"x":"y"}`, at+33),
+			fmt.Sprintf(`%d: a fragment without the fields of a record: {"id":1}`, at+44)}}},
 		{"malformed JSON text in an element", between(quote(`{"a":"x` + "\n" + `"}`)), mended(`{"a":"x\n"}`, "record was JSON text in a string; control character escaped")},
 	} {
 		t.Run(test.name, func(t *testing.T) {
