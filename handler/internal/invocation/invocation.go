@@ -4,7 +4,7 @@
 // Reading accepts every shape in which the host hands over Event Hub messages,
 // queue messages and timers, and decides from the data which one it is: a
 // changed function.json needs no change here. Input is untrusted: reading never
-// panics, takes time linear in its length and memory of at most its length
+// panics, takes time linear in its length and memory of at most twice its length
 // besides a fixed amount a message, and fails only when the invocation as a
 // whole cannot be understood. What a message says is not judged here.
 //
