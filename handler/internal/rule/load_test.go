@@ -298,7 +298,7 @@ func TestOneLoadReportsEveryBrokenRule(t *testing.T) {
 	good := "type = 'query'\nquery = 'data_stream.dataset:azure.auditlogs'"
 	_, report, err := rule.Load(rule.FS("rules", files{
 		"a.toml": head(idA) + good,
-		"b.toml": head(idA) + good, // the same id
+		"b.toml": head(strings.ToUpper(idA)) + good, // the same id
 		"c.toml": head(idC) + "type = 'query'\nquery = 'a:('",
 		"d.toml": "[[",
 	}))
@@ -306,7 +306,7 @@ func TestOneLoadReportsEveryBrokenRule(t *testing.T) {
 		t.Fatal("no error")
 	}
 	for _, want := range []string{
-		"rules/b.toml:2:11: rule_id " + idA + " is already used by rules/a.toml", "rules/c.toml:8:", "rules/d.toml:1:",
+		"rules/b.toml:2:11: rule_id " + strings.ToUpper(idA) + " is already used by rules/a.toml", "rules/c.toml:8:", "rules/d.toml:1:",
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("the error lacks %q:\n%v", want, err)

@@ -61,7 +61,7 @@ value = ""
 		{"a star in the value is a star", `"who":"ad\"minister"`, "low", 21},
 		{"the score is copied", `"score":88`, "low", 88},
 		{"from text too", `"score":"7"`, "low", 7},
-		{"the highest of a list", `"score":[3,"90",101,"x"]`, "low", 90},
+		{"the highest of a list", `"score":["90",3,101,"x"]`, "low", 90},
 		{"a score out of range is none", `"score":101`, "low", 21},
 		{"a negative one neither", `"score":-1`, "low", 21},
 		{"nor a word", `"score":"high"`, "low", 21},
@@ -74,6 +74,21 @@ value = ""
 				t.Errorf("-want +got\n%s", diff)
 			}
 		})
+	}
+}
+
+func TestMatchesComeInTheOrderOfLoading(t *testing.T) {
+	set, _ := load(t, rule.FS("", files{
+		"a.toml": head(idA) + queryKey + "data_stream.dataset: azure.platformlogs and event.action: SecretGet'''",
+		"b.toml": head(idB) + queryKey + "event.kind: event'''",
+		"c.toml": head(idC) + queryKey + "data_stream.dataset: azure.platformlogs and azure.platformlogs.category: AuditEvent'''",
+	}))
+	var got []string
+	for _, m := range set.Match(vault(t, ``)) {
+		got = append(got, m.Rule.ID)
+	}
+	if diff := cmp.Diff([]string{idA, idB, idC}, got); diff != "" {
+		t.Error(diff)
 	}
 }
 
