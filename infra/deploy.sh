@@ -6,14 +6,16 @@
 # PARAMETERS is a .bicepparam file, infra/main.bicepparam by default. The address
 # of the Teams workflow is taken from TEAMS_WEBHOOK_URL; without it a vault that
 # already holds one keeps it. Needs the Azure CLI, signed in as somebody who may
-# assign roles, and `make package` before it. It can be run again at any time.
+# assign roles, and `make package` before it (PACKAGE names another zip). It can be
+# run again at any time.
 set -euo pipefail
 usage=$(sed -n '2,/^set/{/^set/!s/^# \{0,1\}//p}' "$0")
 cd "$(dirname "$0")/.."
 
 [ $# -ge 2 ] || { echo "$usage" >&2; exit 2; }
 subscription=$1 location=$2 parameters=${3:-infra/main.bicepparam}
-[ -f dist.zip ] || { echo 'dist.zip is missing: run make package' >&2; exit 1; }
+package=${PACKAGE:-dist.zip}
+[ -f "$package" ] || { echo "$package is missing: run make package" >&2; exit 1; }
 
 az account set --subscription "$subscription"
 
@@ -43,10 +45,10 @@ group=$(output resourceGroupName)
 app=$(output functionAppName)
 
 if [ "$(output plan)" = flex ]; then
-  az functionapp deployment source config-zip --resource-group "$group" --name "$app" --src dist.zip --output none
+  az functionapp deployment source config-zip --resource-group "$group" --name "$app" --src "$package" --output none
 else
   az storage blob upload --account-name "$(output storageAccountName)" --auth-mode login \
-    --container-name deployments --name podwatch.zip --file dist.zip --overwrite --output none
+    --container-name deployments --name podwatch.zip --file "$package" --overwrite --output none
   az functionapp restart --resource-group "$group" --name "$app"
 fi
 

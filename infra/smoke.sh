@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Sends one synthetic pod deletion through the real hub and waits for its row.
 #
-#   infra/smoke.sh SUBSCRIPTION     needs the Azure CLI and bin/podwatch
+#   infra/smoke.sh SUBSCRIPTION     needs the Azure CLI and bin/podwatch (or PODWATCH)
 #   infra/smoke.sh --print          only prints the message
 #
 # The card in Teams names the cluster "podwatch-smoke-test". New roles take
@@ -30,7 +30,7 @@ namespace=$(output eventHubNamespace) hub=$(output eventHubName) workspace=$(out
 deadline=$((SECONDS + 1800))
 
 echo "sending deletion $id" >&2
-until message | bin/podwatch send --namespace "$namespace" --event-hub "$hub" -; do
+until message | "${PODWATCH:-bin/podwatch}" send --namespace "$namespace" --event-hub "$hub" -; do
   [ $SECONDS -lt $deadline ] || { echo 'smoke test failed: the hub took no message' >&2; exit 1; }
   echo 'not yet; a new role takes some minutes' >&2
   sleep 30
