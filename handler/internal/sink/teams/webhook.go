@@ -1,0 +1,55 @@
+package teams
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+
+	"podwatch/handler/internal/sink"
+)
+
+// webhookHosts are the places of Power Automate, with all hosts below them:
+// public and US government clouds, each in the older and the newer shape. Teams
+// has no connector in the China cloud.
+var webhookHosts = []string{
+	"environment.api.powerplatform.com",
+	"logic.azure.com",
+	"environment.api.gov.powerplatform.microsoft.us",
+	"environment.api.high.powerplatform.microsoft.us",
+	"environment.api.appsplatform.us",
+	"logic.azure.us",
+}
+
+// parseWebhook checks a webhook URL and returns it with its query untouched.
+// Errors explain what to do and never repeat any of it but the host.
+func parseWebhook(raw string, moreHosts []string) (*url.URL, error) {
+	u, err := sink.ParseEndpoint(raw)
+	if err != nil {
+		return nil, err
+	}
+	if host := strings.ToLower(u.Hostname()); strings.HasSuffix(host, ".webhook.office.com") || host == "outlook.office.com" {
+		return nil, errors.New("this is the address of an Office 365 connector; those were switched off in May 2026: " +
+			"make a workflow \"Send webhook alerts to a channel\" in Teams and use its URL")
+	}
+	if !sink.Loopback(u) && !sink.HostAllowed(u, slices.Concat(webhookHosts, moreHosts)) {
+		return nil, fmt.Errorf("the host %q is not one of Power Automate's; if it is yours, allow it in TEAMS_WEBHOOK_HOSTS", u.Hostname())
+	}
+	if !signed(u.RawQuery) {
+		return nil, errors.New("the URL has no sig in its query: either it was copied in part, or the workflow accepts people of the tenant only; " +
+			"set \"Who can trigger the flow\" to \"Anyone\" and copy the whole URL again")
+	}
+	return u, nil
+}
+
+// signed reports whether a query has a value for sig. It looks at the text
+// itself, since the query must never be taken apart and put together again.
+func signed(query string) bool {
+	for pair := range strings.SplitSeq(query, "&") {
+		if name, value, _ := strings.Cut(pair, "="); name == "sig" && value != "" {
+			return true
+		}
+	}
+	return false
+}
