@@ -168,17 +168,23 @@ func (c *compiler) onField(field Literal, conds ...condition) matcher {
 func (c *compiler) exists(field Literal) matcher {
 	name := field.Text()
 	c.fields[c.full(name)] = true
-	if field.Wildcard() {
-		m := c.anyField(field.Parts, condition{})
-		for i := range m.tests {
-			m.tests[i] = [2]valueTest{present{}, present{}}
-		}
-		return m
+	all := &manyFields{base: c.base, types: c.Types}
+	for t := range all.tests {
+		all.tests[t][0] = present{}
 	}
-	if _, _, visible := resolve(c.Types, c.base, c.full(name)); !visible {
+	if field.Wildcard() {
+		all.name = field.Parts
+		return all
+	}
+	typ, _, visible := resolve(c.Types, c.base, c.full(name))
+	if !visible {
 		return constant(false)
 	}
-	return &onePath{path: name, below: true, test: present{}}
+	m := &onePath{path: name, below: true, test: present{}}
+	if c.Types != nil && typ != TypeFlattened {
+		m.full, m.objects = c.full(name), all
+	}
+	return m
 }
 
 func (c *compiler) nested(n Nested) matcher {

@@ -1,6 +1,9 @@
 package kql
 
-import "maps"
+import (
+	"maps"
+	"strings"
+)
 
 // A matcher is one node of a compiled query.
 type matcher interface {
@@ -42,6 +45,11 @@ type onePath struct {
 	path  string
 	below bool // the values of everything below the path count, too
 	test  valueTest
+
+	// What is below an object by name, where some of it may be nested and so
+	// not visible; nil if all of it counts.
+	full    string
+	objects *manyFields
 }
 
 func (m *onePath) match(doc map[string]any) bool { return m.walk(doc, m.path) }
@@ -61,12 +69,25 @@ func (m *onePath) walk(doc map[string]any, path string) bool {
 	}
 	if m.below {
 		for key, v := range doc {
-			if _, ok := prefixed(key, path); ok && m.value(v) {
+			if rest, ok := prefixed(key, path); ok && m.valueBelow(v, rest) {
 				return true
 			}
 		}
 	}
 	return false
+}
+
+// valueBelow tests v, which is called rest below the path.
+func (m *onePath) valueBelow(v any, rest string) bool {
+	if m.objects == nil {
+		return m.value(v)
+	}
+	var space [nameSpace]byte
+	name := append(space[:0], m.full...)
+	if rest != "" {
+		name = append(append(name, '.'), rest...)
+	}
+	return m.objects.walk(v, name)
 }
 
 func (m *onePath) descend(v any, path string) bool {
@@ -88,6 +109,9 @@ func (m *onePath) value(v any) bool {
 	case nil:
 		return false
 	case map[string]any:
+		if m.objects != nil {
+			return m.valueBelow(v, "")
+		}
 		if m.below {
 			for _, e := range v {
 				if m.value(e) {
@@ -129,41 +153,34 @@ const nameSpace = 256
 func (m *manyFields) match(doc map[string]any) bool {
 	var space [nameSpace]byte
 	name := append(space[:0], m.base...)
-	return m.walk(doc, name, nil)
+	return m.walk(doc, name)
 }
 
-// walk tests what lies in v, which is called name. A test from above, of a
-// flattened field that fits, holds for everything in it.
-func (m *manyFields) walk(v any, name []byte, above valueTest) bool {
+// walk tests what lies in v, which is called name.
+func (m *manyFields) walk(v any, name []byte) bool {
 	switch v := v.(type) {
 	case nil:
 		return false
 	case map[string]any:
-		if above == nil && m.types != nil && len(name) > len(m.base) && m.fits(name) {
-			full := string(name)
-			if typ, _, visible := resolve(m.types, m.base, full); visible && typ == TypeFlattened {
-				above = m.testFor(TypeFlattened, full)
-			}
-		}
 		for key, e := range v {
 			child := name
 			if len(child) > 0 {
 				child = append(child, '.')
 			}
-			if m.walk(e, append(child, key...), above) {
+			if m.walk(e, append(child, key...)) {
 				return true
 			}
 		}
 		return false
 	case []any:
 		for _, e := range v {
-			if m.walk(e, name, above) {
+			if m.walk(e, name) {
 				return true
 			}
 		}
 		return false
 	case []string:
-		test := m.leaf(name, above)
+		test := m.leaf(name)
 		for _, e := range v {
 			if test != nil && test.test(e) {
 				return true
@@ -171,26 +188,36 @@ func (m *manyFields) walk(v any, name []byte, above valueTest) bool {
 		}
 		return false
 	}
-	test := m.leaf(name, above)
+	test := m.leaf(name)
 	return test != nil && test.test(v)
 }
 
-// leaf returns the test for the field called name, nil if it is not meant.
-func (m *manyFields) leaf(name []byte, above valueTest) valueTest {
-	switch {
-	case above != nil:
-		return above
-	case !m.fits(name):
-		return nil
-	case m.types == nil && m.fold == nil:
-		return m.tests[TypeUnknown][0]
-	}
-	full := string(name)
-	typ, _, visible := resolve(m.types, m.base, full)
-	if !visible {
+// leaf returns the test for the value called name, nil if it is not meant. A
+// value in a flattened field goes by that field's name, too.
+func (m *manyFields) leaf(name []byte) valueTest {
+	if m.fits(name) {
+		if m.types == nil && m.fold == nil {
+			return m.tests[TypeUnknown][0]
+		}
+		full := string(name)
+		if typ, _, visible := resolve(m.types, m.base, full); visible {
+			return m.testFor(typ, full)
+		}
 		return nil
 	}
-	return m.testFor(typ, full)
+	if m.types == nil {
+		return nil
+	}
+	for i := len(m.base) + 1; i < len(name); i++ {
+		if name[i] != '.' || !m.fits(name[:i]) {
+			continue
+		}
+		full := string(name[:i])
+		if typ, _, visible := resolve(m.types, m.base, full); visible && typ == TypeFlattened {
+			return m.testFor(TypeFlattened, full)
+		}
+	}
+	return nil
 }
 
 func (m *manyFields) testFor(typ Type, full string) valueTest {
@@ -219,44 +246,37 @@ type nestedGroup struct {
 func (m *nestedGroup) match(doc map[string]any) bool { return m.walk(doc, m.path) }
 
 func (m *nestedGroup) walk(doc map[string]any, path string) bool {
-	v := doc[path]
-	if dotted := m.dotted(doc, path); dotted != nil {
-		// {"n.a": 1} is an object at n as well: the rare case that allocates.
-		if object, ok := v.(map[string]any); ok {
-			maps.Copy(dotted, object)
-			v = nil
-		}
-		if m.inner.match(dotted) {
-			return true
+	head, rest, more := strings.Cut(path, ".")
+	v := doc[head]
+	for key, e := range doc {
+		if tail, ok := prefixed(key, head); ok {
+			// Dotted keys may hold parts of one object in several places: put
+			// it together. Logs hardly do that, so this may allocate.
+			v = combine(v, map[string]any{tail: e})
 		}
 	}
-	if m.object(v) {
-		return true
+	if more {
+		return m.descend(v, rest)
 	}
-	for i := range len(path) {
-		if path[i] != '.' {
-			continue
-		}
-		if v, ok := doc[path[:i]]; ok && m.descend(v, path[i+1:]) {
-			return true
-		}
-	}
-	return false
+	return m.object(v)
 }
 
-// dotted collects the members of the object at path that are spelled with
-// dotted keys.
-func (m *nestedGroup) dotted(doc map[string]any, path string) map[string]any {
-	var object map[string]any
-	for key, v := range doc {
-		if rest, ok := prefixed(key, path); ok {
-			if object == nil {
-				object = map[string]any{}
-			}
-			object[rest] = v
-		}
+// combine returns the value that two spellings of one key hold together. It
+// changes neither.
+func combine(a, b any) any {
+	if a == nil {
+		return b
 	}
-	return object
+	left, ok1 := a.(map[string]any)
+	right, ok2 := b.(map[string]any)
+	if !ok1 || !ok2 {
+		return []any{a, b}
+	}
+	both := maps.Clone(left)
+	for key, v := range right {
+		both[key] = combine(both[key], v)
+	}
+	return both
 }
 
 func (m *nestedGroup) descend(v any, path string) bool {

@@ -47,8 +47,8 @@ type parser struct {
 	nested int // open braces
 	steps  int // characters looked at, for the test of linearity
 
-	leaves []int                               // offset of each condition, in the order of the query
-	note   func(offset int, code, note string) // set by Lint
+	leaves []int                              // offset of each condition, in the order of the query
+	note   func(offset int, code, msg string) // set by Lint
 }
 
 func (p *parser) parse() (n Node, err error) {
@@ -91,9 +91,9 @@ func position(src string, offset int) (line, column int) {
 	return 1 + strings.Count(before, "\n"), 1 + utf8.RuneCountInString(before[start:])
 }
 
-func (p *parser) remark(offset int, code, note string) {
+func (p *parser) remark(offset int, code, msg string) {
 	if p.note != nil {
-		p.note(offset, code, note)
+		p.note(offset, code, msg)
 	}
 }
 
@@ -110,6 +110,8 @@ func (p *parser) stray() {
 		p.fail(p.pos, `unexpected %q: one comparison has one field and one value; write "and" or "or" between conditions`, c)
 	case '"':
 		p.fail(p.pos, `unexpected '"': write "and" or "or" between conditions, with blanks around it`)
+	case '(':
+		p.fail(p.pos, `unexpected "(": write "and" or "or" before it, with blanks around the operator; "not", too, needs a blank after it`)
 	case '{':
 		p.fail(p.pos, `unexpected "{": a nested group needs a field and a colon before it`)
 	case '\\':
@@ -432,7 +434,10 @@ scan:
 // Looking at the run as a whole keeps the parser linear.
 func (p *parser) blankText(b *textBuilder) bool {
 	start := p.pos
-	p.blanks()
+	for n := 1; n > 0 && p.pos < len(p.src); p.pos += n {
+		p.steps++
+		n = blankLen(p.src[p.pos:])
+	}
 	for _, op := range []string{"and", "or"} {
 		if rest := p.src[p.pos:]; word(rest, op) && blankLen(rest[len(op):]) > 0 {
 			p.pos = start

@@ -274,8 +274,11 @@ func numberTest(typ Type, op Op, bound string) valueTest {
 	if !ok {
 		return never{}
 	}
-	if typ == TypeDouble {
+	switch {
+	case typ == TypeDouble:
 		n.whole = false // compared as doubles
+	case op == "" && n.f != math.Trunc(n.f):
+		return never{} // a long is never 1.5
 	}
 	return numericTest{numberRange{op, n}, typ == TypeLong}
 }
