@@ -20,9 +20,10 @@ import (
 
 func newCheckCommand() *cobra.Command {
 	var asJSON bool
+	var exceptions string
 	cmd := &cobra.Command{
 		Use:   "check [RULE...]",
-		Short: "Tell which rules run, and run their cases",
+		Short: "Check rules, their cases, and exceptions",
 		Long: `Check reads rules as the handler does at start and says what becomes of each:
 
   runs         evaluated for every event of its logs
@@ -45,6 +46,9 @@ Warnings name what an author may have overlooked; they change nothing. The exit
 status is 1 if a rule is broken or a case fails; a rule that does not run for
 another reason is no failure.
 
+Exceptions are checked as well: one without owner or reason is refused, and those
+that have expired, never do, or fit most of the sample deletions are pointed out.
+
 Rules are Elastic's to the letter. One table is podwatch's own:
 
   [podwatch]
@@ -52,18 +56,21 @@ Rules are Elastic's to the letter. One table is podwatch's own:
   routine = 'user.name: backup'                      # KQL: matches to be counted only`,
 		Example: `  podwatch check
   podwatch check ./detection-rules/rules/integrations/azure
+  podwatch check --exceptions exceptions.yaml
   podwatch check --json rules/ | jq -r 'select(.verdict == "broken") | .mistakes[]'`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c := check{out: cmd.OutOrStdout(), json: asJSON}
 			if err := c.rules(ruleSources(args)); err != nil {
 				return err
 			}
-			// Checks of other kinds of files belong here: they print through c
-			// and add to c.failures.
+			if err := c.exceptions(exceptionsFile(exceptions)); err != nil {
+				return err
+			}
 			return c.result()
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON object a line: one for each rule, the last one a summary")
+	cmd.Flags().StringVar(&exceptions, "exceptions", "", "exceptions file to check (default: EXCEPTIONS_FILE, or exceptions.yaml beside this executable)")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON object a line: one for each rule, a summary of them, and one for each exception")
 	return cmd
 }
 

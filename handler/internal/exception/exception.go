@@ -166,9 +166,10 @@ func (s *Set) Suppress(a *alert.Alert, fields map[string]any) string {
 	return ""
 }
 
-// Meets reports whether an alert meets the exception.
-func (e *Exception) Meets(a *alert.Alert, fields map[string]any) bool {
-	return e.meets(a, Document(a, fields))
+// Fits reports whether an alert fits the exception's rules and match, leaving
+// aside when it happened and what preceded it: how wide the exception is.
+func (e *Exception) Fits(a *alert.Alert, fields map[string]any) bool {
+	return e.isFor(a) && e.match.Match(Document(a, fields))
 }
 
 func (e *Exception) meets(a *alert.Alert, document map[string]any) bool {
