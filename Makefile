@@ -75,7 +75,7 @@ FUZZTIME ?= 20s
 fuzz: ## Run each fuzz target for FUZZTIME
 	@grep -rlE '^func Fuzz' handler --include='*_test.go' | xargs -n1 dirname | sort -u | while read -r dir; do \
 	  grep -hoE '^func Fuzz[A-Za-z0-9_]+' $$dir/*_test.go | sed 's/func //' | while read -r target; do \
-	    echo "$$dir $$target"; $(GO) test ./$$dir -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME); \
+	    echo "$$dir $$target"; $(GO) test ./$$dir -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5x; \
 	  done; \
 	done
 
