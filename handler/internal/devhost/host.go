@@ -40,6 +40,10 @@ type Options struct {
 	// over local.settings.json in App, as with Core Tools.
 	Settings map[string]string
 
+	// HandlerSettings are app settings that only the handler sees, over the
+	// others: storage that fails for the handler and not for the host.
+	HandlerSettings map[string]string
+
 	// Admin is the address of the admin endpoints, "127.0.0.1:0" for any free
 	// port, empty for none. Only loopback addresses are accepted.
 	Admin string
@@ -204,7 +208,7 @@ func (h *Host) newWorker(port int) *worker {
 	}
 	return &worker{
 		app: h.app, port: port, log: h.o.Log, maxErrors: maxErrors,
-		env:     handlerEnv(nil, h.app, port, uuid.NewString()),
+		env:     handlerEnv(h.app, h.o.HandlerSettings, port, uuid.NewString()),
 		console: h.consoleLine,
 		exited:  func(int) { h.client.CloseIdleConnections() },
 		ready:   make(chan struct{}),

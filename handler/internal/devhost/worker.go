@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -257,12 +256,14 @@ func freePort() (int, error) {
 	return l.Addr().(*net.TCPAddr).Port, nil
 }
 
-// handlerEnv is what the host gives the handler: its own environment, the app
-// settings, and where to listen. Later entries win.
-func handlerEnv(base []string, app *App, port int, workerID string) []string {
-	env := slices.Clone(base)
-	for name, value := range app.settings {
-		env = append(env, name+"="+value)
+// handlerEnv is what the host gives the handler: its own environment, which the
+// app settings are part of, and where to listen. Later entries win.
+func handlerEnv(app *App, more map[string]string, port int, workerID string) []string {
+	var env []string
+	for _, settings := range []map[string]string{app.settings, more} {
+		for name, value := range settings {
+			env = append(env, name+"="+value)
+		}
 	}
 	p := strconv.Itoa(port)
 	return append(env,

@@ -238,9 +238,11 @@ func TestAnswerHookSeesTheDelivery(t *testing.T) {
 
 func TestNextWaitsForEntries(t *testing.T) {
 	b, c := serve(t, inbox.Options{})
+	patient, stop := context.WithTimeout(t.Context(), 30*time.Second)
+	defer stop()
 	got := make(chan []inbox.Entry, 1)
 	go func() {
-		entries, _ := b.Next(t.Context(), 0) // no error: entries come
+		entries, _ := b.Next(patient, 0) // none comes: the test fails below
 		got <- entries
 	}()
 	c.do(http.MethodPost, ingest, `[{"a":1},{"a":2}]`)
@@ -253,7 +255,7 @@ func TestNextWaitsForEntries(t *testing.T) {
 		t.Errorf("counts after Clear = %+v", b.Counts())
 	}
 	c.do(http.MethodPost, ingest, `[{"a":3}]`)
-	if entries, err := b.Next(t.Context(), 2); err != nil || len(entries) != 1 || entries[0].ID != 3 {
+	if entries, err := b.Next(patient, 2); err != nil || len(entries) != 1 || entries[0].ID != 3 {
 		t.Errorf("after Clear: %+v, %v; identifiers go on", entries, err)
 	}
 	ended, cancel := context.WithCancel(t.Context())
@@ -290,7 +292,9 @@ func TestPageRunsNothingButItself(t *testing.T) {
 func TestStreamSendsWhatIsThereAndWhatComes(t *testing.T) {
 	b, c := serve(t, inbox.Options{})
 	c.do(http.MethodPost, ingest, `[{"a":1}]`)
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, c.base+"/api/stream", nil)
+	patient, stop := context.WithTimeout(t.Context(), 30*time.Second)
+	defer stop()
+	req, err := http.NewRequestWithContext(patient, http.MethodGet, c.base+"/api/stream", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
