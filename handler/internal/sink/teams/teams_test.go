@@ -141,7 +141,7 @@ func TestOneCardPerGroup(t *testing.T) {
 				requests := 0
 				transport := sinktest.Serve(t, func(w http.ResponseWriter, _ *http.Request) {
 					w.Header().Set("Retry-After", "3600")
-					w.WriteHeader(c.statuses[requests])
+					w.WriteHeader(c.statuses[min(requests, len(c.statuses)-1)])
 					requests++
 				})
 				alerts := sinktest.Alerts(6)
