@@ -37,7 +37,7 @@ import (
 func New(cfg *config.Config, log *slog.Logger, stdout io.Writer) (*pipeline.Pipeline, error) {
 	b := &builder{cfg: cfg, log: log, stdout: stdout, Options: pipeline.Options{
 		Directory: pipeline.None{}, Surroundings: surroundings.BatchOnly(), Exceptions: pipeline.None{},
-		Windows: pipeline.None{}, Feed: pipeline.None{}, Ledger: sink.NewMemoryLedger(),
+		Windows: pipeline.None{}, Feed: pipeline.None{}, Poison: pipeline.None{}, Ledger: sink.NewMemoryLedger(),
 		Portal:        alert.Portal{Base: cfg.Cloud.Portal, Workspace: cfg.LogAnalyticsWorkspace},
 		RecordRoutine: cfg.RecordRoutine, Now: time.Now, Log: log,
 	}}
@@ -211,6 +211,11 @@ func (b *builder) storage() error {
 	if err != nil {
 		return fmt.Errorf("AzureWebJobsStorage: %w", err)
 	}
+	poison, err := sink.NewPoison(account)
+	if err != nil {
+		return fmt.Errorf("AzureWebJobsStorage: %w", err)
+	}
+	b.Poison = poison
 	b.Ledger = sink.Both(sink.NewMemoryLedger(), ledger)
 	b.Windows = state.NewWindows(container, time.Now)
 	b.Feed = state.NewFeed(container, b.cfg.FeedSilenceAfter, b.gauges(account), time.Now)

@@ -4,7 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"podwatch/handler/internal/alert"
 	"podwatch/handler/internal/sink"
@@ -43,44 +47,96 @@ func (p *Pipeline) deliver(ctx context.Context, alerts []*alert.Alert, counts *C
 type tally struct {
 	delivered, held int
 	lacking         []*alert.Alert
-	rejected        map[*alert.Alert]error // of those, refused for good
+	failures        map[*alert.Alert]error // why, where a sink said so
 }
 
-// deliverTo delivers to one sink what it should have and does not have yet.
+// deliverTo delivers to one sink what it should have and does not have yet, and
+// holds storms back from people.
 func (p *Pipeline) deliverTo(ctx context.Context, route Route, alerts []*alert.Alert) tally {
-	var due []*alert.Alert
+	if route.ForPeople {
+		return p.deliverBy(ctx, route, alerts, p.post)
+	}
+	return p.deliverBy(ctx, route, alerts, p.send)
+}
+
+// deliverAtOnce is deliverTo without regard to storms.
+func (p *Pipeline) deliverAtOnce(ctx context.Context, route Route, alerts []*alert.Alert) tally {
+	return p.deliverBy(ctx, route, alerts, p.send)
+}
+
+// deliverBy hands to send what the sink should have and does not have yet.
+func (p *Pipeline) deliverBy(ctx context.Context, route Route, alerts []*alert.Alert, send func(context.Context, Route, []*alert.Alert) tally) tally {
+	var wanted []*alert.Alert
 	for _, a := range alerts {
-		if p.wants(route, a) && !p.delivered(ctx, route, a) {
-			due = append(due, a)
+		if p.wants(route, a) {
+			wanted = append(wanted, a)
 		}
-	}
-	if len(due) == 0 {
-		return tally{}
-	}
-	if !route.ForPeople {
-		return p.send(ctx, route, due)
 	}
 	var all tally
+	left := p.flights.alone(ctx, route.Name(), wanted, func(mine []*alert.Alert) {
+		var due []*alert.Alert
+		for _, a := range mine {
+			if !p.delivered(ctx, route, a) {
+				due = append(due, a)
+			}
+		}
+		if len(due) > 0 {
+			all.add(send(ctx, route, due))
+		}
+	})
+	all.lacking = append(all.lacking, left...)
+	return all
+}
+
+// post sends alerts to a sink for people, a card for each group, unless their
+// storm is being held back. After a failure that is not the group's own the other
+// groups are not tried: the sink is down or busy, and they go to the queue. Nor
+// is a storage that failed asked again.
+func (p *Pipeline) post(ctx context.Context, route Route, due []*alert.Alert) tally {
+	var all tally
+	var down error
+	windows := true
 	for _, group := range alert.Group(due) {
-		if p.hold(ctx, group) {
-			all.held += len(group)
+		if down != nil {
+			all.add(lackingAll(group, down))
 			continue
 		}
-		all.add(p.send(ctx, route, group))
+		if windows {
+			held, err := p.hold(ctx, group)
+			if held {
+				all.held += len(group)
+				continue
+			}
+			windows = err == nil
+		}
+		t := p.send(ctx, route, group)
+		all.add(t)
+		for _, err := range t.failures {
+			if !rejected(err) {
+				down = err
+			}
+		}
 	}
 	return all
+}
+
+// lackingAll is the tally of alerts that were not tried because of err.
+func lackingAll(alerts []*alert.Alert, err error) tally {
+	t := tally{lacking: alerts, failures: map[*alert.Alert]error{}}
+	for _, a := range alerts {
+		t.failures[a] = err
+	}
+	return t
 }
 
 func (t *tally) add(other tally) {
 	t.delivered += other.delivered
 	t.held += other.held
 	t.lacking = append(t.lacking, other.lacking...)
-	for a, err := range other.rejected {
-		if t.rejected == nil {
-			t.rejected = map[*alert.Alert]error{}
-		}
-		t.rejected[a] = err
+	if t.failures == nil {
+		t.failures = map[*alert.Alert]error{}
 	}
+	maps.Copy(t.failures, other.failures)
 }
 
 // wants reports whether an alert belongs at a sink at all.
@@ -116,21 +172,20 @@ func (p *Pipeline) everywhere(ctx context.Context, a *alert.Alert) bool {
 	return len(p.Routes) > 0
 }
 
-// hold keeps a group for the summary of its window. When storage fails it is
-// posted at once.
-func (p *Pipeline) hold(ctx context.Context, group []*alert.Alert) bool {
+// hold keeps a group for the summary of its window and reports whether it did.
+// When storage fails the group is to be posted at once.
+func (p *Pipeline) hold(ctx context.Context, group []*alert.Alert) (bool, error) {
 	admitted, err := p.Windows.Admit(ctx, group)
 	if err == nil && admitted {
-		return false
+		return false, nil
 	}
 	if err == nil {
 		err = p.Windows.Hold(ctx, group)
 	}
 	if err != nil {
-		p.Log.Warn("the storm window cannot be used; the alerts are posted at once", "alerts", len(group), "err", err)
-		return false
+		p.Log.Warn("the storm window cannot be used; alerts are posted at once", "alerts", len(group), "err", err)
 	}
-	return true
+	return err == nil, err
 }
 
 // send delivers and marks. The mark comes after the sink's acceptance, so a
@@ -138,46 +193,60 @@ func (p *Pipeline) hold(ctx context.Context, group []*alert.Alert) bool {
 func (p *Pipeline) send(ctx context.Context, route Route, due []*alert.Alert) tally {
 	var t tally
 	failures := route.Deliver(ctx, due)
+	var accepted []*alert.Alert
 	for i, a := range due {
-		var failure error
-		if failures != nil {
-			failure = failures[i]
-		}
-		if failure == nil {
-			t.delivered++
-			if err := p.Ledger.Mark(ctx, route.Name(), a.AlertId); err != nil {
-				p.Log.Warn("the ledger cannot be written; the alert may be delivered twice", "sink", route.Name(), "alert_id", a.AlertId, "err", err)
-			}
+		if failures == nil || failures[i] == nil {
+			accepted = append(accepted, a)
 			continue
 		}
 		t.lacking = append(t.lacking, a)
-		if rejected(failure) {
-			if t.rejected == nil {
-				t.rejected = map[*alert.Alert]error{}
-			}
-			t.rejected[a] = failure
+		if t.failures == nil {
+			t.failures = map[*alert.Alert]error{}
 		}
+		t.failures[a] = failures[i]
 	}
-	p.logFailures(route, due, failures, &t)
+	t.delivered = len(accepted)
+	p.mark(ctx, route, accepted)
+	if len(t.lacking) > 0 {
+		// One line per sink and attempt, not one per alert. What is refused for
+		// good is an error only where it is given up; here there is another try.
+		p.Log.Warn("a sink did not take alerts", "sink", route.Name(), "alerts", len(t.lacking),
+			"alert_id", t.lacking[0].AlertId, "err", t.failures[t.lacking[0]])
+	}
 	return t
 }
 
-// logFailures writes one line per sink and attempt, not one per alert.
-func (p *Pipeline) logFailures(route Route, due []*alert.Alert, failures []error, t *tally) {
-	if len(t.lacking) == 0 {
-		return
+// marksAtOnce and markWithin bound the marks of one delivery: a ledger that is
+// down must not use up the time of the invocation.
+const (
+	marksAtOnce = 16
+	markWithin  = 10 * time.Second
+)
+
+// mark notes what a sink accepted. It does so even when ctx has ended, because
+// the last alert of a slow delivery was accepted all the same.
+func (p *Pipeline) mark(ctx context.Context, route Route, accepted []*alert.Alert) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), markWithin)
+	defer cancel()
+	var marking errgroup.Group
+	marking.SetLimit(marksAtOnce)
+	for _, a := range accepted {
+		marking.Go(func() error {
+			if err := p.Ledger.Mark(ctx, route.Name(), a.AlertId); err != nil {
+				return fmt.Errorf("alert %q: %w", a.AlertId, err)
+			}
+			return nil
+		})
 	}
-	first := t.lacking[0]
-	for i, a := range due {
-		if a != first {
-			continue
-		}
-		if len(t.rejected) > 0 {
-			p.Log.Error("a sink refuses alerts for good", "sink", route.Name(), "alerts", len(t.lacking), "alert_id", first.AlertId, "err", failures[i])
-		} else {
-			p.Log.Warn("a sink did not take alerts", "sink", route.Name(), "alerts", len(t.lacking), "alert_id", first.AlertId, "err", failures[i])
-		}
+	if err := marking.Wait(); err != nil {
+		p.Log.Warn("the ledger cannot be written; alerts may be delivered twice", "sink", route.Name(), "alerts", len(accepted), "err", err)
 	}
+}
+
+// giveUp writes the one error line for alerts that a sink refuses for good.
+func (p *Pipeline) giveUp(route Route, alerts []*alert.Alert, err error) {
+	p.Log.Error("a sink refuses alerts for good; they go to the poison queue", "sink", route.Name(), "alerts", len(alerts),
+		"alert_id", alerts[0].AlertId, "err", err)
 }
 
 // rejected reports whether trying again is of no use.
@@ -190,35 +259,45 @@ func rejected(err error) bool {
 var ErrRejected = errors.New("refused for good")
 
 // Redeliver tries once more to deliver an alert from the queue to the sinks that
-// lack it. An error that is [ErrRejected] means that no further try is of use;
-// any other means that the queue should hand the alert over again later.
+// lack it. A storm is held back here as well: an outage must not end in a card
+// for each alert that waited. An error that is [ErrRejected] means that no
+// further try is of use; any other means that the queue should hand the alert
+// over again later.
 func (p *Pipeline) Redeliver(ctx context.Context, a *alert.Alert) (Counts, error) {
+	return p.redeliver(ctx, a, p.deliverTo)
+}
+
+// redeliver delivers one alert by the given way to all sinks, one after another.
+func (p *Pipeline) redeliver(ctx context.Context, a *alert.Alert, deliverTo func(context.Context, Route, []*alert.Alert) tally) (Counts, error) {
 	counts := Counts{Alerts: 1}
 	var failures []error
-	final := true
+	var refusing []Route
 	for _, route := range p.Routes {
-		if !p.wants(route, a) || p.delivered(ctx, route, a) {
-			continue
-		}
-		t := p.send(ctx, route, []*alert.Alert{a})
+		t := deliverTo(ctx, route, []*alert.Alert{a})
 		counts.Delivered += t.delivered
+		counts.Held += t.held
 		if len(t.lacking) == 0 {
 			continue
 		}
-		if err := t.rejected[a]; err != nil {
-			failures = append(failures, err)
-			continue
+		err := t.failures[a]
+		if err == nil {
+			err = fmt.Errorf("%s did not take it", route.Name())
 		}
-		final = false
-		failures = append(failures, fmt.Errorf("%s did not take it", route.Name()))
+		if rejected(err) {
+			refusing = append(refusing, route)
+		}
+		failures = append(failures, err)
 	}
 	if len(failures) == 0 {
 		return counts, nil
 	}
 	counts.Undelivered = 1
 	err := fmt.Errorf("redeliver alert %q: %w", a.AlertId, errors.Join(failures...))
-	if final {
-		err = errors.Join(ErrRejected, err)
+	if len(refusing) < len(failures) {
+		return counts, err // the refusals are for the last try to report
 	}
-	return counts, err
+	for i, route := range refusing {
+		p.giveUp(route, []*alert.Alert{a}, failures[i])
+	}
+	return counts, errors.Join(ErrRejected, err)
 }

@@ -20,38 +20,54 @@ func (p *Pipeline) Heartbeat(ctx context.Context) (Counts, error) {
 	// Storm windows do not apply to the feed's alerts: they are few, and each is
 	// about something else.
 	feed := p.Feed.Check(ctx, func(ctx context.Context, a *alert.Alert) error {
-		c, err := p.Redeliver(ctx, a)
+		c, err := p.redeliver(ctx, a, p.deliverAtOnce)
 		counts.Alerts++
 		counts.Delivered += c.Delivered
 		counts.Undelivered += c.Undelivered
+		if errors.Is(err, ErrRejected) {
+			return p.bury(ctx, []*alert.Alert{a}, err)
+		}
 		return err
 	})
 	return counts, errors.Join(summaries, feed)
 }
 
 // summarise posts the alerts of an ended window as one card to every sink for
-// people. An alert that such a sink refuses for good is not kept for another
-// try: it is on record at the other sinks, and send has logged the refusal.
+// people. What such a sink refuses for good goes to the poison queue instead of
+// being tried at each heartbeat.
 func (p *Pipeline) summarise(ctx context.Context, held []*alert.Alert, counts *Counts) error {
 	counts.Alerts += len(held)
+	var failures []error
 	for _, route := range p.Routes {
 		if !route.ForPeople {
 			continue
 		}
-		due := held[:0:0]
-		for _, a := range held {
-			if !p.delivered(ctx, route, a) {
-				due = append(due, a)
+		t := p.deliverAtOnce(ctx, route, held)
+		counts.Delivered += t.delivered
+		counts.Undelivered += len(t.lacking)
+		var refused []*alert.Alert
+		for _, a := range t.lacking {
+			if rejected(t.failures[a]) {
+				refused = append(refused, a)
 			}
 		}
-		if len(due) == 0 {
-			continue
+		if len(refused) > 0 {
+			p.giveUp(route, refused, t.failures[refused[0]])
+			failures = append(failures, p.bury(ctx, refused, t.failures[refused[0]]))
 		}
-		t := p.send(ctx, route, due)
-		counts.Delivered += t.delivered
-		if n := len(t.lacking) - len(t.rejected); n > 0 {
-			counts.Undelivered += n
-			return fmt.Errorf("post summary of %d alerts: %s did not take it; the next heartbeat tries again", n, route.Name())
+		if n := len(t.lacking) - len(refused); n > 0 {
+			failures = append(failures, fmt.Errorf("post summary of %d alerts: %s did not take it; the next heartbeat tries again", n, route.Name()))
+		}
+	}
+	return errors.Join(failures...)
+}
+
+// bury puts alerts into the poison queue, with the reason.
+func (p *Pipeline) bury(ctx context.Context, alerts []*alert.Alert, reason error) error {
+	for _, a := range alerts {
+		a.Note("not delivered: " + reason.Error())
+		if err := p.Poison.Bury(ctx, a); err != nil {
+			return fmt.Errorf("put alert %q into the poison queue: %w", a.AlertId, err)
 		}
 	}
 	return nil

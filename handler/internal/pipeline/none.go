@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 
 	"podwatch/handler/internal/alert"
 	"podwatch/handler/internal/caller"
@@ -38,3 +39,8 @@ func (None) Seen(context.Context, []string) error { return nil }
 
 // Check knows of nothing to report.
 func (None) Check(context.Context, func(context.Context, *alert.Alert) error) error { return nil }
+
+// Bury refuses, so that whoever has an alert keeps it.
+func (None) Bury(context.Context, *alert.Alert) error {
+	return errors.New("there is no poison queue without storage")
+}

@@ -78,7 +78,7 @@ type Ledger interface {
 type Windows interface {
 	// Admit reports whether alerts of one group are to be posted now. The first
 	// call for a group opens its window; a repeat of that call, by any instance
-	// and with the same alerts, is admitted again.
+	// and with the same first alert, is admitted again.
 	Admit(ctx context.Context, alerts []*alert.Alert) (bool, error)
 	// Hold keeps alerts of one group for the summary at the end of the window.
 	// When it returns nil they are in storage.
@@ -100,6 +100,12 @@ type Feed interface {
 	Check(ctx context.Context, deliver func(context.Context, *alert.Alert) error) error
 }
 
+// Poison keeps alerts that a sink refuses for good, for a person to put back. When
+// Bury returns nil the alert is in storage.
+type Poison interface {
+	Bury(ctx context.Context, a *alert.Alert) error
+}
+
 // Options are the parts of a Pipeline; none may be nil.
 type Options struct {
 	Rules        Rules
@@ -110,6 +116,7 @@ type Options struct {
 	Ledger       Ledger
 	Windows      Windows
 	Feed         Feed
+	Poison       Poison
 	Portal       alert.Portal
 
 	RecordRoutine bool // write routine deletions as rows
@@ -120,6 +127,7 @@ type Options struct {
 // A Pipeline is safe for concurrent use.
 type Pipeline struct {
 	Options
+	flights flights
 }
 
 // New returns a pipeline of the given parts.

@@ -73,7 +73,7 @@ func newWorld(t *testing.T) *world {
 		Rules: set, Directory: pipeline.None{}, Surroundings: pipeline.None{}, Exceptions: pipeline.None{},
 		Routes:  []pipeline.Route{{Sink: w.teams, ForPeople: true}, {Sink: w.rows}},
 		Ledger:  sink.NewMemoryLedger(),
-		Windows: pipeline.None{}, Feed: pipeline.None{},
+		Windows: pipeline.None{}, Feed: pipeline.None{}, Poison: pipeline.None{},
 		Portal: alert.Portal{Base: "https://portal.azure.com"},
 		Now:    func() time.Time { return time.Date(2026, 11, 9, 8, 20, 0, 0, time.UTC) },
 		Log:    slog.New(slog.NewTextHandler(io.Discard, nil)),

@@ -2,6 +2,7 @@ package sink
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/http"
@@ -12,6 +13,9 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/container"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azqueue/v2"
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azqueue/v2/queueerror"
+
+	"podwatch/handler/internal/alert"
 )
 
 // Queues of the handler, as function.json names them. The host makes the poison
@@ -49,6 +53,43 @@ func (s Storage) Queue(name string) (*azqueue.QueueClient, error) {
 		return nil, fmt.Errorf("open the queue service: %w", err)
 	}
 	return client.NewQueueClient(name), nil
+}
+
+// A Poison is the queue of alerts that were given up. It is safe for concurrent
+// use; no error carries a secret.
+type Poison struct {
+	storage Storage
+	queue   *azqueue.QueueClient
+}
+
+// NewPoison returns the poison queue of a storage account. It does no I/O: the
+// queue is created by the first Bury that misses it.
+func NewPoison(s Storage) (*Poison, error) {
+	queue, err := s.Queue(PoisonQueue)
+	if err != nil {
+		return nil, fmt.Errorf("open poison queue: %w", err)
+	}
+	return &Poison{storage: s, queue: queue}, nil
+}
+
+// Bury adds an alert, coded as the host codes messages. It stays for as long as
+// it takes.
+func (p *Poison) Bury(ctx context.Context, a *alert.Alert) error {
+	text, forever := base64.StdEncoding.EncodeToString(a.JSON()), int32(-1)
+	add := func() error {
+		_, err := p.queue.EnqueueMessage(ctx, text, &azqueue.EnqueueMessageOptions{TimeToLive: &forever})
+		return err
+	}
+	err := add()
+	if queueerror.HasCode(err, queueerror.QueueNotFound) {
+		if _, err = p.queue.Create(ctx, nil); err == nil || queueerror.HasCode(err, queueerror.QueueAlreadyExists) {
+			err = add()
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("add to queue %q: %w", PoisonQueue, storageError(err, newRedactor(p.storage.secrets())))
+	}
+	return nil
 }
 
 // CountMessages returns about how many messages a queue holds; one that does not

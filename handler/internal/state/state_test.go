@@ -114,7 +114,19 @@ func TestWindows(t *testing.T) {
 	t.Run("the alerts that opened a window are admitted again after a crash", func(t *testing.T) {
 		clock, c := newClock(), fresh(t)
 		admit(t, state.NewWindows(c, clock.now), true, alertOf("1", "dana"), alertOf("2", "dana"))
-		admit(t, state.NewWindows(c, clock.now), true, alertOf("2", "dana"))
+		admit(t, state.NewWindows(c, clock.now), true, alertOf("2", "dana"), alertOf("1", "dana"))
+	})
+	t.Run("alerts that come back one by one are one card and one summary", func(t *testing.T) {
+		clock := newClock()
+		w := state.NewWindows(fresh(t), clock.now)
+		admit(t, w, true, alertOf("1", "dana"), alertOf("2", "dana"), alertOf("3", "dana"))
+		admit(t, w, false, alertOf("3", "dana"))
+		hold(t, w, alertOf("3", "dana"))
+		admit(t, w, true, alertOf("1", "dana"))
+		admit(t, w, false, alertOf("2", "dana"))
+		hold(t, w, alertOf("2", "dana"))
+		clock.advance(state.WindowLength)
+		wantSummaries(t, w, "2 3")
 	})
 	t.Run("holding the same alerts twice gives them once", func(t *testing.T) {
 		clock := newClock()

@@ -30,7 +30,7 @@ const maxHeld = 2000
 // Windows hold back storms of alerts of one rule, caller and cluster. It is safe
 // for concurrent use, also by several instances.
 //
-//	windows/<group>         the open window: until when, and which alerts opened it
+//	windows/<group>         the open window: until when, and which alert opened it
 //	held/<group>/<alerts>   alerts that arrived while it was open
 type Windows struct {
 	store
@@ -45,19 +45,17 @@ func NewWindows(c *container.Client, now func() time.Time) *Windows {
 // A window is one open window as it is stored.
 type window struct {
 	Until time.Time
-	First []string // ids of the alerts that opened it
+	First string // id of the first alert of those that opened it
 }
 
 // Admit reports whether the alerts, which are of one group, are to be posted
-// now. The call that opens the window is admitted, and so is its repeat: a
-// process that was killed between opening and posting must not hold back its own
-// alerts.
+// now. The call that opens the window is admitted, and so is its repeat, known by
+// the first alert: a process that was killed between opening and posting must not
+// hold back its own alerts. When they come one by one instead, because Teams was
+// down and they went through the queue, one card is posted and one summary.
 func (w *Windows) Admit(ctx context.Context, alerts []*alert.Alert) (bool, error) {
 	name := "windows/" + hash(alerts[0].GroupKey())
-	opening := window{Until: w.now().Add(WindowLength)}
-	for _, a := range alerts {
-		opening.First = append(opening.First, a.AlertId)
-	}
+	opening := window{Until: w.now().Add(WindowLength), First: alerts[0].AlertId}
 	if created, err := w.create(ctx, name, opening); created || err != nil {
 		return created, err
 	}
@@ -69,7 +67,7 @@ func (w *Windows) Admit(ctx context.Context, alerts []*alert.Alert) (bool, error
 	if err != nil {
 		return false, err
 	}
-	if slices.ContainsFunc(alerts, func(a *alert.Alert) bool { return slices.Contains(open.First, a.AlertId) }) {
+	if slices.ContainsFunc(alerts, func(a *alert.Alert) bool { return a.AlertId == open.First }) {
 		return true, nil
 	}
 	if w.now().After(open.Until.Add(abandonedAfter)) {
