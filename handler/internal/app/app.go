@@ -160,12 +160,20 @@ func (b *builder) teams() error {
 	s, err := teams.New(string(b.cfg.TeamsWebhookURL), teams.Options{
 		AllowedHosts: b.cfg.TeamsWebhookHosts,
 		Guide:        b.guide,
+		Delivery:     b.delivery(),
 	})
 	if err != nil {
 		return fmt.Errorf("TEAMS_WEBHOOK_URL: %w", err)
 	}
 	b.Routes = append(b.Routes, pipeline.Route{Sink: s, ForPeople: true})
 	return nil
+}
+
+// delivery bounds a delivery of one batch. A sink that is down is not waited for
+// any longer than this: the partition stands still meanwhile, and the queue is
+// there for longer outages.
+func (b *builder) delivery() sink.Options {
+	return sink.Options{Logger: b.log, Tries: 4}
 }
 
 // guide is a rule's investigation guide for the card.
@@ -182,7 +190,8 @@ func (b *builder) logAnalytics() error {
 		return err
 	}
 	s, err := loganalytics.New(b.cfg.LogAnalyticsEndpoint, b.cfg.LogAnalyticsRuleID, b.cfg.LogAnalyticsStream, cred, loganalytics.Options{
-		Scope: b.cfg.Cloud.MonitorScope,
+		Scope:    b.cfg.Cloud.MonitorScope,
+		Delivery: b.delivery(),
 	})
 	if err != nil {
 		return fmt.Errorf("LOG_ANALYTICS_ENDPOINT: %w", err)
