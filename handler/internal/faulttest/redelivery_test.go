@@ -1,0 +1,121 @@
+package faulttest
+
+import (
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"podwatch/handler/internal/alert"
+	"podwatch/handler/internal/sink"
+)
+
+// TestTheSameBatchTwiceWithARestartBetweenIsOneCard: the ledger is in storage,
+// so another process on another host knows.
+func TestTheSameBatchTwiceWithARestartBetweenIsOneCard(t *testing.T) {
+	t.Parallel()
+	w := start(t, nil, nil)
+	d := kubeDeletion(t, podName(1), "dana@example.com", "AKS-1", 1)
+	w.expect(d)
+	batch := messages(body(d.records[0]))
+	batch[0].Sequence = 42
+	w.deliver("0", batch...)
+	w.restart()
+	w.deliver("0", batch...)
+	w.drain(0)
+	w.settle([]deletion{d})
+	if cards, rows := w.cards()[d.pod], len(w.rows()[d.alertID]); cards != 1 || rows != 1 {
+		t.Errorf("%d cards and %d rows, want one each", cards, rows)
+	}
+}
+
+// TestTeamsAnswering500ForTheWholeInvocation: the invocation succeeds all the
+// same, with the row written and the alert in the queue, and the card comes when
+// Teams is back. The handler tries for most of a minute before it gives up; that
+// is in the time of this test.
+func TestTeamsAnswering500ForTheWholeInvocation(t *testing.T) {
+	t.Parallel()
+	var down atomic.Bool
+	down.Store(true)
+	var reply atomic.Bool // Detect was answered well
+	w := start(t, func(_ int, p point) act {
+		switch {
+		case p.what == "teams" && down.Load():
+			return refuse
+		case p.kind == "host" && p.what == "Redeliver post " && down.Load():
+			return refuse // the queue is read later
+		case p.what == "Detect reply ":
+			reply.Store(true)
+		}
+		return pass
+	}, nil)
+	d := kubeDeletion(t, podName(1), "dana@example.com", "AKS-1", 1)
+	w.expect(d)
+	begun := time.Now()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		w.deliver("0", messages(body(d.records[0]))...)
+	}()
+	w.until("the row", func() bool { return len(w.rows()[d.alertID]) == 1 })
+	rowAfter := time.Since(begun)
+	<-done
+	if !reply.Load() {
+		t.Error("the reply was not 200")
+	}
+	if rowAfter > 15*time.Second {
+		t.Errorf("the row came after %s: it waited for Teams", rowAfter)
+	}
+	queued := w.peek(sink.UndeliveredQueue)
+	if n := w.queued(sink.UndeliveredQueue); n != 1 {
+		t.Errorf("%d messages in the queue, want one", n)
+	}
+	for _, text := range queued { // none while the host holds it
+		if a, err := alert.Parse([]byte(text)); err != nil || a.AlertId != d.alertID {
+			t.Errorf("the queue holds %q (%v)", text, err)
+		}
+	}
+	if n := w.cards()[d.pod]; n != 0 {
+		t.Errorf("%d cards although Teams is down", n)
+	}
+	down.Store(false)
+	w.drain(0)
+	w.settle([]deletion{d})
+	if cards, rows := w.cards()[d.pod], len(w.rows()[d.alertID]); cards != 1 || rows != 1 {
+		t.Errorf("%d cards and %d rows, want one each", cards, rows)
+	}
+	t.Logf("row after %s, Detect gave up on Teams after %s", rowAfter.Round(time.Millisecond), time.Since(begun).Round(time.Second))
+}
+
+// TestARefusalForGoodEndsInThePoisonQueue: with the reason, with the other sink
+// served, with one error in the log; and it can be put back.
+func TestARefusalForGoodEndsInThePoisonQueue(t *testing.T) {
+	t.Parallel()
+	var noFlow atomic.Bool
+	noFlow.Store(true)
+	w := start(t, func(_ int, p point) act {
+		if p.what == "teams" && noFlow.Load() {
+			return gone
+		}
+		return pass
+	}, nil)
+	d := kubeDeletion(t, podName(1), "dana@example.com", "AKS-1", 1)
+	w.expect(d)
+	w.deliver("0", messages(body(d.records[0]))...)
+	w.until("a poison message", func() bool { return len(w.peek(sink.PoisonQueue)) == 1 })
+	if rows := len(w.rows()[d.alertID]); rows != 1 {
+		t.Errorf("%d rows, want one", rows)
+	}
+	if n := w.logged("a sink refuses alerts for good; they go to the poison queue"); n != 1 {
+		t.Errorf("the refusal is an error in the log %d times, want once", n)
+	}
+	noFlow.Store(false)
+	w.until("the queue to be empty", func() bool { return w.queued(sink.UndeliveredQueue) == 0 })
+	if n := w.requeue(); n != 1 {
+		t.Errorf("%d alerts were put back, want one", n)
+	}
+	w.drain(0)
+	w.settle([]deletion{d})
+	if cards := w.cards()[d.pod]; cards != 1 {
+		t.Errorf("%d cards, want one", cards)
+	}
+}
