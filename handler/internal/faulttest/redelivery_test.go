@@ -30,8 +30,8 @@ func TestTheSameBatchTwiceWithARestartBetweenIsOneCard(t *testing.T) {
 
 // TestTeamsAnswering500ForTheWholeInvocation: the invocation succeeds all the
 // same, with the row written and the alert in the queue, and the card comes when
-// Teams is back. The handler tries for most of a minute before it gives up; that
-// is in the time of this test.
+// Teams is back. The time that the handler tries before it gives up is in the time
+// of this test.
 func TestTeamsAnswering500ForTheWholeInvocation(t *testing.T) {
 	t.Parallel()
 	var down atomic.Bool
