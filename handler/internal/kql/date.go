@@ -227,7 +227,6 @@ func parseISO(s string) (t time.Time, unit byte, ok bool) {
 		hour > 23 || minute > 59 || second > 59 {
 		return time.Time{}, 0, false
 	}
-	nanos -= nanos % int(time.Millisecond)
 	t = time.Date(year, time.Month(month), day, hour, minute, second, nanos, time.UTC)
 	return t.Add(-time.Duration(offset) * time.Minute), unit, true
 }

@@ -305,21 +305,21 @@ func (l *linter) holds(known claims, goals []claim, report bool) (ok bool, culpr
 		}
 	}
 	for _, c := range choices {
-		var dead []*term
+		var dead, culprits []*term
 		for _, k := range c.kids {
 			if ok, why := l.holds(known, []claim{{k, c.truth}}, report); !ok {
-				dead = append(dead, why)
+				dead, culprits = append(dead, k), append(culprits, why)
 			}
 		}
 		if len(dead) == len(c.kids) {
 			if len(dead) == 0 {
 				return false, c.term
 			}
-			return false, dead[0]
+			return false, culprits[0]
 		}
-		for _, d := range dead {
-			if report && d.dead == "" {
-				l.warn(d.at, "dead", "this alternative can never hold: "+d.contradiction())
+		for i, k := range dead {
+			if why := culprits[i]; report && why.dead == "" {
+				l.warn(k.at, "dead", "this alternative can never hold: "+why.contradiction())
 			}
 		}
 	}
@@ -335,7 +335,7 @@ func (l *linter) add(known *claims, c claim, report bool) *term {
 		}
 		for _, y := range known.yes {
 			if implies(y, c.term) {
-				return c.term
+				return later(y, c.term)
 			}
 		}
 		known.no = append(known.no, c.term)
@@ -351,11 +351,18 @@ func (l *linter) add(known *claims, c claim, report bool) *term {
 	}
 	for _, n := range known.no {
 		if implies(c.term, n) {
-			return c.term
+			return later(n, c.term)
 		}
 	}
 	known.yes = append(known.yes, c.term)
 	return nil
+}
+
+func later(a, b *term) *term {
+	if a.at > b.at {
+		return a
+	}
+	return b
 }
 
 // certain reports whether t holds for every document.

@@ -167,7 +167,8 @@ func (m *manyFields) walk(v any, name []byte) bool {
 			if len(child) > 0 {
 				child = append(child, '.')
 			}
-			if m.walk(e, append(child, key...)) {
+			child = append(child, key...)
+			if m.leads(child) && m.walk(e, child) {
 				return true
 			}
 		}
@@ -228,13 +229,25 @@ func (m *manyFields) testFor(typ Type, full string) valueTest {
 }
 
 func (m *manyFields) fits(name []byte) bool {
+	return m.name == nil || fitsName(m.name, m.relative(name))
+}
+
+// leads reports whether name, or something below it, may fit. It spares a walk
+// through all of the event when a pattern begins with most of a name.
+func (m *manyFields) leads(name []byte) bool {
 	if m.name == nil {
 		return true
 	}
-	if m.base != "" {
-		name = name[len(m.base)+1:]
+	name = m.relative(name)
+	n := min(len(name), len(m.name[0]))
+	return string(name[:n]) == m.name[0][:n]
+}
+
+func (m *manyFields) relative(name []byte) []byte {
+	if m.base == "" {
+		return name
 	}
-	return fitsName(m.name, name)
+	return name[len(m.base)+1:]
 }
 
 // nestedGroup tests each object at a path by itself.

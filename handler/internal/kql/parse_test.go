@@ -197,6 +197,9 @@ func TestParseMistakes(t *testing.T) {
 		if e.Line != c.line || e.Column != c.column || !strings.Contains(e.Msg, c.msg) {
 			t.Errorf("Parse(%q): %v; want line %d, column %d and %q", src, err, c.line, c.column, c.msg)
 		}
+		if want := fmt.Sprintf("line %d, column %d: ", c.line, c.column); !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("Parse(%q): error %q does not begin with %q", src, err, want)
+		}
 		if line, column := position(c.src, e.Offset); line != e.Line || column != e.Column {
 			t.Errorf("Parse(%q): offset %d is line %d, column %d, not %d, %d", src, e.Offset, line, column, e.Line, e.Column)
 		}
@@ -209,6 +212,8 @@ func TestParseTakesMaximalDepth(t *testing.T) {
 		"a:" + strings.Repeat("(", MaxDepth) + "b" + strings.Repeat(")", MaxDepth),
 		strings.Repeat("a:{", MaxDepth) + "b:c" + strings.Repeat("}", MaxDepth),
 		strings.Repeat("not (", MaxDepth) + "b:c" + strings.Repeat(")", MaxDepth),
+		strings.Repeat("(a:b) and ", 2*MaxDepth) + "a:(b)", // side by side is not deep
+		strings.Repeat("n:{a:b} or ", 2*MaxDepth) + "*:*",
 		strings.Repeat("a:b and (c:d or (", MaxDepth/2) + "b:c" + strings.Repeat("))", MaxDepth/2),
 	} {
 		n, err := Parse(src)

@@ -83,11 +83,11 @@ func newPattern(parts []string, fold bool) fitter {
 	if !fold {
 		return p
 	}
-	for i, s := range p.middle {
-		p.middle[i] = foldString(s)
+	folded := foldedPattern{head: foldString(p.head), tail: foldString(p.tail)}
+	for _, s := range p.middle {
+		folded.middle = append(folded.middle, newNeedle(s))
 	}
-	p.head, p.tail = foldString(p.head), foldString(p.tail)
-	return foldedPattern(p)
+	return folded
 }
 
 func (p pattern) fits(s string) bool {
@@ -110,7 +110,10 @@ func (p pattern) fits(s string) bool {
 }
 
 // A foldedPattern is a pattern of folded text.
-type foldedPattern pattern
+type foldedPattern struct {
+	head, tail string
+	middle     []needle
+}
 
 func (p foldedPattern) fits(s string) bool {
 	n, ok := foldedPrefix(s, p.head)
@@ -122,19 +125,52 @@ func (p foldedPattern) fits(s string) bool {
 		return false
 	}
 	for _, m := range p.middle {
-		for {
-			if n, ok := foldedPrefix(s, m); ok {
-				s = s[n:]
-				break
-			}
-			if s == "" {
-				return false
-			}
-			_, size := utf8.DecodeRuneInString(s)
-			s = s[size:]
+		if s, ok = m.cut(s); !ok {
+			return false
 		}
 	}
 	return true
+}
+
+// A needle is folded text to search for in linear time, after Knuth, Morris and
+// Pratt: strings.Index knows no folding.
+type needle struct {
+	text   []rune
+	border []int // border[i]: length of the longest proper prefix of text[:i+1] that also ends it
+}
+
+func newNeedle(s string) needle {
+	n := needle{text: []rune(foldString(s))}
+	n.border = make([]int, len(n.text))
+	for i := 1; i < len(n.text); i++ {
+		n.border[i] = n.extend(n.border[i-1], n.text[i])
+	}
+	return n
+}
+
+// extend returns how much of the needle is matched when r follows matched
+// runes of it.
+func (n needle) extend(matched int, r rune) int {
+	for matched > 0 && n.text[matched] != r {
+		matched = n.border[matched-1]
+	}
+	if n.text[matched] == r {
+		matched++
+	}
+	return matched
+}
+
+// cut returns what follows the first place of the needle in s.
+func (n needle) cut(s string) (after string, ok bool) {
+	matched := 0
+	for i := 0; i < len(s); {
+		r, size := utf8.DecodeRuneInString(s[i:])
+		i += size
+		if matched = n.extend(matched, foldRune(r)); matched == len(n.text) {
+			return s[i:], true
+		}
+	}
+	return "", false
 }
 
 // foldedPrefix returns how many bytes of s fold to prefix.

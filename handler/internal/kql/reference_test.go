@@ -284,9 +284,18 @@ func (r reference) fits(typ kql.Type, v any, op kql.Op, want kql.Literal) bool {
 
 var wordPattern = regexp.MustCompile(`[\pL\pN_]+(?:[.'][\pL\pN_]+)*`)
 
+var colonPattern = regexp.MustCompile(`(\pL):(\pL)`)
+
+// wordsOf splits text as far as the generated texts need it. A colon between
+// letters is part of the word; U+02D0 is a letter that looks like one.
+func wordsOf(s string) []string {
+	s = colonPattern.ReplaceAllString(s, "${1}\u02d0$2")
+	return wordPattern.FindAllString(strings.ToLower(s), -1)
+}
+
 // textFits evaluates analysed text of plain words.
 func textFits(s string, op kql.Op, want kql.Literal) bool {
-	have := wordPattern.FindAllString(strings.ToLower(s), -1)
+	have := wordsOf(s)
 	if op != "" {
 		return slices.ContainsFunc(have, func(w string) bool { return holds(strings.Compare(w, want.Text()), op) })
 	}
@@ -306,7 +315,7 @@ func textFits(s string, op kql.Op, want kql.Literal) bool {
 		}
 		return false
 	}
-	words := wordPattern.FindAllString(strings.ToLower(want.Text()), -1)
+	words := wordsOf(want.Text())
 	if !want.Quoted {
 		return slices.ContainsFunc(have, func(w string) bool { return slices.Contains(words, w) })
 	}
