@@ -278,14 +278,14 @@ func (h hostile) send(client *http.Client, address string) (status int, kept boo
 
 var listeningAt = regexp.MustCompile(`"msg":"listening","address":"(127\.0\.0\.1:\d+)"`)
 
-// address is where the handler listens.
+// address is where the present process listens.
 func (w *world) address() string {
 	w.t.Helper()
-	m := listeningAt.FindStringSubmatch(w.log())
-	if m == nil {
+	said := listeningAt.FindAllStringSubmatch(w.log(), -1)
+	if said == nil {
 		w.t.Fatalf("the handler does not say where it listens:\n%s", w.log())
 	}
-	return m[1]
+	return said[len(said)-1][1]
 }
 
 // peakMemory is the most memory that a process had resident, in MiB.

@@ -110,12 +110,13 @@ func TestUnknownCredentialsAreNotToldEither(t *testing.T) {
 	r := newRedactor(nil)
 	for in, want := range map[string]string{
 		"Authorization:[Bearer eyJ0eXAiOi.JKV1Q-x_y.abc==]": "Authorization:[Bearer [redacted]]",
-		"bearer t0ken!":                     "bearer [redacted]!",
-		"GET /x?sv=1&sig=a1%2Bb failed":     "GET /x?sv=1&sig=[redacted] failed",
-		"AccountKey=abcd0efgh/ij+k==;x":     "AccountKey=[redacted];x",
-		"Bearer authentication is required": "Bearer authentication is required",
-		"the signature sig= is missing":     "the signature sig= is missing",
-		"2 bearers of 1000 tokens":          "2 bearers of 1000 tokens",
+		"bearer t0ken!": "bearer [redacted]!",
+		"with Bearer aLongTokenThatHasNoDigitEarly (request 1)": "with Bearer [redacted] (request 1)",
+		"GET /x?sv=1&sig=a1%2Bb failed":                         "GET /x?sv=1&sig=[redacted] failed",
+		"AccountKey=abcd0efgh/ij+k==;x":                         "AccountKey=[redacted];x",
+		"Bearer authentication is required":                     "Bearer authentication is required",
+		"the signature sig= is missing":                         "the signature sig= is missing",
+		"2 bearers of 1000 tokens":                              "2 bearers of 1000 tokens",
 	} {
 		if got := r.text(in); got != want {
 			t.Errorf("text(%q) = %q, want %q", in, got, want)

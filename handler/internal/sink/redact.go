@@ -92,9 +92,10 @@ func (r *redactor) text(s string) string {
 	return credential.ReplaceAllString(r.replacer.Replace(s), "${1}"+redacted)
 }
 
-// credential finds what follows a word that announces a secret. A token has a
-// digit within its first dozen characters, which "bearer authentication" has not.
-var credential = regexp.MustCompile(`(?i)(\bbearer[ :\[]+|[?&]sig=|\bsharedaccesssignature[ =]+|\baccountkey=)[\w.~+/%-]{0,12}?[0-9][\w.~+/%=-]+`)
+// credential finds what follows a word that announces a secret. A token is long,
+// or has a digit within its first dozen characters; "bearer authentication" is
+// neither.
+var credential = regexp.MustCompile(`(?i)(\bbearer[ :\[]+|[?&]sig=|\bsharedaccesssignature[ =]+|\baccountkey=)(?:[\w.~+/%-]{0,12}?[0-9][\w.~+/%=-]+|[\w.~+/%=-]{20,})`)
 
 // err returns an error that says the same without URL and secrets. net/http
 // wraps every failure in a *url.Error, which prints the whole URL; that wrapper
