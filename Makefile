@@ -64,7 +64,7 @@ browser-test: deps build ## Open the page in headless Chromium and look at the c
 	node --test infra/local/browser.test.mjs
 
 lint: ## Formatting, vet and staticcheck
-	@unformatted=$$(gofmt -l handler infra/*.go); test -z "$$unformatted" || { echo "not formatted: $$unformatted" >&2; exit 1; }
+	@unformatted=$$(gofmt -l handler infra/pack); test -z "$$unformatted" || { echo "not formatted: $$unformatted" >&2; exit 1; }
 	$(GO) vet ./...
 	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2 ./...
 

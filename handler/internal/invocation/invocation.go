@@ -147,7 +147,7 @@ func (d *Decoder) Events(body []byte) (*Events, error) {
 			seenData = true
 			end, err := members(body, i, data)
 			if err != nil {
-				return 0, fmt.Errorf("Data: %w", err)
+				return 0, fmt.Errorf("member Data: %w", err)
 			}
 			return end, nil
 		case "Metadata":
@@ -157,7 +157,7 @@ func (d *Decoder) Events(body []byte) (*Events, error) {
 			seenMeta = true
 			end, err := md.read(body, i)
 			if err != nil {
-				return 0, fmt.Errorf("Metadata: %w", err)
+				return 0, fmt.Errorf("member Metadata: %w", err)
 			}
 			return end, nil
 		}
@@ -166,9 +166,9 @@ func (d *Decoder) Events(body []byte) (*Events, error) {
 	switch {
 	case err != nil:
 	case !found:
-		err = fmt.Errorf("Data holds no binding")
+		err = fmt.Errorf("member Data holds no binding")
 	case !named && bindings > 1:
-		err = fmt.Errorf("Data holds %d bindings and none is called \"events\"", bindings)
+		err = fmt.Errorf("member Data holds %d bindings and none is called \"events\"", bindings)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("parse invocation: %w", err)

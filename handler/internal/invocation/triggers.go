@@ -161,7 +161,7 @@ func single(body []byte) (value []byte, meta map[string][]byte, err error) {
 		return end, nil
 	})
 	if err == nil && value == nil {
-		err = fmt.Errorf("Data holds no binding")
+		err = fmt.Errorf("member Data holds no binding")
 	}
 	return value, meta, err
 }
