@@ -172,9 +172,14 @@ func (p *Pipeline) everywhere(ctx context.Context, a *alert.Alert) bool {
 	return len(p.Routes) > 0
 }
 
+// holdWithin bounds what the storm window may cost a card.
+const holdWithin = 5 * time.Second
+
 // hold keeps a group for the summary of its window and reports whether it did.
 // When storage fails the group is to be posted at once.
 func (p *Pipeline) hold(ctx context.Context, group []*alert.Alert) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, holdWithin)
+	defer cancel()
 	admitted, err := p.Windows.Admit(ctx, group)
 	if err == nil && admitted {
 		return false, nil

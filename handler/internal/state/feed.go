@@ -21,6 +21,9 @@ const wholeFeed = "the event hub"
 // seenEvery is how often an instance writes that it heard of a source.
 const seenEvery = time.Minute
 
+// seenWithin bounds the writes of one batch.
+const seenWithin = 3 * time.Second
+
 // forgetAfter is when a silent source is forgotten: its cluster is gone.
 const forgetAfter = 30 * 24 * time.Hour
 
@@ -60,9 +63,11 @@ type heard struct {
 }
 
 // Seen notes that messages arrived, from the sources named. It writes at most
-// once a minute and source; a write that fails is made up for by the next.
+// once a minute and source; a write that fails is made up for by the next. Alerts
+// wait for this: it gives up at the first failure, and after a few seconds.
 func (f *Feed) Seen(ctx context.Context, sources []string) error {
-	var failures []error
+	ctx, cancel := context.WithTimeout(ctx, seenWithin)
+	defer cancel()
 	now := f.now()
 	for _, source := range append([]string{wholeFeed}, sources...) {
 		if !f.due(source, now) {
@@ -70,10 +75,10 @@ func (f *Feed) Seen(ctx context.Context, sources []string) error {
 		}
 		if err := f.put(ctx, "feed/"+hash(source), heard{source, now}); err != nil {
 			f.forget(source)
-			failures = append(failures, err)
+			return err
 		}
 	}
-	return errors.Join(failures...)
+	return nil
 }
 
 // Wants reports whether Seen would write anything at all now: for callers to
