@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -51,6 +52,9 @@ type world struct {
 	sent     bytes.Buffer // bodies that reached the border
 	console  bytes.Buffer // console lines alone
 
+	quiet atomic.Bool  // the queue seems empty to the host
+	asked atomic.Int32 // how often it was told so
+
 	book     book
 	cleanups []func()
 }
@@ -60,7 +64,7 @@ type world struct {
 func start(t testing.TB, plan func(n int, p point) act, settings map[string]string) *world {
 	t.Helper()
 	w := &world{t: t, plan: plan, ids: map[string]string{}, direct: storage(t), beats: make(chan devhost.Result, 100)}
-	w.book = book{ledger: map[string]*ledgerEntry{}, shown: map[string][]showing{}, repeats: map[string]int{}}
+	w.book = book{ledger: map[string]*ledgerEntry{}, failed: map[int]time.Time{}, shown: map[string][]showing{}, repeats: map[string]int{}}
 	w.inbox = inbox.New(inbox.Options{Keep: -1, Answer: w.answer})
 	t.Cleanup(w.close)
 	at := parts(w.direct)
@@ -111,15 +115,22 @@ func (w *world) startHost() {
 // restart ends the host as a scale-in would, and starts another one.
 func (w *world) restart() {
 	w.t.Helper()
+	// A message that the queue has handed out while the host goes away stays hidden
+	// for ten minutes: the host's next question shows that it has the last answer.
+	w.quiet.Store(true)
+	asked := w.asked.Load()
+	w.until("a host without a request to the queue", func() bool { return w.asked.Load() > asked })
 	w.mu.Lock()
 	h := w.host
 	w.host = nil
 	_, starts := h.Process()
 	w.past += starts
 	w.mu.Unlock()
+
 	if err := h.Close(); err != nil {
 		w.t.Errorf("close the host: %v", err)
 	}
+	w.quiet.Store(false)
 	w.startHost()
 }
 
