@@ -292,9 +292,10 @@ func (w *world) excuse(epoch int, before showing, e *ledgerEntry) string {
 	switch {
 	case e.marked == epoch:
 		return "" // it knows itself, storage or not
-	case e.marked > 0 && e.asked == epoch && e.status == 0,
-		e.marked > 0 && e.asked != epoch && time.Since(w.book.failed[epoch]) < 10*time.Second:
-		return "the ledger could not be asked" // nor is it asked again at once
+	case e.marked > 0 && time.Since(w.book.failed[epoch]) < 10*time.Second:
+		// By one of its invocations, this entry or another; nor is it asked again
+		// at once.
+		return "the ledger could not be asked"
 	case e.marked > 0 && e.asked == epoch && e.status == http.StatusNotFound:
 		return "killed before the mark" // the mark of a dead process arrived late
 	case e.marked > 0:
