@@ -96,9 +96,13 @@ func join(a, b string) string {
 	return relationBoth
 }
 
-// itself reports whether e is the event that the alert is about.
+// itself reports whether e is the event that the alert is about. Without a
+// correlation id it is known by its moment and operation.
 func itself(r Request, e *Entry) bool {
-	return r.CorrelationID != "" && strings.EqualFold(e.CorrelationID, r.CorrelationID) &&
+	if r.CorrelationID == "" && e.CorrelationID == "" {
+		return e.Time.Equal(r.Time) && strings.EqualFold(e.OperationName, r.Operation)
+	}
+	return strings.EqualFold(e.CorrelationID, r.CorrelationID) &&
 		(r.Operation == "" || strings.EqualFold(e.OperationName, r.Operation) || e.Time.Equal(r.Time))
 }
 

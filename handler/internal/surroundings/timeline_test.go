@@ -142,6 +142,19 @@ func TestItselfIsLeftOut(t *testing.T) {
 			t.Errorf("%s: %d entries, want %d", name, got, tt.want)
 		}
 	}
+	r.CorrelationID = ""
+	for name, tt := range map[string]struct {
+		e    Entry
+		want int
+	}{
+		"the same record, both without an id": {entry(0, "X/PODS/DELETE", aks, "bot", "succeeded", ""), 0},
+		"a moment earlier, without an id":     {entry(time.Second, "X/PODS/DELETE", aks, "bot", "succeeded", ""), 1},
+		"the same moment, but another chain":  {entry(0, "X/PODS/DELETE", aks, "bot", "succeeded", "c"), 1},
+	} {
+		if got := len(place(r, []Entry{tt.e})); got != tt.want {
+			t.Errorf("%s: %d entries, want %d", name, got, tt.want)
+		}
+	}
 }
 
 func TestExplain(t *testing.T) {
