@@ -54,7 +54,8 @@ start: deps ## Run the same app under `func start` (needs Azure Functions Core T
 
 test: deps build ## Run every test
 	$(GO) vet ./...
-	$(GO) test ./...
+	$(GO) test $$($(GO) list ./... | grep -v /faulttest)
+	$(GO) test -v ./handler/internal/faulttest
 
 # The fault test drives the executable from outside, where the detector sees
 # nothing of it.

@@ -263,7 +263,7 @@ var settings = union(storageSettings, {
   ARM_ENDPOINT: environment().resourceManager
   FEED_SILENCE_AFTER: feedSilenceAfter
   RECORD_ROUTINE: recordRoutine
-  BODY_LIMIT_MIB: '256'
+  BODY_LIMIT_MIB: '96'
   LOG_LEVEL: logLevel
 
   AZURE_AUTHORITY_HOST: environment().authentication.loginEndpoint

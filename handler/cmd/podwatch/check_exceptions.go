@@ -139,7 +139,7 @@ func sampleAlerts() ([]sampleAlert, error) {
 	}
 	var c collector
 	p := pipeline.New(pipeline.Options{
-		Rules: set, Directory: pipeline.None{}, Surroundings: pipeline.None{}, Exceptions: &c, Windows: pipeline.None{}, Feed: pipeline.None{},
+		Rules: set, Directory: pipeline.None{}, Surroundings: pipeline.None{}, Exceptions: &c, Windows: pipeline.None{}, Feed: pipeline.None{}, Poison: pipeline.None{},
 		Routes: []pipeline.Route{{Sink: console.New(new(bytes.Buffer))}}, Ledger: sink.NewMemoryLedger(),
 		Now: time.Now, Log: slog.New(slog.DiscardHandler),
 	})

@@ -95,7 +95,7 @@ func newReplay(cmd *cobra.Command, o replayOptions) (*replay, error) {
 	}
 	log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: slog.LevelWarn}))
 	options := pipeline.Options{
-		Directory: pipeline.None{}, Surroundings: pipeline.None{}, Exceptions: pipeline.None{}, Windows: pipeline.None{}, Feed: pipeline.None{},
+		Directory: pipeline.None{}, Surroundings: pipeline.None{}, Exceptions: pipeline.None{}, Windows: pipeline.None{}, Feed: pipeline.None{}, Poison: pipeline.None{},
 		Ledger: sink.NewMemoryLedger(), Now: time.Now, Log: log,
 	}
 	if o.deliver {

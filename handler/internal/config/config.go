@@ -98,9 +98,10 @@ func Settings() []string {
 // DefaultStream is the stream that infra/ declares in the data collection rule.
 const DefaultStream = "Custom-PodwatchAlerts"
 
-// defaultBodyLimit is ten times what host.json lets the host send in one
-// invocation (16 messages of at most 1 MiB, quoted twice).
-const defaultBodyLimit = 256 << 20
+// defaultBodyLimit is enough for what host.json lets the host send in one
+// invocation: 16 messages of at most 1 MiB, and quoting a message twice makes
+// it four times as long at worst.
+const defaultBodyLimit = 96 << 20
 
 // A setting is one row of the table that drives Load.
 type setting struct {

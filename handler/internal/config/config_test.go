@@ -35,7 +35,7 @@ func TestLoadGivesDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	if c.Port != 7072 || c.LogAnalyticsStream != "Custom-PodwatchAlerts" || c.FeedSilenceAfter != time.Hour ||
-		c.LogLevel != slog.LevelInfo || c.BodyLimit != 256<<20 || c.GraphLookups || c.ActivityLookups || c.RecordRoutine {
+		c.LogLevel != slog.LevelInfo || c.BodyLimit != 96<<20 || c.GraphLookups || c.ActivityLookups || c.RecordRoutine {
 		t.Errorf("defaults are %+v", c)
 	}
 	if c.GraphEndpoint != "https://graph.microsoft.com" || c.ARMEndpoint != "https://management.azure.com" {
