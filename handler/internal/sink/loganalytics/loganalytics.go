@@ -18,6 +18,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -200,6 +201,9 @@ func (s *Sink) try(ctx context.Context, body []byte, id string) (*http.Response,
 	if err := req.SetBody(streaming.NopCloser(bytes.NewReader(body)), "application/json"); err != nil {
 		return nil, err
 	}
+	// azcore's own GetBody rewinds the reader that the transport may still be
+	// reading, and net/http asks for a body as soon as a redirect arrives.
+	req.Raw().GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
 	runtime.SkipBodyDownload(req) // package sink reads it, and no more than it should
 	resp, err := s.pipeline.Do(req)
 	var token *tokenError
