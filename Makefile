@@ -19,7 +19,7 @@ HANDLER_GOARCH ?= amd64
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := build
-.PHONY: build deps run start test race browser-test lint vulncheck fuzz bench package infra-check check clean help
+.PHONY: build deps run start test race browser-test lint vulncheck fuzz bench package deploy destroy smoke infra-check check clean help
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -94,9 +94,18 @@ stage:
 package: stage ## Stage dist/ and dist.zip for Azure
 	$(GO) run ./infra/pack -o dist.zip dist
 
+deploy: package bin/podwatch ## Create everything in Azure and prove it: SUBSCRIPTION=, LOCATION=, PARAMETERS=
+	infra/deploy.sh "$(SUBSCRIPTION)" "$(LOCATION)" $(PARAMETERS)
+
+destroy: ## Remove it from Azure: SUBSCRIPTION=, CLUSTERS= (resource ids whose logs were exported)
+	infra/destroy.sh "$(SUBSCRIPTION)" $(CLUSTERS)
+
+smoke: bin/podwatch ## Send one deletion through the real hub and wait for its row: SUBSCRIPTION=
+	infra/smoke.sh "$(SUBSCRIPTION)"
+
 infra-check: ## Build and lint the Bicep (needs the Bicep CLI)
-	bicep build infra/main.bicep --stdout >/dev/null
-	bicep lint infra/main.bicep
+	for f in infra/main.bicep infra/permissions.bicep; do bicep build $$f --stdout >/dev/null && bicep lint $$f || exit 1; done
+	TEAMS_WEBHOOK_URL= bicep build-params infra/main.bicepparam --stdout >/dev/null
 
 check: lint test race browser-test ## What CI runs
 
