@@ -1,0 +1,330 @@
+package scan
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+)
+
+func TestHit(t *testing.T) {
+	deletion := New([]Literal{{Text: "delete", Whole: true}, {Text: "MICROSOFT.KUBERNETES/CONNECTEDCLUSTERS/PODS/DELETE"}})
+	for _, test := range []struct {
+		name, text string
+		want       bool
+	}{
+		{"nothing", ``, false},
+		{"other text", `{"verb":"get","name":"pods"}`, false},
+		{"a whole string", `{"verb":"delete"}`, true},
+		{"in another case", `{"verb":"DeLeTe"}`, true},
+		{"quoted once more", `"{\"verb\":\"delete\"}"`, true},
+		{"quoted often", `\\\\\\\"verb\\\\\\\":\\\\\\\"delete\\\\\\\"`, true},
+		{"quotes as escapes", `\u0022verb\u0022:\u0022delete\u0022`, true},
+		{"quotes as escapes, quoted once more", `\\u0022delete\\u0022`, true},
+		{"a part of a word", `{"verb":"deletecollection"}`, false},
+		{"the end of a word", `{"name":"undelete"}`, false},
+		{"a part of a path", `{"requestURI":"/pods/delete/log"}`, false},
+		{"a name with a hyphen", `{"namespace":"delete-tests"}`, false},
+		{"a name after a hyphen", `{"namespace":"do-delete"}`, false},
+		{"single quotes, which are mended", `{'verb':'delete'}`, true},
+		{"no quotes, which is mended", `{verb: delete}`, true},
+		{"no quotes, on a line of its own", `{verb:\ndelete\n}`, true},
+		{"cut behind it", `{"verb":"delete`, true},
+		{"cut within it", `{"verb":"delet`, false},
+		{"an operation", `"operationName":"Microsoft.Kubernetes/connectedClusters/pods/delete"`, true},
+		{"slashes with backslashes", `Microsoft.Kubernetes\/connectedClusters\\/pods\\\/delete`, true},
+		{"slashes as escapes", `Microsoft.Kubernetes\u002fconnectedClusters\\u002Fpods/delete`, true},
+		{"another operation", `"operationName":"Microsoft.Kubernetes/connectedClusters/pods/write"`, false},
+		{"a longer operation", `"operationName":"Microsoft.Kubernetes/connectedClusters/pods/delete/action"`, true},
+		{"another separator", `Microsoft.Kubernetes.connectedClusters.pods.delete`, false},
+		{"a hidden letter", `{"verb":"\u0064elete"}`, true},
+		{"a hidden letter, far from anything", `{"verb":"get","x":"\u0064"}`, true},
+		{"a hidden letter at a depth", `\\\\\\\u004c`, true},
+		{"a hidden backslash", `\u005cu0064`, true},
+		{"what Go escapes", `"a\u003cb\u003e\u0026\u2028\u2019 \\u0026"`, false},
+		{"no escape", `u0064 ru0064`, false},
+		{"half an escape", `\u006`, false},
+		{"the Kelvin sign", "micro\u212A", true},
+		{"the long s", "\u017F", true},
+		{"as escapes", `\u212A`, true},
+		{"as escapes", `\u017f`, true},
+		{"other characters", "zürich – 東京 \U0001F600", false},
+		{"UTF-16", "{\x00\"\x00d\x00", true},
+		{"UTF-16 in text", `{\u0000\"\u0000`, true},
+		{"more backslashes than anybody reads", `MICROSOFT.KUBERNETES` + strings.Repeat(`\`, 5000) + `/CONNECTEDCLUSTERS/PODS/DELETE`, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			for _, before := range []int{0, 1, 2, 3, 5, 31, 64, 97} {
+				for _, after := range []int{0, 1, 29, 64} {
+					text := strings.Repeat(" ", before) + test.text + strings.Repeat(" ", after)
+					if test.text == `\u006` && after > 0 {
+						continue
+					}
+					if got := deletion.Hit([]byte(text)); got != test.want {
+						t.Fatalf("%q: got %t, want %t", text, got, test.want)
+					}
+				}
+			}
+		})
+	}
+}
+
+func TestTheNilScannerAndShortLiteralsHitEverything(t *testing.T) {
+	var none *Scanner
+	if !none.Hit(nil) || !New([]Literal{{Text: "ab"}}).Hit([]byte("x")) || !New([]Literal{{Text: "a/b/c"}}).Hit(nil) {
+		t.Error("not a hit")
+	}
+	if New(nil).Hit([]byte("anything at all")) {
+		t.Error("nothing to look for is found")
+	}
+}
+
+// sets are literals for all the ways of looking for them.
+func sets() map[string][]Literal {
+	long := func(n int) (lits []Literal) {
+		r := rand.New(rand.NewPCG(7, 8))
+		for range n {
+			name := make([]byte, 12)
+			for i := range name {
+				name[i] = "AEIOUBCDFGHKLMNPRSTVWXYZ"[r.IntN(24)]
+			}
+			lits = append(lits, Literal{Text: "MICROSOFT." + string(name[:6]) + "/" + string(name) + "/WRITE"})
+		}
+		return lits
+	}
+	words := []Literal{
+		{"delete", true}, {"deletecollection", true}, {"eviction", true}, {"get", true}, {"patch", false}, {"exec", true},
+		{"kube-hunter", false}, {"attach", true}, {"secrets", true}, {"abc+b<c>d&e'f", false}, {"pods/exec", true}, {"x:y z", false},
+	}
+	return map[string][]Literal{
+		"one": long(1), "few": words[:4], "words": words, "seven": long(7), "many": long(65),
+		"both": append(long(65), words...), "more": append(long(400), words...),
+	}
+}
+
+// spell writes text as it may stand in a JSON string: any of the spellings of
+// each character, hidden only if told so.
+func spell(r *rand.Rand, text string, hide bool) string {
+	var b strings.Builder
+	for _, c := range []byte(text) {
+		hex := fmt.Sprintf([]string{`\u%04x`, `\u%04X`}[r.IntN(2)], c)
+		switch {
+		case c == '"' && r.IntN(3) > 0, c == '\\', c == '/' && r.IntN(3) == 0:
+			b.WriteByte('\\')
+			b.WriteByte(c)
+		case c == '"', hide && r.IntN(4) == 0, !plain(c) && c >= ' ' && r.IntN(3) == 0, c < ' ':
+			b.WriteString(hex)
+		default:
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
+}
+
+func swapCase(r *rand.Rand, s string) string {
+	b := []byte(s)
+	for i, c := range b {
+		if c|0x20 >= 'a' && c|0x20 <= 'z' && r.IntN(2) == 0 {
+			b[i] ^= 0x20
+		}
+	}
+	return string(b)
+}
+
+var bare = strings.NewReplacer(`\`, "", "patch", "", "get", "", "secrets", "").Replace(noise)
+
+func filler(r *rand.Rand, n int) string {
+	const letters = "abcdefgthplDELTKMICROS0123456789./:-_ {}[],\"\"uéß"
+	var b strings.Builder
+	for range n {
+		if r.IntN(4) == 0 {
+			at := r.IntN(len(bare) - 40)
+			b.WriteString(bare[at : at+r.IntN(40)])
+		} else {
+			b.WriteByte(letters[r.IntN(len(letters)-4)])
+		}
+	}
+	return b.String()
+}
+
+// A literal is found however it is spelled at however many depths, whole or as
+// the text arrives.
+func TestNoSpellingOfALiteralIsMissed(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	for name, lits := range sets() {
+		t.Run(name, func(t *testing.T) {
+			s := New(lits)
+			rounds := 4000
+			for range rounds {
+				lit := lits[r.IntN(len(lits))]
+				text := swapCase(r, lit.Text)
+				if lit.Whole {
+					text = `"` + text + `"`
+				}
+				text = filler(r, r.IntN(60)) + text + filler(r, r.IntN(60))
+				for range r.IntN(5) {
+					text = spell(r, text, r.IntN(10) == 0)
+				}
+				if !s.Hit([]byte(text)) {
+					t.Fatalf("missed %q in %q", lit.Text, text)
+				}
+				x := s.Begin()
+				hit := false
+				for n := 0; n < len(text) && !hit; {
+					n = min(len(text), n+1+r.IntN(100))
+					hit = x.More([]byte(text)[:n:n], n == len(text))
+				}
+				if !hit {
+					t.Fatalf("missed %q in %q, arriving in pieces", lit.Text, text)
+				}
+			}
+		})
+	}
+}
+
+func TestASearchInPiecesFindsWhatASearchInOneDoes(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	for name, lits := range sets() {
+		s := New(lits)
+		hits := 0
+		for range 3000 {
+			text := []byte(filler(r, r.IntN(150)))
+			if r.IntN(2) == 0 {
+				text = []byte(spell(r, string(text), false))
+			}
+			want := s.Hit(text)
+			x := s.Begin()
+			for n := 0; n < len(text); {
+				n = min(len(text), n+1+r.IntN(60))
+				x.More(text[:n:n], false)
+			}
+			if got := x.More(text, true); got != want {
+				t.Fatalf("%s: %q: got %t in pieces, %t in one", name, text, got, want)
+			}
+			if want {
+				hits++
+			}
+		}
+		if hits > 2000 {
+			t.Errorf("%s: %d hits: too many to mean something", name, hits)
+		}
+	}
+}
+
+// The vector instructions find what plain Go finds.
+func TestSiftIsWhatItIsInGo(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 6))
+	for name, lits := range sets() {
+		s := New(lits)
+		for range 3000 {
+			n := r.IntN(12)
+			text := make([]byte, n*blockSize+lookahead)
+			copy(text, filler(r, len(text)))
+			if r.IntN(4) == 0 {
+				text[r.IntN(len(text))] = byte(r.Uint32())
+			}
+			block, mask, found := s.sieve.sift(text, n)
+			wantBlock, wantMask, wantFound := s.sieve.siftGo(text, n)
+			if block != wantBlock || mask != wantMask || found != wantFound {
+				t.Fatalf("%s: %q: got %d %b %d, want %d %b %d", name, text, block, mask, found, wantBlock, wantMask, wantFound)
+			}
+		}
+	}
+}
+
+func TestSetsAreLookedForAsMeant(t *testing.T) {
+	for name, want := range map[string]int{"one": 0, "few": 0, "seven": 0, "many": 8, "both": 8, "more": 8} {
+		if got := New(sets()[name]).sieve.stride; got != want {
+			t.Errorf("%s: stride %d, want %d", name, got, want)
+		}
+	}
+}
+
+func TestCommonTextIsSeldomACandidate(t *testing.T) {
+	text := bytes.Repeat([]byte(noise), 3)
+	for name, lits := range sets() {
+		if name == "words" || name == "both" || name == "few" || name == "more" {
+			continue // they look for "patch" and "get", which stand there
+		}
+		s := New(lits)
+		candidates := 0
+		for at := 0; at+blockSize+lookahead <= len(text); at += blockSize {
+			if block, _, _ := s.sieve.sift(text[at:], 1); block == 0 {
+				candidates++
+			}
+		}
+		if limit := len(text) / blockSize / 8; candidates > limit {
+			t.Errorf("%s: %d of %d blocks are looked at closely, more than %d", name, candidates, len(text)/blockSize, limit)
+		}
+	}
+}
+
+// FuzzHit looks for a contradiction: text that holds a literal after some
+// unquotings must be a hit before them.
+func FuzzHit(f *testing.F) {
+	f.Add([]byte(`{"verb":"delete"}`), uint64(1))
+	f.Add([]byte(`"Microsoft.Kind0X\/ThingsA/write"`), uint64(2))
+	for name := range sets() {
+		f.Add([]byte(name+noise[:100]), uint64(len(name)))
+	}
+	all, scanners := sets(), map[string]*Scanner{}
+	for name, lits := range all {
+		scanners[name] = New(lits)
+	}
+	f.Fuzz(func(t *testing.T, text []byte, seed uint64) {
+		r := rand.New(rand.NewPCG(seed, 0))
+		for name, lits := range all {
+			s := scanners[name]
+			holds := false
+			for _, lit := range lits {
+				want := strings.ToLower(lit.Text)
+				if lit.Whole {
+					want = `"` + want + `"`
+				}
+				holds = holds || strings.Contains(lowerASCII(string(text)), want)
+			}
+			spelled := string(text)
+			for range r.IntN(4) {
+				spelled = spell(r, spelled, r.IntN(4) == 0)
+			}
+			if hit := s.Hit([]byte(spelled)); holds && !hit {
+				t.Errorf("%s: %q is missed as %q", name, text, spelled)
+			}
+		}
+	})
+}
+
+func BenchmarkHit(b *testing.B) {
+	text := bytes.Repeat([]byte(noise), 8<<20/len(noise))
+	count := func(separator string) func(*testing.B) {
+		return func(b *testing.B) {
+			b.SetBytes(int64(len(text)))
+			for b.Loop() {
+				if bytes.Count(text, []byte(separator)) > 0 {
+					b.Fatal("found")
+				}
+			}
+		}
+	}
+	b.Run("do=bytes.Count", count("PODS/DELETE"))
+	b.Run("do=bytes.Count-one-byte", count("~"))
+	for _, name := range []string{"one", "few", "many", "more"} {
+		lits := sets()[name]
+		switch name {
+		case "few":
+			lits = lits[:3]
+		case "more":
+			lits = lits[:400]
+		}
+		s := New(lits)
+		b.Run(fmt.Sprintf("do=scan/literals=%d", len(lits)), func(b *testing.B) {
+			b.SetBytes(int64(len(text)))
+			for b.Loop() {
+				if s.Hit(text) {
+					b.Fatal("hit")
+				}
+			}
+		})
+	}
+}
