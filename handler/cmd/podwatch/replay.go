@@ -8,10 +8,13 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"podwatch/handler/internal/alert"
 	"podwatch/handler/internal/app"
 	"podwatch/handler/internal/config"
 	"podwatch/handler/internal/exception"
@@ -19,6 +22,7 @@ import (
 	"podwatch/handler/internal/pipeline"
 	"podwatch/handler/internal/sink"
 	"podwatch/handler/internal/sink/console"
+	"podwatch/handler/internal/surroundings"
 )
 
 // replayOptions are the flags of replay.
@@ -26,44 +30,66 @@ type replayOptions struct {
 	rules, exceptions string
 	summary, routine  bool
 	deliver           bool
+	hub               hubReplayOptions
 }
 
 func newReplayCommand() *cobra.Command {
 	var o replayOptions
 	cmd := &cobra.Command{
-		Use:   "replay FILE...",
+		Use:   "replay FILE... | --event-hub [NAME]",
 		Short: "Evaluate exported logs and print the alerts they raise",
 		Long: `Replay evaluates message bodies as the deployed handler would and prints each
-alert as one line of JSON. A file holds one message body in any form that the
-export produces: {"records": [...]}, a bare record, an array, or records line by
-line. "-" reads standard input.
+alert as one line of JSON. They come from files or from an event hub.
+
+A FILE holds one message body in any form that the export produces: {"records":
+[...]}, a bare record, an array, or records line by line. "-" reads standard input.
+
+With --event-hub it reads what the hub still retains, all partitions at once, and
+ends at what was the newest message when it started. --from and --to bound the
+time at which the hub took a message, which is minutes after the deletion. Both
+take a time (2026-11-09T08:00:00Z, or a date for its midnight in UTC) or how long
+ago (90m, 24h, 7d). Nothing is taken out of the hub and no checkpoint is moved;
+read with a consumer group that nobody else uses, such as the podwatch-tool that
+the deployment makes. With --position-file a replay that was interrupted goes on
+where it was when it is started again. The hub comes from the flags or from the
+app settings EventHub or EventHub__fullyQualifiedNamespace, and EVENT_HUB_NAME;
+with a namespace, azidentity signs in, and it needs the role Azure Event Hubs
+Data Receiver.
 
 Nothing is delivered and nothing is looked up, so this is the place to try a rule
 or an exception on yesterday's data before it is deployed: a suppressed alert is
-printed with Suppressed and the name of the exception.
+printed with Suppressed and the name of the exception. With --deliver the alerts
+also go to the sinks that the app settings in the environment name, each alert
+once where AzureWebJobsStorage names the storage with the app's ledger. An alert
+that a sink does not take ends the replay with an error.
 
 Repeats of the same deletion are one alert, as in Azure. Pieces that cannot be
 read are reported on standard error and make the exit status 1.`,
 		Example: `  podwatch replay yesterday.json | jq -r '[.EventTime, .CallerName, .Namespace, .Pod] | @tsv'
   podwatch replay --exceptions exceptions.yaml --summary exports/*.json
-  az storage blob download ... -f - | podwatch replay -`,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return usageError(errors.New("name at least one file to replay, or - for standard input"))
-			}
-			return nil
-		},
+  az storage blob download ... -f - | podwatch replay -
+  podwatch replay --event-hub podwatch-logs --namespace NAME.servicebus.windows.net --from 24h --summary
+  podwatch replay --event-hub --from 2026-11-09 --to 2026-11-10 --position-file day.json >>day.jsonl`,
+		Args: func(_ *cobra.Command, args []string) error { return o.check(args) },
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if o.hub.wanted() {
+				if err := o.hub.prepare(args, time.Now()); err != nil {
+					return usageError(err)
+				}
+				args = nil
+			}
 			r, err := newReplay(cmd, o)
 			if err != nil {
 				return err
 			}
+			err = r.hub(cmd.Context(), o.hub)
 			for _, name := range args {
-				if err := r.file(cmd.Context(), name, cmd.InOrStdin()); err != nil {
-					return err
+				if err != nil {
+					break
 				}
+				err = r.file(cmd.Context(), name, cmd.InOrStdin())
 			}
-			return r.finish()
+			return r.finish(err)
 		},
 	}
 	o.flags(cmd)
@@ -76,45 +102,61 @@ func (o *replayOptions) flags(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&o.summary, "summary", false, "print counts instead of alerts")
 	cmd.Flags().BoolVar(&o.routine, "routine", false, "print routine deletions as well, marked Routine")
 	cmd.Flags().BoolVar(&o.deliver, "deliver", false, "deliver the alerts as well, to the sinks that the app settings in the environment name")
+	o.hub.flags(cmd)
 }
 
-// A replay evaluates messages one after another.
+// check finds what does not go together on the command line.
+func (o *replayOptions) check(args []string) error {
+	switch set := o.hub.set(); {
+	case o.hub.wanted() && len(args) > 1:
+		return usageError(errors.New("--event-hub takes one hub and no files: replay files in a run of their own"))
+	case !o.hub.wanted() && set != "":
+		return usageError(fmt.Errorf("--%s is about a hub: add --event-hub", set))
+	case !o.hub.wanted() && len(args) == 0:
+		return usageError(errors.New("name at least one file to replay, - for standard input, or --event-hub"))
+	}
+	return nil
+}
+
+// A replay evaluates batches of messages. evaluate is safe for concurrent use.
 type replay struct {
 	pipeline *pipeline.Pipeline
-	out, err io.Writer
+	printing *printing
+	out      io.Writer
 	summary  bool
+	deliver  bool
 
+	mu     sync.Mutex // guards what follows
+	err    io.Writer
+	status *statusLine
 	counts pipeline.Counts
 }
 
 // newReplay wires a pipeline that prints, or one that delivers as well.
 func newReplay(cmd *cobra.Command, o replayOptions) (*replay, error) {
-	out := cmd.OutOrStdout()
-	if o.summary {
-		out = io.Discard
-	}
-	log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: slog.LevelWarn}))
+	r := &replay{out: cmd.OutOrStdout(), err: cmd.ErrOrStderr(), summary: o.summary, deliver: o.deliver, status: newStatusLine(cmd.ErrOrStderr())}
+	log := slog.New(slog.NewTextHandler(writerFunc(r.write), &slog.HandlerOptions{Level: slog.LevelWarn}))
 	options := pipeline.Options{
-		Directory: pipeline.None{}, Surroundings: pipeline.None{}, Exceptions: pipeline.None{}, Windows: pipeline.None{}, Feed: pipeline.None{}, Poison: pipeline.None{},
+		Directory: pipeline.None{}, Surroundings: surroundings.BatchOnly(), Exceptions: pipeline.None{}, Windows: pipeline.None{}, Poison: pipeline.None{},
 		Ledger: sink.NewMemoryLedger(), Now: time.Now, Log: log,
 	}
 	if o.deliver {
-		cfg, err := config.Load(settings, ".")
+		full, err := delivering(log)
 		if err != nil {
-			return nil, fmt.Errorf("deliver: the app settings are wrong:\n%w", err)
+			return nil, err
 		}
-		full, err := app.New(cfg, log, io.Discard)
+		options = full
+	}
+	// What is replayed says nothing about whether the feed is alive now.
+	options.Feed = pipeline.None{}
+	if options.Rules == nil || o.rules != "" {
+		set, _, err := app.Rules(o.rules)
 		if err != nil {
-			return nil, fmt.Errorf("deliver: %w", err)
+			return nil, err
 		}
-		options = full.Options
+		options.Rules = set
 	}
-	set, _, err := app.Rules(o.rules)
-	if err != nil {
-		return nil, err
-	}
-	options.Rules = set
-	options.RecordRoutine = o.routine
+	options.RecordRoutine = options.RecordRoutine || o.routine
 	if o.exceptions != "" {
 		exceptions, err := exception.Load(o.exceptions)
 		if err != nil {
@@ -122,8 +164,31 @@ func newReplay(cmd *cobra.Command, o replayOptions) (*replay, error) {
 		}
 		options.Exceptions = exceptions
 	}
-	options.Routes = append(options.Routes, pipeline.Route{Sink: console.New(out)})
-	return &replay{pipeline: pipeline.New(options), out: cmd.OutOrStdout(), err: cmd.ErrOrStderr(), summary: o.summary}, nil
+	out := cmd.OutOrStdout()
+	if o.summary {
+		out = io.Discard
+	}
+	r.printing = &printing{Sink: console.New(out)}
+	options.Routes = append(options.Routes, pipeline.Route{Sink: r.printing})
+	options.Ledger = ledgers{printed: sink.NewMemoryLedger(), Ledger: options.Ledger}
+	r.pipeline = pipeline.New(options)
+	return r, nil
+}
+
+// delivering returns the parts of the app that the environment describes.
+func delivering(log *slog.Logger) (pipeline.Options, error) {
+	cfg, err := config.Load(settings, ".")
+	if err != nil {
+		return pipeline.Options{}, fmt.Errorf("deliver: the app settings are wrong:\n%w", err)
+	}
+	if cfg.TeamsWebhookURL == "" && cfg.LogAnalyticsEndpoint == "" {
+		return pipeline.Options{}, usageError(errors.New("deliver: no sink is set: TEAMS_WEBHOOK_URL, or LOG_ANALYTICS_ENDPOINT and LOG_ANALYTICS_RULE_ID"))
+	}
+	full, err := app.New(cfg, log, io.Discard)
+	if err != nil {
+		return pipeline.Options{}, fmt.Errorf("deliver: %w", err)
+	}
+	return full.Options, nil
 }
 
 // settings reads app settings from the environment. The port is the one that
@@ -133,6 +198,45 @@ func settings(name string) string {
 		return "0"
 	}
 	return os.Getenv(name)
+}
+
+// printing is the sink that prints. What it takes is no delivery.
+type printing struct {
+	*console.Sink
+	printed atomic.Int64
+}
+
+func (p *printing) Name() string { return "replay" }
+
+func (p *printing) Deliver(ctx context.Context, alerts []*alert.Alert) []error {
+	failures := p.Sink.Deliver(ctx, alerts)
+	for i := range alerts {
+		if failures == nil || failures[i] == nil {
+			p.printed.Add(1)
+		}
+	}
+	return failures
+}
+
+// ledgers keep what was printed out of the app's ledger: another replay prints
+// it again.
+type ledgers struct {
+	printed *sink.MemoryLedger
+	pipeline.Ledger
+}
+
+func (l ledgers) Delivered(ctx context.Context, sink, alertID string) (bool, error) {
+	if sink == (&printing{}).Name() {
+		return l.printed.Delivered(ctx, sink, alertID)
+	}
+	return l.Ledger.Delivered(ctx, sink, alertID)
+}
+
+func (l ledgers) Mark(ctx context.Context, sink, alertID string) error {
+	if sink == (&printing{}).Name() {
+		return l.printed.Mark(ctx, sink, alertID)
+	}
+	return l.Ledger.Mark(ctx, sink, alertID)
 }
 
 // maxFile bounds a file that is one message body: the hub itself takes 1 MiB.
@@ -155,33 +259,68 @@ func (r *replay) file(ctx context.Context, name string, stdin io.Reader) error {
 	if len(body) > maxFile {
 		return fmt.Errorf("replay %s: more than %d MiB in one message body", label, maxFile>>20)
 	}
-	r.messages(ctx, &invocation.Events{Messages: []invocation.Message{{Body: body, Sequence: -1}}}, label)
-	return ctx.Err()
+	err = r.evaluate(ctx, &invocation.Events{Messages: []invocation.Message{{Body: body, Sequence: -1}}},
+		func(piece pipeline.Unreadable) string { return fmt.Sprintf("%s: byte %d", label, piece.Position) })
+	return errors.Join(err, ctx.Err())
 }
 
-// messages evaluates a batch and reports what could not be read.
-func (r *replay) messages(ctx context.Context, in *invocation.Events, label string) {
+// evaluate evaluates a batch and reports what could not be read; where says
+// where a piece is. The error is about alerts that were not taken.
+func (r *replay) evaluate(ctx context.Context, in *invocation.Events, where func(pipeline.Unreadable) string) error {
 	batch := r.pipeline.Detect(ctx, in)
-	r.counts.Add(batch.Counts)
 	for _, piece := range batch.Unreadable {
-		fmt.Fprintf(r.err, "podwatch: %s: byte %d: %s\n", label, piece.Position, piece.Reason)
+		r.say("podwatch: %s: %s", where(piece), visible(piece.Reason))
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.counts.Add(batch.Counts)
+	switch n := len(batch.Undelivered); {
+	case n == 0:
+		return nil
+	case r.deliver:
+		return fmt.Errorf("%d alerts could not be delivered, the first is %s; what was delivered stays delivered", n, batch.Undelivered[0].AlertId)
+	default:
+		return fmt.Errorf("%d alerts could not be written to standard output", n)
 	}
 }
 
-// finish prints the summary and says whether everything could be read.
-func (r *replay) finish() error {
+// say writes a line to standard error.
+func (r *replay) say(format string, args ...any) {
+	_, _ = r.write(fmt.Appendf(nil, format+"\n", args...)) // nowhere to tell
+}
+
+// write keeps the status line and other text apart.
+func (r *replay) write(text []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.status.clear()
+	return r.err.Write(text)
+}
+
+// finish prints the summary, also of a replay that ended early because of err,
+// and says whether everything could be read.
+func (r *replay) finish(err error) error {
+	r.mu.Lock()
+	counts := r.counts
+	r.mu.Unlock()
+	counts.Delivered -= int(r.printing.printed.Load())
+	if counts.Held > 0 {
+		r.say("%d alerts are held for the summary of a storm, which the app's Heartbeat posts", counts.Held)
+	}
 	if r.summary {
-		text, err := json.Marshal(r.counts)
-		if err != nil {
-			return err
+		text, failure := json.Marshal(counts)
+		if failure != nil {
+			return failure
 		}
 		fmt.Fprintf(r.out, "%s\n", text)
 	}
-	if r.counts.Unreadable > 0 {
-		return fmt.Errorf("%d pieces could not be read", r.counts.Unreadable)
+	if err == nil && counts.Unreadable > 0 {
+		err = fmt.Errorf("%d pieces could not be read", counts.Unreadable)
 	}
-	if r.counts.Undelivered > 0 {
-		return fmt.Errorf("%d alerts could not be delivered", r.counts.Undelivered)
-	}
-	return nil
+	return err
 }
+
+// A writerFunc is a function as a writer.
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }

@@ -1,0 +1,213 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"podwatch/handler/internal/hub"
+	"podwatch/handler/internal/invocation"
+	"podwatch/handler/internal/pipeline"
+)
+
+// toolGroup is the consumer group that the deployment makes for this tool: a
+// reader must not share one with the app.
+const toolGroup = "podwatch-tool"
+
+// hubReplayOptions are the flags of a replay from a hub.
+type hubReplayOptions struct {
+	connection hub.Connection
+	group      string
+	from, to   string
+	position   string
+
+	given func(flag string) bool
+	read  hub.ReadOptions
+}
+
+// unnamed is what --event-hub is without a name: the setting has it.
+const unnamed = "EVENT_HUB_NAME"
+
+// allowNoName lets --event-hub stand without a name.
+func allowNoName(cmd *cobra.Command, usage string) {
+	flag := cmd.Flags().Lookup("event-hub")
+	flag.NoOptDefVal, flag.Usage = unnamed, usage
+}
+
+// hubName is the hub that the command line names: --event-hub=NAME, or --event-hub
+// NAME, of which the flag parser takes the name for an argument. Empty leaves it
+// to the setting.
+func hubName(flag string, args []string) (string, error) {
+	switch {
+	case flag != unnamed && len(args) > 0:
+		return "", fmt.Errorf("two names for the hub: %q and %q", flag, args[0])
+	case flag != unnamed:
+		return flag, nil
+	case len(args) > 0:
+		return args[0], nil
+	}
+	return "", nil
+}
+
+func (o *hubReplayOptions) flags(cmd *cobra.Command) {
+	addHubFlags(cmd, &o.connection)
+	allowNoName(cmd, "read this hub instead of files; without a name, the one that EVENT_HUB_NAME names")
+	f := cmd.Flags()
+	f.StringVar(&o.group, "consumer-group", toolGroup, "consumer group to read with; every hub has $Default")
+	f.StringVar(&o.from, "from", "", "first time, or how long ago (default: the oldest message that is retained)")
+	f.StringVar(&o.to, "to", "", "time to stop before, or how long ago (default: what is there now)")
+	f.StringVar(&o.position, "position-file", "", "remember here what is done, and go on there next time")
+	o.given = f.Changed
+}
+
+func (o *hubReplayOptions) wanted() bool { return o.given("event-hub") }
+
+// set names a flag that makes sense with a hub only, if one was given.
+func (o *hubReplayOptions) set() string {
+	for _, name := range []string{"namespace", "connection-string", "consumer-group", "from", "to", "position-file"} {
+		if o.given(name) {
+			return name
+		}
+	}
+	return ""
+}
+
+// prepare reads the flags. It does no I/O.
+func (o *hubReplayOptions) prepare(args []string, now time.Time) error {
+	name, err := hubName(o.connection.Hub, args)
+	if err != nil {
+		return err
+	}
+	o.connection.Hub = name
+	o.connection = withSettings(o.connection, os.Getenv)
+	if err := o.connection.Validate(); err != nil {
+		return err
+	}
+	from, err := parseMoment(o.from, now)
+	if err != nil {
+		return fmt.Errorf("--from %w", err)
+	}
+	to, err := parseMoment(o.to, now)
+	if err != nil {
+		return fmt.Errorf("--to %w", err)
+	}
+	switch {
+	case from.After(now):
+		return fmt.Errorf("--from %s lies in the future: nothing is there yet", from.Format(time.RFC3339))
+	case !to.IsZero() && !from.Before(to):
+		return fmt.Errorf("--from %s is not before --to %s", from.Format(time.RFC3339), to.Format(time.RFC3339))
+	}
+	o.read = hub.ReadOptions{
+		ConsumerGroup: o.group, From: from, To: to, PositionFile: o.position,
+		// A record in memory is many times its text: see evaluateHub.
+		MaxBatchBytes: 2 << 20,
+	}
+	return nil
+}
+
+// parseMoment reads a time, a date, or how long ago; empty is the zero time.
+func parseMoment(text string, now time.Time) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	for _, layout := range []string{time.RFC3339, time.DateOnly} {
+		if at, err := time.Parse(layout, text); err == nil {
+			return at.UTC(), nil
+		}
+	}
+	ago, err := time.ParseDuration(text)
+	if days, isDays := strings.CutSuffix(text, "d"); isDays {
+		var n float64
+		n, err = strconv.ParseFloat(days, 64)
+		ago = time.Duration(n * 24 * float64(time.Hour))
+	}
+	if err != nil || ago < 0 || ago > 10*365*24*time.Hour {
+		return time.Time{}, fmt.Errorf("%q is neither a time such as 2026-11-09T08:00:00Z, a date such as 2026-11-09, nor how long ago, such as 90m, 24h or 7d", text)
+	}
+	return now.Add(-ago).UTC(), nil
+}
+
+// hub evaluates what a hub retains; nothing if no hub is wanted.
+func (r *replay) hub(ctx context.Context, o hubReplayOptions) error {
+	if !o.wanted() {
+		return nil
+	}
+	o.read.Progress = func(p hub.Progress) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.status.show(func() string { return r.progress(p) })
+	}
+	// Reading goes on in all partitions, evaluating in as many as there are
+	// processors: the events of a batch are its memory.
+	slots := make(chan struct{}, runtime.GOMAXPROCS(0))
+	done, err := hub.Read(ctx, o.connection, o.read, func(ctx context.Context, from hub.Partition, messages []hub.Message) error {
+		select {
+		case slots <- struct{}{}:
+			defer func() { <-slots }()
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		return r.evaluateHub(ctx, from, messages)
+	})
+	r.say("read %d messages, %s, from %d partitions of %s in %s (%.0f a second)",
+		done.Messages, byteCount(done.Bytes), done.Partitions, o.connection, done.Elapsed.Round(time.Millisecond), rate(done.Messages, done.Elapsed))
+	if done.Expired > 0 {
+		r.say("podwatch: %d messages left the hub before they were read", done.Expired)
+	}
+	switch {
+	case errors.Is(err, context.Canceled) && ctx.Err() != nil && o.position != "":
+		return fmt.Errorf("interrupted; the same command goes on from %s", o.position)
+	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
+		return errors.New("interrupted; with --position-file it could go on from here")
+	}
+	return err
+}
+
+// progress says how far it is; the caller holds mu.
+func (r *replay) progress(p hub.Progress) string {
+	text := fmt.Sprintf("read %d messages, %s, %.0f a second, %d alerts", p.Messages, byteCount(p.Bytes), rate(p.Messages, p.Elapsed), r.counts.Alerts)
+	if p.Left > 0 {
+		text += fmt.Sprintf("; up to %d messages left", p.Left)
+	}
+	return text
+}
+
+func rate(n int64, in time.Duration) float64 { return float64(n) / max(in.Seconds(), 1e-3) }
+
+// evaluateHub evaluates one batch of a partition. One that was begun is finished
+// when nothing is delivered, so that an interrupted replay prints nothing twice.
+func (r *replay) evaluateHub(ctx context.Context, from hub.Partition, messages []hub.Message) error {
+	if !r.deliver {
+		ctx = context.WithoutCancel(ctx)
+	}
+	err := r.evaluate(ctx, hubEvents(from, messages), func(piece pipeline.Unreadable) string {
+		return fmt.Sprintf("partition %s, message %d, byte %d", piece.Partition, piece.Sequence, piece.Position)
+	})
+	if err != nil && ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return err
+}
+
+// hubEvents are messages of a hub as the host would hand them over.
+func hubEvents(from hub.Partition, messages []hub.Message) *invocation.Events {
+	return &invocation.Events{
+		Messages:  hubMessages(messages),
+		Partition: invocation.Partition{Namespace: from.Namespace, Hub: from.Hub, ConsumerGroup: from.ConsumerGroup, ID: from.ID},
+	}
+}
+
+func hubMessages(messages []hub.Message) []invocation.Message {
+	out := make([]invocation.Message, len(messages))
+	for i, m := range messages {
+		out[i] = invocation.Message{Body: m.Body, Sequence: m.Sequence, Offset: m.Offset, Enqueued: m.Enqueued}
+	}
+	return out
+}
