@@ -22,6 +22,7 @@ var mayImport = map[string][]string{
 	"lookup":     {},
 	"azurite":    {},
 	"event":      {},
+	"scan":       {},
 
 	"rule":         {"event", "kql"},
 	"caller":       {"event", "lookup"},
