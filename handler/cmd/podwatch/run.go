@@ -10,6 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -19,6 +20,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -45,8 +47,9 @@ const (
 	dropPoll       = 300 * time.Millisecond
 	dropFolder     = ".podwatch/drop"
 	maxMessage     = 1 << 20 // an Event Hub takes no larger one
-	localPartition = "0"     // where dropped files go
-	partitions     = 4       // over which the samples are spread
+	finishWithin   = 15 * time.Second
+	localPartition = "0" // where dropped files go
+	partitions     = 4   // over which the samples are spread
 )
 
 type runOptions struct {
@@ -54,12 +57,18 @@ type runOptions struct {
 	port, pagePort     int
 	noSamples, verbose bool
 	asJSON             bool
+	hub                hubRunOptions
+
+	// For tests: what else the host should do, and a look at the running parts
+	// before anything is fed.
+	host    func(*devhost.Options)
+	started func(*localRun)
 }
 
 func newRunCommand() *cobra.Command {
 	var o runOptions
 	cmd := &cobra.Command{
-		Use:   "run",
+		Use:   "run [--event-hub [NAME]]",
 		Short: "Run the handler on this machine and show its alerts",
 		Long: `run starts all that podwatch needs on this machine: storage (Azurite), a stand-in
 for the Functions host that runs the staged app, and an inbox that takes the
@@ -70,9 +79,24 @@ More can be fed through the admin address of the host (run prints a command for
 it) and by putting files into the drop folder. A file is one message: a record,
 {"records": [...]}, an array, or a record a line.
 
-Nothing leaves this machine: the settings of both sinks are replaced.`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+With --event-hub it follows a real hub, or the stand-in of infra/local, instead of
+feeding the samples: from its oldest message on, or with --latest from what comes
+next, and after a restart from where it stopped. One batch of each partition is
+under way at a time, and the checkpoint moves behind it when it has succeeded.
+Checkpoints and the ledger are kept in the --storage folder; remove it to begin
+anew. The consumer group must not be the app's own: a hub gives each message of a
+group to one consumer, and the app would miss what goes here. The hub comes from
+the flags or the app settings, as for podwatch send; with a namespace it needs the
+role Azure Event Hubs Data Receiver.
+
+No alert leaves this machine: the settings of both sinks are replaced.`,
+		Example: `  podwatch run
+  podwatch run --event-hub podwatch-logs --namespace NAME.servicebus.windows.net --latest`,
+		Args: func(_ *cobra.Command, args []string) error { return o.hub.check(args) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := o.hub.prepare(args); err != nil {
+				return usageError(err)
+			}
 			return runLocally(cmd.Context(), o, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
@@ -85,6 +109,7 @@ Nothing leaves this machine: the settings of both sinks are replaced.`,
 	f.BoolVar(&o.noSamples, "no-samples", false, "do not feed the sample export")
 	f.BoolVar(&o.asJSON, "json", false, "print alerts as one JSON object a line")
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "print the host's and the handler's logs")
+	o.hub.flags(cmd)
 	return cmd
 }
 
@@ -99,6 +124,7 @@ type localRun struct {
 	page    net.Listener
 	admin   string // address of the host
 	host    *devhost.Host
+	taken   atomic.Int64       // messages of the hub that were evaluated
 	fed     map[string]dropped // by name: what of the drop folder is fed, or was there before
 }
 
@@ -128,11 +154,17 @@ func runLocally(ctx context.Context, o runOptions, stdout, stderr io.Writer) err
 	}
 	defer r.storage.Close()
 
+	// What the host delivers to outlives ctx: a batch in flight is finished.
+	lasting, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
 	group, ctx := errgroup.WithContext(ctx)
 	r.inbox = inbox.New(inbox.Options{Modules: filepath.Join(r.o.local, "node_modules"), Feed: feedCommand(r.admin)})
-	group.Go(func() error { return devhost.Serve(ctx, r.page, r.inbox, r.log) })
-	group.Go(func() error { return r.printAlerts(ctx) })
-	group.Go(func() error { return r.work(ctx) })
+	group.Go(func() error { return devhost.Serve(lasting, r.page, r.inbox, r.log) })
+	group.Go(func() error { return r.printAlerts(lasting) })
+	group.Go(func() error {
+		defer end()
+		return r.work(ctx)
+	})
 	return quietly(ctx, group.Wait())
 }
 
@@ -149,21 +181,36 @@ func quietly(_ context.Context, err error) error {
 
 // work starts the host, feeds it, and stays until the end.
 func (r *localRun) work(ctx context.Context) error {
-	host, err := devhost.Start(ctx, devhost.Options{
-		App: r.o.app, Settings: r.settings(), Admin: r.admin, Log: r.log, Console: r.console,
-	})
+	life, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	interrupted := context.AfterFunc(ctx, end)
+	o := devhost.Options{App: r.o.app, Settings: r.settings(), Admin: r.admin, Log: r.log, Console: r.console}
+	if r.o.host != nil {
+		r.o.host(&o)
+	}
+	host, err := devhost.Start(life, o)
 	if err != nil {
 		return fmt.Errorf("start the app in %q: %w", r.o.app, err)
 	}
+	interrupted() // from now on close decides
 	r.host = host
 	defer host.Close()
 	r.greet()
-	if !r.o.noSamples {
+	if r.o.started != nil {
+		r.o.started(r)
+	}
+	if !r.o.noSamples && !r.o.hub.wanted() {
 		if err := r.feedSamples(ctx); err != nil {
 			return err
 		}
 	}
 	group, ctx := errgroup.WithContext(ctx)
+	followed := make(chan struct{})
+	group.Go(func() error {
+		defer close(followed)
+		return r.follow(ctx)
+	})
+	group.Go(func() error { return r.close(ctx, followed) })
 	group.Go(func() error { return r.watchDrop(ctx) })
 	group.Go(func() error {
 		if err := host.Wait(); err != nil {
@@ -180,6 +227,21 @@ func (r *localRun) work(ctx context.Context) error {
 		}
 	})
 	return group.Wait()
+}
+
+// close ends the host when ctx has ended and the batches of the hub are done. One
+// that does not end, because a sink of the operator's is down, is not waited for
+// any longer: it comes again.
+func (r *localRun) close(ctx context.Context, followed <-chan struct{}) error {
+	<-ctx.Done()
+	timer := time.NewTimer(finishWithin)
+	defer timer.Stop()
+	select {
+	case <-followed:
+	case <-timer.C:
+	}
+	_ = r.host.Close() // who waits for the host tells
+	return ctx.Err()
 }
 
 // checkApp finds what is not built or installed before anything is started.
@@ -237,14 +299,14 @@ func listenOn(ctx context.Context, port int, flag, path string) (net.Listener, e
 func (r *localRun) startStorage(ctx context.Context) error {
 	r.say("Starting storage (Azurite) and the app in %s ...", r.o.app)
 	var err error
-	r.storage, err = devhost.StartAzurite(ctx, devhost.AzuriteOptions{Dir: r.o.local, DefaultPorts: true})
+	r.storage, err = devhost.StartAzurite(ctx, devhost.AzuriteOptions{Dir: r.o.local, DefaultPorts: true, Data: r.o.hub.data()})
 	return err
 }
 
 // settings turn both sinks to the inbox and the storage to Azurite.
 func (r *localRun) settings() map[string]string {
 	base := "http://" + r.page.Addr().String()
-	return map[string]string{
+	settings := map[string]string{
 		"FUNCTIONS_WORKER_RUNTIME": "custom",
 		"AzureWebJobsStorage":      r.storage.ConnectionString,
 		"EventHub":                 "Endpoint=sb://podwatch.local;SharedAccessKeyName=none;SharedAccessKey=none",
@@ -255,6 +317,8 @@ func (r *localRun) settings() map[string]string {
 		"LOG_ANALYTICS_RULE_ID":    inbox.RuleID,
 		"LOG_ANALYTICS_STREAM":     inbox.Stream,
 	}
+	maps.Copy(settings, r.o.hub.settings())
+	return settings
 }
 
 func (r *localRun) greet() {
@@ -276,10 +340,10 @@ podwatch runs: %s
   Alerts      http://%s/
   Feed it     %s
   or          drop a file into %s
-  Storage     %s
+%s  Storage     %s
 
   Ctrl-C ends everything.
-`, strings.Join(names, ", "), r.page.Addr(), feedCommand(r.admin), r.o.drop, storage)
+`, strings.Join(names, ", "), r.page.Addr(), feedCommand(r.admin), r.o.drop, r.o.hub.greeting(), storage)
 }
 
 // feedCommand is a line for a shell that makes one alert each time it is run.
@@ -387,7 +451,7 @@ func (r *localRun) feedFile(ctx context.Context, path string, size int64) {
 	body, err := os.ReadFile(path)
 	if err == nil {
 		before := r.inbox.Counts().Rows
-		if err = r.feed(ctx, localPartition, body); err == nil {
+		if err = r.feed(ctx, r.o.hub.dropPartition(), body); err == nil {
 			r.say("%s is fed: %d new rows", path, r.inbox.Counts().Rows-before)
 			return
 		}
@@ -420,11 +484,15 @@ func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K {
 	return keys
 }
 
-// printAlerts prints each row of the inbox as it arrives.
+// printAlerts prints each row of the inbox as it arrives, also the last ones
+// before the end of ctx: the ledger has them, so no later run would print them.
 func (r *localRun) printAlerts(ctx context.Context) error {
 	last := 0
 	for {
 		entries, err := r.inbox.Next(ctx, last)
+		if err != nil {
+			entries, err = r.inbox.Next(ctx, last) // the end may have won against a row
+		}
 		if err != nil {
 			return err
 		}

@@ -48,6 +48,10 @@ type AzuriteOptions struct {
 	// Dir holds node_modules; see FindLocal.
 	Dir string
 
+	// Data is a folder that keeps everything for the next instance; empty keeps
+	// it in memory. No two instances may use one folder at a time.
+	Data string
+
 	// DefaultPorts prefers ports 10000 to 10002, so that
 	// UseDevelopmentStorage=true reaches this instance. Taken ports are no
 	// error: others are used then.
@@ -55,16 +59,21 @@ type AzuriteOptions struct {
 }
 
 // An Azurite is a running instance of Microsoft's local stand-in for Azure
-// Storage, from the packages that `make deps` installs. Everything is held in
-// memory: an instance knows nothing of an earlier one and leaves nothing behind.
-// It listens on loopback only and ends with [Azurite.Close], or with podwatch
-// when podwatch is killed.
+// Storage, from the packages that `make deps` installs. Without a Data folder an
+// instance knows nothing of an earlier one and leaves nothing behind. It listens
+// on loopback only and ends with [Azurite.Close], or with podwatch when podwatch
+// is killed.
 type Azurite struct {
 	ConnectionString string
 	Default          bool // UseDevelopmentStorage=true means this instance
 
 	proc *process
+	keep bool // it writes its last changes when it is asked to end
 }
+
+// saveWithin is how long Azurite may take to write what it keeps. It writes
+// every five seconds anyway.
+const saveWithin = 20 * time.Second
 
 // azuriteTimeout is generous: node alone needs two seconds on a busy machine.
 const azuriteTimeout = 60 * time.Second
@@ -87,7 +96,7 @@ func StartAzurite(ctx context.Context, o AzuriteOptions) (*Azurite, error) {
 	if o.DefaultPorts {
 		ports := [3]int{azuritePort, azuritePort + 1, azuritePort + 2}
 		if free(ports) {
-			if s, err := startAzurite(ctx, node, script, ports); err == nil {
+			if s, err := startAzurite(ctx, node, script, o.Data, ports); err == nil {
 				s.Default = true
 				return s, nil
 			} else if ctx.Err() != nil {
@@ -100,7 +109,7 @@ func StartAzurite(ctx context.Context, o AzuriteOptions) (*Azurite, error) {
 		if err != nil {
 			return nil, err
 		}
-		s, err := startAzurite(ctx, node, script, ports)
+		s, err := startAzurite(ctx, node, script, o.Data, ports)
 		if errors.Is(err, errPortTaken) && ctx.Err() == nil {
 			continue // somebody was faster
 		}
@@ -112,22 +121,33 @@ func StartAzurite(ctx context.Context, o AzuriteOptions) (*Azurite, error) {
 // the start.
 var errPortTaken = errors.New("port is taken")
 
-func startAzurite(ctx context.Context, node, script string, ports [3]int) (*Azurite, error) {
+func startAzurite(ctx context.Context, node, script, data string, ports [3]int) (*Azurite, error) {
 	var said lastWords
+	where := []string{"--inMemoryPersistence"}
+	if data != "" {
+		folder, err := filepath.Abs(data)
+		if err == nil {
+			err = os.MkdirAll(folder, 0o700)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("start azurite: %w", err)
+		}
+		where = []string{"--location", folder}
+	}
 	proc, err := startProcess(command{
 		path: node,
-		args: []string{
-			script, "--silent", "--inMemoryPersistence", "--skipApiVersionCheck", "--disableTelemetry", "--loose",
+		args: append([]string{
+			script, "--silent", "--skipApiVersionCheck", "--disableTelemetry", "--loose",
 			"--blobHost", "127.0.0.1", "--blobPort", strconv.Itoa(ports[0]),
 			"--queueHost", "127.0.0.1", "--queuePort", strconv.Itoa(ports[1]),
 			"--tableHost", "127.0.0.1", "--tablePort", strconv.Itoa(ports[2]),
-		},
+		}, where...),
 		dir: os.TempDir(), env: os.Environ(), line: said.add,
 	})
 	if err != nil {
 		return nil, err
 	}
-	s := &Azurite{ConnectionString: connectionString(ports), proc: proc}
+	s := &Azurite{ConnectionString: connectionString(ports), proc: proc, keep: data != ""}
 	for _, port := range ports {
 		if err := s.await(ctx, port); err != nil {
 			if strings.Contains(said.String(), "EADDRINUSE") {
@@ -167,8 +187,11 @@ func (s *Azurite) await(ctx context.Context, port int) error {
 	}
 }
 
-// Close ends Azurite and everything it held.
+// Close ends Azurite and everything that it held in memory.
 func (s *Azurite) Close() {
+	if s.keep {
+		s.proc.terminate(saveWithin)
+	}
 	s.proc.kill()
 	s.proc.wait()
 }

@@ -79,6 +79,20 @@ func (p *process) kill() {
 	}
 }
 
+// terminate asks the child to end and waits for that, at most so long. Where a
+// child cannot be asked it does nothing.
+func (p *process) terminate(within time.Duration) {
+	if !askToEnd(p.cmd) {
+		return
+	}
+	timer := time.NewTimer(within)
+	defer timer.Stop()
+	select {
+	case <-p.done:
+	case <-timer.C:
+	}
+}
+
 // wait returns the child's exit code, 128 plus the signal's number when a
 // signal ended it.
 func (p *process) wait() int {

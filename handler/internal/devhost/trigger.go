@@ -19,8 +19,9 @@ import (
 // that failed for good, too; the error then says what happened. An error that
 // is [ErrStopped] means not checkpointed: the batch is to be delivered again.
 //
-// A message without a Sequence takes the next one of its partition, one without
-// Enqueued was enqueued now. To hand a batch over twice, give the numbers.
+// A message without Sequence and Offset takes the next number of its partition,
+// one without Enqueued was enqueued now. To hand a batch over twice, give the
+// numbers.
 func (h *Host) Deliver(ctx context.Context, partition string, messages ...invocation.Message) error {
 	if !h.begin() {
 		return ErrStopped
@@ -84,7 +85,7 @@ func (h *Host) number(partition string, messages []invocation.Message) []invocat
 	defer h.mu.Unlock()
 	numbered := make([]invocation.Message, len(messages))
 	for i, m := range messages {
-		if m.Sequence == 0 {
+		if m.Sequence == 0 && m.Offset == "" { // a hub's first message has number 0 and an offset
 			m.Sequence = h.sequence[partition] + 1
 		}
 		h.sequence[partition] = max(h.sequence[partition], m.Sequence)

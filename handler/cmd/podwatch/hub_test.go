@@ -1,0 +1,325 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"podwatch/handler/internal/alert"
+	"podwatch/handler/internal/devhost"
+	"podwatch/handler/internal/devhost/inbox"
+	"podwatch/handler/internal/hub"
+	"podwatch/handler/internal/hub/hubtest"
+)
+
+// stageApp stages the app as `make stage` does, with the real handler.
+func stageApp(t *testing.T) string {
+	t.Helper()
+	dir := stageRun(t)
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(dir, "handler"), repository+"/handler")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	return dir
+}
+
+// sendLines puts bodies into a partition with the tool.
+func sendLines(t *testing.T, h *hubtest.Hub, partition string, bodies []string) {
+	t.Helper()
+	settings := map[string]string{"EventHub": h.ConnectionString, "EVENT_HUB_NAME": "podwatch"}
+	if _, err := runSend(t, settings, strings.Join(bodies, "\n"), "--lines", "--partition", partition, "-"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A following is one run of `podwatch run --event-hub`.
+type following struct {
+	stdout, stderr watched
+	run            *localRun
+	end            context.CancelFunc
+	done           chan error
+}
+
+// follow starts a run; adjust may change what its host does.
+func follow(t *testing.T, h *hubtest.Hub, app, storage string, adjust func(*following, *devhost.Options)) *following {
+	t.Helper()
+	ctx, end := context.WithCancel(t.Context())
+	f := &following{end: end, done: make(chan error, 1)}
+	started := make(chan struct{})
+	o := runOptions{
+		app: app, local: filepath.Join(repository, "infra", "local"), drop: filepath.Join(storage, "drop"), asJSON: true,
+		hub: hubRunOptions{
+			connection: hub.Connection{ConnectionString: h.ConnectionString, Hub: "podwatch"}, group: "local",
+			storage: filepath.Join(storage, "azurite"), given: func(string) bool { return true },
+		},
+		started: func(r *localRun) {
+			f.run = r // before any batch, whose steps may use it
+			close(started)
+		},
+		host: func(o *devhost.Options) {
+			o.Scale = func(d time.Duration) time.Duration { return min(d, 100*time.Millisecond) }
+			adjust(f, o)
+		},
+	}
+	go func() { f.done <- runLocally(ctx, o, &f.stdout, &f.stderr) }()
+	select {
+	case <-started:
+	case err := <-f.done:
+		t.Fatalf("run ended at once: %v\n%s", err, &f.stderr)
+	}
+	return f
+}
+
+// wait waits for the end of the run and returns how many messages it evaluated.
+func (f *following) wait(t *testing.T) int {
+	t.Helper()
+	if err := <-f.done; err != nil {
+		t.Fatalf("run: %v\n%s", err, &f.stderr)
+	}
+	said := regexp.MustCompile(`(\d+) messages of \S+/podwatch were evaluated`).FindStringSubmatch(f.stderr.String())
+	if said == nil {
+		t.Fatalf("the run did not say how many messages it evaluated:\n%s", &f.stderr)
+	}
+	n, err := strconv.Atoi(said[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// turns lets one Detect at a time into the handler, so that a test can end the
+// handler when nothing else is on its way to a sink.
+type turns struct {
+	slot chan struct{}
+	mu   sync.Mutex
+	mine string // invocation that has the turn
+	n    int    // first tries so far
+}
+
+func (u *turns) take(ctx context.Context, s devhost.Step) (n int, err error) {
+	u.mu.Lock()
+	again := u.mine == s.InvocationID // its try was cut off
+	u.mu.Unlock()
+	if !again {
+		select {
+		case u.slot <- struct{}{}:
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		}
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.mine = s.InvocationID
+	if s.Try == 0 {
+		u.n++
+	}
+	return u.n, nil
+}
+
+// count is how many first tries had a turn.
+func (u *turns) count() int {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.n
+}
+
+func (u *turns) give() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.mine = ""
+	<-u.slot
+}
+
+// TestNothingIsLostOrTwiceFromHubToInbox sends to a hub, follows it with the real
+// handler, ends the handler after it has delivered a batch and before the host
+// knows, then ends the run in the middle and starts another.
+func TestNothingIsLostOrTwiceFromHubToInbox(t *testing.T) {
+	const each, late = 130, 10 // messages of a partition, before and while nothing runs
+	h := hubtest.Start(t, hubtest.Options{Hubs: map[string]int{"podwatch": 2}})
+	n := 0
+	send := func(messages int) {
+		for _, partition := range []string{"0", "1"} {
+			var bodies []string
+			for range messages {
+				bodies = append(bodies, message(unrelated, deletion(n)))
+				n++
+			}
+			sendLines(t, h, partition, bodies)
+		}
+	}
+	send(each)
+	app, storage := stageApp(t), t.TempDir()
+
+	var killed, stopped sync.Once
+	first := follow(t, h, app, storage, func(f *following, o *devhost.Options) {
+		u := &turns{slot: make(chan struct{}, 1)}
+		o.Step = func(ctx context.Context, s devhost.Step) (err error) {
+			if s.Function != "Detect" {
+				return nil
+			}
+			switch s.Name {
+			case devhost.StepPost:
+				nth, err := u.take(ctx, s)
+				if nth == 5 {
+					stopped.Do(f.end)
+				}
+				return err
+			case devhost.StepReply:
+				defer u.give()
+				if s.Try == 0 && u.count() == 2 {
+					killed.Do(func() {
+						killHandler(t, f.run.host)
+						err = errors.New("the handler was ended by the test")
+					})
+				}
+			}
+			return err
+		}
+	})
+	taken := first.wait(t)
+	if _, starts := first.run.host.Process(); starts != 2 {
+		t.Errorf("the handler was started %d times, want a restart in the middle", starts)
+	}
+	if taken == 0 || taken >= 2*each {
+		t.Fatalf("the first run evaluated %d of %d messages, want an end in the middle", taken, 2*each)
+	}
+	send(late)
+	total := n
+
+	second := follow(t, h, app, storage, func(*following, *devhost.Options) {})
+	more := total - len(first.run.inbox.Rows())
+	second.stdout.awaitCount(t, `"AlertId"`, more, func() bool { return len(second.done) > 0 })
+	second.awaitCards(t, total-len(first.run.inbox.Cards()))
+	second.end()
+	if again := second.wait(t); taken+again != total {
+		t.Errorf("the runs evaluated %d and %d messages, want %d together: a checkpoint is not where it should be", taken, again, total)
+	}
+
+	var rows, cards []string
+	ids := map[string]int{}
+	for _, f := range []*following{first, second} {
+		for _, e := range f.run.inbox.Rows() {
+			a, err := alert.Parse(e.Data)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if strings.HasPrefix(a.Pod, "cart-") {
+				rows = append(rows, a.Pod)
+				ids[a.AlertId]++
+			}
+		}
+		for _, e := range f.run.inbox.Cards() {
+			cards = append(cards, shownPods(e)...)
+		}
+	}
+	slices.Sort(rows)
+	slices.Sort(cards)
+	if diff := cmp.Diff(podsFrom(0, total), rows); diff != "" {
+		t.Errorf("pods in rows (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(podsFrom(0, total), cards); diff != "" {
+		t.Errorf("pods on cards (-want +got):\n%s", diff)
+	}
+	if len(ids) != total {
+		t.Errorf("%d alert ids in rows, want %d", len(ids), total)
+	}
+	if printed := strings.Count(first.stdout.String()+second.stdout.String(), `"AlertId"`); printed != len(rows) {
+		t.Errorf("%d rows printed, want %d", printed, len(rows))
+	}
+	t.Logf("messages=%d partitions=2 runs=2 handler starts=2: lost=%d twice=%d", total, total-len(ids), len(rows)-len(ids))
+}
+
+// killHandler returns when the process is gone for sure and another one started.
+func killHandler(t *testing.T, h *devhost.Host) {
+	_, before := h.Process()
+	h.Kill()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for limit := time.After(time.Minute); ; {
+		if _, starts := h.Process(); starts > before {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-limit:
+			t.Error("the host did not start the handler again")
+			return
+		}
+	}
+}
+
+// awaitCards waits for n cards of the inbox.
+func (f *following) awaitCards(t *testing.T, n int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	for last := 0; f.run.inbox.Counts().Cards < n; {
+		entries, err := f.run.inbox.Next(ctx, last)
+		if err != nil {
+			t.Fatalf("%d cards, want %d: %v", f.run.inbox.Counts().Cards, n, err)
+		}
+		last = entries[len(entries)-1].ID
+	}
+}
+
+var testPod = regexp.MustCompile(`cart-\d{4}`)
+
+// shownPods are the pods that a card mentions, each once.
+func shownPods(e inbox.Entry) []string {
+	found := testPod.FindAllString(string(e.Data), -1)
+	slices.Sort(found)
+	return slices.Compact(found)
+}
+
+func TestRunRefusesFlagsThatDoNotFit(t *testing.T) {
+	for name, tt := range map[string]struct {
+		args []string
+		want string
+	}{
+		"an argument":           {[]string{"samples"}, `no argument "samples"`},
+		"two hubs":              {[]string{"--event-hub", "a", "b"}, "nothing but the name of a hub"},
+		"two names":             {[]string{"--event-hub=a", "b"}, "two names for the hub"},
+		"a group without a hub": {[]string{"--consumer-group", "a"}, "--consumer-group is about a hub: add --event-hub"},
+		"no connection":         {[]string{"--event-hub", "a"}, "neither a connection string nor a namespace"},
+		"no storage":            {[]string{"--event-hub", "a", "--namespace", "ns.servicebus.windows.net", "--storage", ""}, "--storage needs a folder"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, setting := range []string{"EventHub", "EventHub__fullyQualifiedNamespace", "EVENT_HUB_NAME"} {
+				t.Setenv(setting, "")
+			}
+			cmd := newRunCommand()
+			cmd.SilenceErrors, cmd.SilenceUsage = true, true
+			cmd.SetArgs(tt.args)
+			err := cmd.ExecuteContext(t.Context())
+			var exit *exitError
+			if err == nil || !strings.Contains(err.Error(), tt.want) || !errors.As(err, &exit) || exit.status != 2 {
+				t.Errorf("error %v, want %q and status 2", err, tt.want)
+			}
+		})
+	}
+}
+
+// TestTheHandlerOfARunSeesNoKey: the tool reads the hub, the handler need not.
+func TestTheHandlerOfARunSeesNoKey(t *testing.T) {
+	o := hubRunOptions{
+		connection: hub.Connection{ConnectionString: "Endpoint=sb://ns.servicebus.windows.net/;SharedAccessKeyName=read;SharedAccessKey=c2VjcmV0", Hub: "logs"},
+		group:      "local", given: func(string) bool { return true },
+	}
+	if text := fmt.Sprint(o.settings(), o.greeting()); strings.Contains(text, "c2VjcmV0") || !strings.Contains(text, "sb://ns.servicebus.windows.net;") {
+		t.Errorf("settings %s", text)
+	}
+	if o.settings()["EVENT_HUB_CONSUMER_GROUP"] != "local" {
+		t.Error("the handler does not learn the consumer group")
+	}
+}
