@@ -16,6 +16,13 @@ APP_FILES := host.json $(shell find function_app -type f)
 HANDLER_GOOS   ?= linux
 HANDLER_GOARCH ?= amd64
 
+# The staged app; its zip stands beside it. Not taken from the environment: the
+# folder is removed before it is staged.
+DIST := dist
+
+# Storage for `make start`.
+AZURITE ?= infra/local/node_modules/.bin/azurite --inMemoryPersistence --skipApiVersionCheck --disableTelemetry --silent
+
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := build
@@ -41,16 +48,16 @@ run: export HANDLER_GOOS   := $(shell $(GO) env GOOS)
 run: export HANDLER_GOARCH := $(shell $(GO) env GOARCH)
 run: deps bin/podwatch ## Run the main job here: local host, sample deletions, page with the alerts
 	$(MAKE) --no-print-directory stage
-	bin/podwatch run --app dist
+	bin/podwatch run --app "$(DIST)"
 
 start: export HANDLER_GOOS   := $(shell $(GO) env GOOS)
 start: export HANDLER_GOARCH := $(shell $(GO) env GOARCH)
 start: deps ## Run the same app under `func start` (needs Azure Functions Core Tools)
 	@command -v func >/dev/null || { echo 'make start needs Azure Functions Core Tools (the command func); make run does without' >&2; exit 1; }
 	$(MAKE) --no-print-directory stage
-	test -f dist/local.settings.json || cp local.settings.json.example dist/local.settings.json
-	infra/local/node_modules/.bin/azurite --inMemoryPersistence --skipApiVersionCheck --disableTelemetry --silent & \
-	trap 'kill %1' EXIT; cd dist && func start
+	test -f "$(DIST)/local.settings.json" || cp local.settings.json.example "$(DIST)/local.settings.json"
+	$(AZURITE) & \
+	trap 'kill %1' EXIT; cd "$(DIST)" && func start
 
 test: deps build ## Run every test
 	$(GO) vet ./...
@@ -85,17 +92,20 @@ fuzz: ## Run each fuzz target for FUZZTIME
 bench: ## Run the benchmarks, in a form that benchstat reads
 	$(GO) test -run '^$$' -bench . -benchmem ./handler/...
 
+# Without the state of the repository in it, the same sources make the same bytes;
+# without C, the executable asks nothing of the machine it runs on.
 .PHONY: stage
 stage:
-	rm -rf dist && mkdir -p dist
-	cp host.json dist/ && cp -R function_app/. dist/
-	GOOS=$(HANDLER_GOOS) GOARCH=$(HANDLER_GOARCH) $(GO) build -trimpath -ldflags '-s -w' -o dist/handler ./handler
+	rm -rf "$(DIST)" && mkdir -p "$(DIST)"
+	cp host.json "$(DIST)/" && cp -R function_app/. "$(DIST)/"
+	CGO_ENABLED=0 GOOS=$(HANDLER_GOOS) GOARCH=$(HANDLER_GOARCH) \
+	  $(GO) build -trimpath -buildvcs=false -ldflags '-s -w' -o "$(DIST)/handler" ./handler
 
 package: stage ## Stage dist/ and dist.zip for Azure
-	$(GO) run ./infra/pack -o dist.zip dist
+	$(GO) run ./infra/pack -o "$(DIST).zip" "$(DIST)"
 
 deploy: package bin/podwatch ## Create everything in Azure and prove it: SUBSCRIPTION=, LOCATION=, PARAMETERS=
-	infra/deploy.sh "$(SUBSCRIPTION)" "$(LOCATION)" $(PARAMETERS)
+	PACKAGE="$(DIST).zip" infra/deploy.sh "$(SUBSCRIPTION)" "$(LOCATION)" $(PARAMETERS)
 
 destroy: ## Remove it from Azure: SUBSCRIPTION=, CLUSTERS= (resource ids whose logs were exported)
 	infra/destroy.sh "$(SUBSCRIPTION)" $(CLUSTERS)
