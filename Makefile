@@ -16,8 +16,9 @@ APP_FILES := host.json $(shell find function_app -type f)
 HANDLER_GOOS   ?= linux
 HANDLER_GOARCH ?= amd64
 
-# The staged app; its zip stands beside it. Not taken from the environment: the
-# folder is removed before it is staged.
+# The executables, and the staged app with its zip beside it. Not taken from the
+# environment: the folder of the app is removed before it is staged.
+BIN  := bin
 DIST := dist
 
 # Storage for `make start`.
@@ -31,12 +32,12 @@ export CGO_ENABLED ?= 0
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-build: bin/handler bin/podwatch ## Build bin/handler and bin/podwatch
+build: $(BIN)/handler $(BIN)/podwatch ## Build bin/handler and bin/podwatch
 
-bin/handler: $(GOFILES) $(EMBEDDED)
+$(BIN)/handler: $(GOFILES) $(EMBEDDED)
 	$(GO) build -trimpath -ldflags '-s -w' -o $@ ./handler
 
-bin/podwatch: $(GOFILES) $(EMBEDDED)
+$(BIN)/podwatch: $(GOFILES) $(EMBEDDED)
 	$(GO) build -trimpath -ldflags '-s -w' -o $@ ./handler/cmd/podwatch
 
 deps: $(NODE_DEPS) ## Install the local services (Azurite, Event Hub stand-in, card renderer)
@@ -46,9 +47,9 @@ $(NODE_DEPS): infra/local/package.json infra/local/package-lock.json
 
 run: export HANDLER_GOOS   := $(shell $(GO) env GOOS)
 run: export HANDLER_GOARCH := $(shell $(GO) env GOARCH)
-run: deps bin/podwatch ## Run the main job here: local host, sample deletions, page with the alerts
+run: deps $(BIN)/podwatch ## Run the main job here: local host, sample deletions, page with the alerts
 	$(MAKE) --no-print-directory stage
-	bin/podwatch run --app "$(DIST)"
+	$(BIN)/podwatch run --app "$(DIST)" --local infra/local $(RUN_FLAGS)
 
 start: export HANDLER_GOOS   := $(shell $(GO) env GOOS)
 start: export HANDLER_GOARCH := $(shell $(GO) env GOARCH)
@@ -104,14 +105,14 @@ stage:
 package: stage ## Stage dist/ and dist.zip for Azure
 	$(GO) run ./infra/pack -o "$(DIST).zip" "$(DIST)"
 
-deploy: package bin/podwatch ## Create everything in Azure and prove it: SUBSCRIPTION=, LOCATION=, PARAMETERS=
-	PACKAGE="$(DIST).zip" infra/deploy.sh "$(SUBSCRIPTION)" "$(LOCATION)" $(PARAMETERS)
+deploy: package $(BIN)/podwatch ## Create everything in Azure and prove it: SUBSCRIPTION=, LOCATION=, PARAMETERS=
+	PACKAGE="$(DIST).zip" PODWATCH="$(BIN)/podwatch" infra/deploy.sh "$(SUBSCRIPTION)" "$(LOCATION)" $(PARAMETERS)
 
 destroy: ## Remove it from Azure: SUBSCRIPTION=, CLUSTERS= (resource ids whose logs were exported)
 	infra/destroy.sh "$(SUBSCRIPTION)" $(CLUSTERS)
 
-smoke: bin/podwatch ## Send one deletion through the real hub and wait for its row: SUBSCRIPTION=
-	infra/smoke.sh "$(SUBSCRIPTION)"
+smoke: $(BIN)/podwatch ## Send one deletion through the real hub and wait for its row: SUBSCRIPTION=
+	PODWATCH="$(BIN)/podwatch" infra/smoke.sh "$(SUBSCRIPTION)"
 
 infra-check: ## Build and lint the Bicep (needs the Bicep CLI)
 	for f in infra/main.bicep infra/permissions.bicep; do bicep build $$f --stdout >/dev/null && bicep lint $$f || exit 1; done
@@ -120,4 +121,4 @@ infra-check: ## Build and lint the Bicep (needs the Bicep CLI)
 check: lint test race browser-test ## What CI runs
 
 clean: ## Remove what was built
-	rm -rf bin dist dist.zip
+	rm -rf "$(BIN)" "$(DIST)" "$(DIST).zip"
