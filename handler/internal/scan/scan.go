@@ -8,13 +8,14 @@
 // first.
 //
 // It costs little more than reading the text once, hardly depending on the
-// number of literals: short and few literals are looked for by three of their
+// number of literals: short and few literals are looked for by four of their
 // bytes at every position (the method known as Teddy), many long ones by hashed
 // words of four bytes at every eighth.
 package scan
 
 import (
 	"bytes"
+	"encoding/binary"
 	"math/bits"
 	"strings"
 )
@@ -33,32 +34,36 @@ type Scanner struct {
 	always bool // some literal is too short to be looked for
 	lits   []literal
 	sieve  sieve
-	groups map[uint32][]place // literals by three folded bytes of theirs
-	words  map[uint32][]place // literals by four
+	fours  index // literals by four folded bytes of theirs
+	threes index // the shortest by three
 }
 
-// A literal is made ready for comparison: lower case.
+// A literal is made ready for comparison.
 type literal struct {
-	text  string
-	whole bool
+	text   string // lower case
+	whole  bool
+	folded []byte // text with bit 5 set in every byte, as fold3 does
+	plain  []int  // by offset: how many plain characters follow
 }
 
-// A place is where in a literal a piece of it stands.
-type place struct{ lit, offset int }
+// A place is where in a literal a piece of it stands, and the run of plain
+// characters around it.
+type place struct{ lit, offset, runStart, runEnd int }
 
 // New makes a Scanner for literals. It has no hit for no literals, and only hits
 // when one of them has no three letters, digits or other characters in a row
 // that JSON writers leave alone.
 func New(literals []Literal) *Scanner {
-	s := &Scanner{groups: map[uint32][]place{}, words: map[uint32][]place{}}
-	seen := map[literal]bool{}
+	s := new(Scanner)
+	seen := map[Literal]bool{}
 	for _, l := range literals {
 		lit := ready(l)
-		if seen[lit] {
+		if key := (Literal{lit.text, lit.whole}); seen[key] {
 			continue
+		} else {
+			seen[key] = true
 		}
-		seen[lit] = true
-		if longestRun(lit.text) < groupSize {
+		if longestRun(lit.text) < leastRun {
 			s.always = true
 			return s
 		}
@@ -81,7 +86,14 @@ func ready(l Literal) literal {
 		}
 		start = i + 1
 	}
-	return literal{text: lowerASCII(best), whole: l.Whole && best == l.Text}
+	lit := literal{text: lowerASCII(best), whole: l.Whole && best == l.Text, folded: make([]byte, len(best)), plain: make([]int, len(best)+1)}
+	for i := len(best) - 1; i >= 0; i-- {
+		lit.folded[i] = lit.text[i] | 0x20
+		if plain(lit.text[i]) {
+			lit.plain[i] = lit.plain[i+1] + 1
+		}
+	}
+	return lit
 }
 
 func lowerASCII(s string) string {
@@ -207,53 +219,97 @@ const (
 // at which a group may begin.
 func (s *Scanner) verify(text []byte, at int, mask uint32, last bool) verdict {
 	result := no
-	look := func(places []place, i int) bool {
-		for _, p := range places {
-			switch v := s.lits[p.lit].at(text, i, p.offset, last); v {
-			case yes:
-				result = yes
-				return true
-			case undecided:
-				result = undecided
-			}
-		}
-		return false
-	}
 	for m := mask; m != 0; m &= m - 1 {
 		i := at + bits.TrailingZeros32(m)
-		if i+groupSize > len(text) {
+		if i+leastRun > len(text) {
 			break
 		}
-		if text[i] == 'u' {
-			switch escape(text, i, last) {
+		if text[i] == '\\' && text[i+1] == 'u' {
+			switch escape(text, i+1, last) {
 			case yes:
 				return yes
 			case undecided:
 				result = undecided
 			}
 		}
-		if look(s.groups[fold3(text[i:])], i) {
+		v := s.look(s.threes.at(fold3(text[i:])), text, i, last)
+		if v == no && i+wordSize <= len(text) {
+			v = s.look(s.fours.at(fold4(text[i:])), text, i, last)
+		}
+		if v == yes {
 			return yes
+		} else if v == undecided {
+			result = undecided
 		}
 	}
 	if s.sieve.stride > 0 {
 		for i := at; i < at+blockSize && i+wordSize <= len(text); i += s.sieve.stride {
 			w := fold4(text[i:])
-			if s.sieve.table[s.sieve.hash(w)] != 0 && look(s.words[w], i) {
+			if !s.sieve.hasWord(w) {
+				continue
+			}
+			switch s.look(s.fours.at(w), text, i, last) {
+			case yes:
 				return yes
+			case undecided:
+				result = undecided
 			}
 		}
 	}
 	return result
 }
 
-// escape looks at the u of what may be an escape and says whether it hides a
+// look says whether one of the literals with a piece at text[i] stands there.
+func (s *Scanner) look(places []place, text []byte, i int, last bool) verdict {
+	result := no
+	for _, p := range places {
+		l := &s.lits[p.lit]
+		start := i - (p.offset - p.runStart)
+		if start < 0 {
+			continue
+		}
+		switch run(text[start:], l.folded[p.runStart:p.runEnd], last) {
+		case undecided:
+			result = undecided
+		case yes:
+			switch l.around(text, start, p, last) {
+			case yes:
+				return yes
+			case undecided:
+				result = undecided
+			}
+		}
+	}
+	return result
+}
+
+// run reports whether text begins with plain characters, given folded.
+func run(text, folded []byte, last bool) verdict {
+	n := min(len(text), len(folded))
+	k := 0
+	for ; k+8 <= n; k += 8 {
+		if binary.LittleEndian.Uint64(text[k:])|0x2020202020202020 != binary.LittleEndian.Uint64(folded[k:]) {
+			return no
+		}
+	}
+	for ; k < n; k++ {
+		if text[k]|0x20 != folded[k] {
+			return no
+		}
+	}
+	switch {
+	case n == len(folded):
+		return yes
+	case last:
+		return no
+	}
+	return undecided
+}
+
+// escape looks at the u after a backslash and says whether it hides a
 // character that the search relies on: one that is plain, a backslash, the NULs
 // of UTF-16, or what folds to a letter.
 func escape(text []byte, i int, last bool) verdict {
-	if i == 0 || text[i-1] != '\\' {
-		return no
-	}
 	if i+5 > len(text) {
 		if last {
 			return no
@@ -292,30 +348,29 @@ func hex4(b []byte) int {
 // is enough for eleven layers of quoting; more of them are a hit.
 const longestEscape = 2048
 
-// at reports whether the literal stands in text so that its byte at offset is
-// text[i].
-func (l literal) at(text []byte, i, offset int, last bool) verdict {
+// around reports whether the rest of a literal stands around a run of it at
+// text[start:].
+func (l *literal) around(text []byte, start int, p place, last bool) verdict {
 	end := no
-	j := i
-	for k := offset; k < len(l.text); k++ {
-		n, v := forward(text, j, l.text[k])
-		if v == undecided && last {
-			v = no
+	j := start + p.runEnd - p.runStart
+	for k, n := p.runEnd, 0; k < len(l.text) && end == no; k, j = k+max(1, l.plain[k]), j+n {
+		v := no
+		if n = l.plain[k]; n > 0 {
+			v = run(text[j:], l.folded[k:k+n], last)
+		} else {
+			n, v = forward(text, j, l.text[k])
 		}
-		if v != yes {
-			if v == undecided {
-				end = undecided
-				break
-			}
+		switch {
+		case v == no, v == undecided && last:
 			return no
-		}
-		if n > longestEscape {
+		case n > longestEscape:
 			return yes
+		case v == undecided:
+			end = undecided
 		}
-		j += n
 	}
-	b := i
-	for k := offset - 1; k >= 0; k-- {
+	b := start
+	for k := p.runStart - 1; k >= 0; k-- {
 		n := backward(text, b, l.text[k])
 		if n == 0 {
 			return no
@@ -325,19 +380,16 @@ func (l literal) at(text []byte, i, offset int, last bool) verdict {
 		}
 		b -= n
 	}
-	if end == undecided {
+	switch {
+	case end == undecided:
 		return undecided
-	}
-	if !l.whole {
+	case !l.whole:
 		return yes
-	}
-	if !startsWord(text, b) {
+	case !startsWord(text, b):
 		return no
-	}
-	if j == len(text) && !last {
+	case j == len(text) && !last:
 		return undecided
-	}
-	if j == len(text) || endsWord(text[j]) {
+	case j == len(text), endsWord(text[j]):
 		return yes
 	}
 	return no

@@ -3,14 +3,17 @@ package scan
 import (
 	"encoding/binary"
 	"math"
+	"slices"
+	"sync"
 )
 
 const (
-	groupSize = 3 // bytes that are compared at every position
+	groupSize = 4 // bytes that are compared at every position
+	leastRun  = 3 // plain characters that a group must have; then any may follow
 	wordSize  = 4 // bytes that are hashed at every stride
 	blockSize = 32
-	lookahead = groupSize - 1 // bytes after a block that are read with it
-	buckets   = 8             // of groups, the last is that of escapes
+	lookahead = 7 // bytes after a block that are read with it
+	buckets   = 8 // of groups, the last is that of escapes
 )
 
 // What sift saw of the text besides candidates.
@@ -22,18 +25,29 @@ const (
 // A sieve finds blocks of text that may hold the beginning of a group or one of
 // the words. It errs only towards finding too much.
 type sieve struct {
-	// nibbles hold, for each byte of a group, the buckets that a byte fits by its
-	// low and its high half. Each is there twice, once for each half of a vector.
-	nibbles [groupSize][2][32]uint8
+	// nibbles hold the buckets that a byte of a group fits: the first by its low
+	// half and by its high half, the others by their low halves, which is enough.
+	// Each is there twice, once for each half of a vector.
+	nibbles [groupSize + 1][32]uint8
 
-	stride int     // 0: there are no words
-	shift  uint8   // a hash has 32-shift bits
-	table  []uint8 // by hash: whether a word has it
+	stride int      // 0: there are no words
+	table  []uint32 // a bit by hash: whether a word has it
+	shift  uint8    // leaves of a hash the index into the table
 }
 
 const multiplier = 0x9E3779B1
 
-func (s *sieve) hash(folded uint32) uint32 { return folded * multiplier >> s.shift }
+// bit says where the bit of a folded word is: in which entry of the table, and in
+// it at which place.
+func (s *sieve) bit(folded uint32) (entry, place uint32) {
+	hash := folded * multiplier
+	return hash >> s.shift, hash & 31
+}
+
+func (s *sieve) hasWord(folded uint32) bool {
+	entry, place := s.bit(folded)
+	return s.table[entry]>>place&1 != 0
+}
 
 // Folding makes letters lower case, and some other characters equal.
 func fold3(b []byte) uint32 {
@@ -43,14 +57,9 @@ func fold3(b []byte) uint32 {
 func fold4(b []byte) uint32 { return binary.LittleEndian.Uint32(b) | 0x20202020 }
 
 // siftGo is sift in Go: it returns the first of n blocks that has a candidate,
-// or n; where in it groups may begin; and what it found in the blocks up to it.
+// or n; where in it groups may begin, from the first on that is not harmless; and
+// what it found in the blocks up to it.
 func (s *sieve) siftGo(text []byte, n int) (block int, mask, found uint32) {
-	fits := func(k int, c byte) uint8 {
-		if c >= 0x80 {
-			return 0
-		}
-		return s.nibbles[k][0][c&15] & s.nibbles[k][1][c>>4]
-	}
 	for block = range n {
 		b := text[block*blockSize : block*blockSize+blockSize+lookahead]
 		candidate := false
@@ -61,12 +70,12 @@ func (s *sieve) siftGo(text []byte, n int) (block int, mask, found uint32) {
 			if c == 0 {
 				found |= foundNUL
 			}
-			if fits(0, c)&fits(1, b[i+1])&fits(2, b[i+2]) != 0 {
+			if s.fits(b[i:]) && (mask != 0 || !harmless(b[i:])) {
 				mask |= 1 << i
 			}
 		}
 		for i := 0; s.stride > 0 && i < blockSize; i += s.stride {
-			candidate = candidate || s.table[s.hash(fold4(b[i:]))] != 0
+			candidate = candidate || s.hasWord(fold4(b[i:]))
 		}
 		if mask != 0 || candidate {
 			return block, mask, found
@@ -75,45 +84,229 @@ func (s *sieve) siftGo(text []byte, n int) (block int, mask, found uint32) {
 	return n, 0, found
 }
 
-// build chooses for each literal the pieces that it is looked for by.
-//
-// At first every literal is looked for by a group, if there are no more of them
-// than buckets. Otherwise those that have long runs of plain characters are
-// looked for by words: one at each offset modulo the stride, so that one is met
-// wherever the literal begins. If then the groups of the rest are too many for
-// their buckets, the stride is made smaller, so that fewer are too short.
+// halves is what a bucket of one group compares of it.
+func halves(b []byte) uint32 {
+	return uint32(b[0]|0x20) | uint32(b[1]&15)<<8 | uint32(b[2]&15)<<16 | uint32(b[3]&15)<<24
+}
+
+func (s *sieve) fits(b []byte) bool {
+	if b[0]|b[1]|b[2]|b[3] >= 0x80 {
+		return false
+	}
+	return s.nibbles[0][b[0]&15]&s.nibbles[1][b[0]>>4]&s.nibbles[2][b[1]&15]&s.nibbles[3][b[2]&15]&s.nibbles[4][b[3]&15] != 0
+}
+
+// harmless reports whether b begins with one of the escapes that Go's encoder
+// writes, for &, < and >: audit logs are full of them, and they hide nothing.
+func harmless(b []byte) bool {
+	escape := string(b[:6])
+	return escape == `\u0026` || escape == `\u003c` || escape == `\u003e`
+}
+
+// What looking at a block of common text costs with a stride, and a candidate in
+// it with a literal that it may be: tenths of nanoseconds, roughly.
+var blockCost = map[int]int{0: 15, 8: 30, 4: 50}
+
+const candidateCost, placeCost = 150, 50
+
+// fewGroups is how many groups are tried in the few buckets, fewTried for how
+// many of them a good bucket is sought.
+const fewGroups, fewTried = 16, 64
+
+// build chooses for each literal the pieces that it is looked for by: a group, or
+// if it has a run of plain characters that is long enough for the stride, words,
+// one at each offset modulo the stride, so that one is met wherever the literal
+// begins. The stride is chosen that costs least in common text.
 func (s *Scanner) build() {
-	counts, words := common()
-	for _, stride := range [...]int{0, 8, 4} {
-		s.sieve = sieve{stride: stride, shift: 32}
-		clear(s.groups)
-		clear(s.words)
-		b := newBucketing(counts)
-		for i, l := range s.lits {
-			if stride > 0 && longestRun(l.text) >= stride+wordSize-1 {
-				s.addWords(i, stride, words)
-				continue
-			}
-			offset := rarest(l.text, groupSize, func(at int) int {
-				key := fold3([]byte(l.text[at:]))
-				rank := counts[key] * 4
-				if s.groups[key] == nil {
-					rank++ // rather one that is there already
-				}
-				return rank
-			})
-			key := fold3([]byte(l.text[offset:]))
-			if s.groups[key] == nil {
-				b.add(l.text[offset : offset+groupSize])
-			}
-			s.groups[key] = append(s.groups[key], place{i, offset})
-		}
-		b.fill(&s.sieve)
-		if stride == 0 && len(s.groups) < buckets || stride > 0 && b.falseAlarms() < len(noise)/128 {
-			break
+	best := s.plan(0)
+	for _, stride := range [...]int{8, 4} {
+		if p := s.plan(stride); p.cost < best.cost {
+			best = p
 		}
 	}
-	s.fillTable()
+	best.table()
+	s.sieve, s.fours, s.threes = best.sieve, newIndex(best.fours), newIndex(best.threes)
+}
+
+// pieces are the places of a folded piece.
+type pieces map[uint32][]place
+
+func (p pieces) add(key uint32, at place) { p[key] = append(p[key], at) }
+
+// A plan is a way to look for the literals.
+type plan struct {
+	s         *Scanner
+	sieve     sieve
+	fours     pieces          // groups and words
+	threes    pieces          // groups of the shortest literals
+	known     map[string]bool // groups
+	words     map[uint32]bool // see fold4
+	bucketing bucketing
+	cost      int // of looking at the common text
+}
+
+func (s *Scanner) plan(stride int) *plan {
+	p := &plan{
+		s: s, sieve: sieve{stride: stride, shift: 32}, bucketing: newBucketing(),
+		fours: pieces{}, threes: pieces{}, known: map[string]bool{}, words: map[uint32]bool{},
+	}
+	p.cost = len(noise) / blockSize * blockCost[stride]
+	var long []wordy
+	for i, l := range s.lits {
+		if stride > 0 && longestRun(l.text) >= stride+wordSize-1 {
+			long = append(long, p.wordy(i))
+			continue
+		}
+		if stride == 0 && len(p.known) > fewGroups {
+			p.cost = math.MaxInt
+			return p
+		}
+		p.addGroup(i)
+	}
+	if stride > 0 && len(long) == 0 {
+		p.cost = math.MaxInt // the same as without
+	}
+	// Some have only words that are common: a group may cost less.
+	slices.SortStableFunc(long, func(a, b wordy) int { return b.cost - a.cost })
+	for n, l := range long {
+		if n < fewTried {
+			if _, group := p.group(l.lit); p.groupCost(group) < l.cost {
+				p.addGroup(l.lit)
+				continue
+			}
+		}
+		p.addWords(l)
+	}
+	p.bucketing.fill(&p.sieve)
+	return p
+}
+
+// group returns where the best group of a literal stands, and the group: a rare
+// one, and of two rather one that is looked for already.
+func (p *plan) group(lit int) (offset int, group string) {
+	text := p.s.lits[lit].text
+	size := min(groupSize, longestRun(text))
+	offset = rarest(text, size, func(at int) int {
+		rank := 2 * common().fitting(text[at:at+size])
+		if !p.known[text[at:at+size]] {
+			rank++
+		}
+		return rank
+	})
+	return offset, text[offset : offset+size]
+}
+
+// groupCost is what it costs to look for a literal by a group.
+func (p *plan) groupCost(group string) int {
+	cost := common().fitting(group) * placeCost
+	if !p.known[group] {
+		_, more := p.bucketing.best(group)
+		cost += more * candidateCost
+	}
+	return cost
+}
+
+func (p *plan) addGroup(lit int) {
+	offset, group := p.group(lit)
+	p.cost += p.groupCost(group)
+	if !p.known[group] {
+		p.bucketing.add(group)
+		p.known[group] = true
+	}
+	if len(group) == groupSize {
+		p.fours.add(fold4([]byte(group)), p.s.place(lit, offset))
+	} else {
+		p.threes.add(fold3([]byte(group)), p.s.place(lit, offset))
+	}
+}
+
+// A wordy is a literal that can be looked for by words: at which offsets, and what
+// that costs.
+type wordy struct {
+	lit     int
+	offsets []int
+	cost    int
+}
+
+// wordy chooses a word at each offset modulo the stride, all from one run of plain
+// characters: only within one is the distance of characters known.
+func (p *plan) wordy(lit int) wordy {
+	text, stride := p.s.lits[lit].text, p.sieve.stride
+	best := wordy{lit: lit, cost: math.MaxInt}
+	for _, run := range runs(text, stride+wordSize-1) {
+		offsets, total := make([]int, stride), 0
+		for residue := range stride {
+			rarest := math.MaxInt
+			for at := run[0] + residue; at+wordSize <= run[1]; at += stride {
+				if n := common().words[fold4([]byte(text[at:]))]; n < rarest {
+					rarest, offsets[residue] = n, at
+				}
+			}
+			total += rarest
+		}
+		// A word of the text is looked at only where the stride meets it.
+		if cost := total * (candidateCost + placeCost) / stride; cost < best.cost {
+			best.offsets, best.cost = offsets, cost
+		}
+	}
+	return best
+}
+
+func (p *plan) addWords(l wordy) {
+	text := p.s.lits[l.lit].text
+	for _, offset := range l.offsets {
+		key := fold4([]byte(text[offset:]))
+		p.words[key] = true
+		p.fours.add(key, p.s.place(l.lit, offset))
+	}
+	p.cost += l.cost
+}
+
+func (s *Scanner) place(lit, offset int) place {
+	text := s.lits[lit].text
+	start, end := offset, offset
+	for start > 0 && plain(text[start-1]) {
+		start--
+	}
+	for end < len(text) && plain(text[end]) {
+		end++
+	}
+	return place{lit, offset, start, end}
+}
+
+// An index finds places by a folded piece. It is a hash table with open
+// addresses, half empty.
+type index struct {
+	shift   uint8
+	keys    []uint32
+	entries [][]place // nil: free
+}
+
+func newIndex(all pieces) index {
+	size := 4
+	for 1<<size < 4*len(all) {
+		size++
+	}
+	x := index{uint8(32 - size), make([]uint32, 1<<size), make([][]place, 1<<size)}
+	for key, places := range all {
+		i := x.slot(key)
+		for x.entries[i] != nil {
+			i = (i + 1) % len(x.entries)
+		}
+		x.keys[i], x.entries[i] = key, places
+	}
+	return x
+}
+
+func (x *index) slot(key uint32) int { return int(key * multiplier >> x.shift) }
+
+func (x *index) at(key uint32) []place {
+	for i := x.slot(key); x.entries[i] != nil; i = (i + 1) % len(x.entries) {
+		if x.keys[i] == key {
+			return x.entries[i]
+		}
+	}
+	return nil
 }
 
 // rarest returns the offset of the piece of the size in text, all plain, with
@@ -134,33 +327,6 @@ func rarest(text string, size int, rank func(at int) int) int {
 	return best
 }
 
-// addWords chooses a word at each offset modulo stride, all from one run of
-// plain characters: only within one is the distance of characters known.
-func (s *Scanner) addWords(i, stride int, counts map[uint32]int) {
-	text := s.lits[i].text
-	var chosen []int
-	fewest := math.MaxInt
-	for _, run := range runs(text, stride+wordSize-1) {
-		offsets, total := make([]int, stride), 0
-		for residue := range stride {
-			rarest := math.MaxInt
-			for at := run[0] + residue; at+wordSize <= run[1]; at += stride {
-				if n := counts[fold4([]byte(text[at:]))]; n < rarest {
-					rarest, offsets[residue] = n, at
-				}
-			}
-			total += rarest
-		}
-		if total < fewest {
-			fewest, chosen = total, offsets
-		}
-	}
-	for _, offset := range chosen {
-		key := fold4([]byte(text[offset:]))
-		s.words[key] = append(s.words[key], place{i, offset})
-	}
-}
-
 // runs returns the extents of the runs of plain characters of at least size.
 func runs(text string, size int) (found [][2]int) {
 	start := 0
@@ -176,120 +342,137 @@ func runs(text string, size int) (found [][2]int) {
 	return found
 }
 
-// fillTable makes the table large enough that few words of other text have the
-// hash of one that is looked for.
-func (s *Scanner) fillTable() {
-	if len(s.words) == 0 {
-		s.sieve.stride = 0
+// table makes the table of the words, so large that few words of other text have
+// the hash of one that is looked for.
+func (p *plan) table() {
+	if p.sieve.stride == 0 {
 		return
 	}
-	size := 15 // as much as the fastest cache holds
-	for 1<<size < 384*len(s.words) && size < 20 {
+	size := 12 // half of the fastest cache
+	for 1<<size < 4*len(p.words) {
 		size++
 	}
-	s.sieve.shift = uint8(32 - size)
-	s.sieve.table = make([]uint8, 1<<size)
-	for w := range s.words {
-		s.sieve.table[s.sieve.hash(w)] = 1
+	p.sieve.shift = uint8(32 - size)
+	p.sieve.table = make([]uint32, 1<<size)
+	for word := range p.words {
+		entry, place := p.sieve.bit(word)
+		p.sieve.table[entry] |= 1 << place
 	}
 }
 
 // A bucketing puts groups into buckets so that few other groups of common text
 // fit them: a bucket fits whatever combines bytes of its groups.
 type bucketing struct {
-	counts map[uint32]int // of groups in common text
-	sets   [buckets][groupSize][2]uint16
-	used   int
+	sets  [buckets]set
+	added int
 }
 
-func newBucketing(counts map[uint32]int) *bucketing {
-	b := &bucketing{counts: counts}
-	// Escapes: u00, u01, u20 and u21.
-	b.sets[buckets-1] = merged(merged(b.sets[buckets-1], "u00"), "u21")
+// A set is the halves of bytes that fit a bucket, a bit for each.
+type set struct {
+	low  [groupSize]uint16
+	high uint16 // of the first byte
+}
+
+func newBucketing() bucketing {
+	var b bucketing
+	b.sets[buckets-1] = set{}.with(`\u00`).with(`\u21`) // also 01 and 20
 	return b
 }
 
-// merged returns the halves of the bytes that fit a set or group.
-func merged(set [groupSize][2]uint16, group string) [groupSize][2]uint16 {
+func (s set) with(group string) set {
 	for k := range groupSize {
-		for _, c := range variants(group[k]) {
-			set[k][0] |= 1 << (c & 15)
-			set[k][1] |= 1 << (c >> 4)
+		if k < len(group) {
+			s.low[k] |= 1 << (group[k] & 15)
+		} else {
+			s.low[k] = 0xffff
 		}
 	}
-	return set
-}
-
-// variants are c in both cases. A u is small in every escape, which groups of
-// literals do not know.
-func variants(c byte) []byte {
-	if c >= 'a' && c <= 'z' {
-		return []byte{c, c - 'a' + 'A'}
+	s.high |= 1 << (group[0] >> 4)
+	if c := group[0]; c >= 'a' && c <= 'z' {
+		s.high |= 1 << ((c - 'a' + 'A') >> 4) // the other case differs in this half only
 	}
-	return []byte{c}
-}
-
-func (b *bucketing) add(group string) {
-	if b.used < buckets-1 {
-		b.sets[b.used] = merged(b.sets[b.used], group)
-		b.used++
-		return
-	}
-	best, least := 0, math.MaxInt
-	for i := range buckets - 1 {
-		with := merged(b.sets[i], group)
-		if n := b.fitting(with) - b.fitting(b.sets[i]); n < least {
-			best, least = i, n
-		}
-	}
-	b.sets[best] = merged(b.sets[best], group)
+	return s
 }
 
 // fitting counts the groups of common text that fit a set.
-func (b *bucketing) fitting(set [groupSize][2]uint16) int {
+func (s set) fitting() int {
 	total := 0
-	for key, n := range b.counts {
-		fits := true
-		for k := range groupSize {
-			c := byte(key >> (8 * k))
-			fits = fits && set[k][0]&(1<<(c&15)) != 0 && set[k][1]&(1<<(c>>4)) != 0
-		}
-		if fits {
-			total += n
+	for _, g := range common().list {
+		a, b, c, d := byte(g.key), byte(g.key>>8), byte(g.key>>16), byte(g.key>>24)
+		if s.low[0]>>(a&15)&(s.high>>(a>>4))&(s.low[1]>>b)&(s.low[2]>>c)&(s.low[3]>>d)&1 != 0 {
+			total += g.n
 		}
 	}
 	return total
 }
 
-func (b *bucketing) falseAlarms() int {
-	total := 0
-	for _, set := range b.sets[:b.used] {
-		total += b.fitting(set)
+// best returns the bucket that a group should be added to, and how many more
+// groups of common text fit then.
+func (b *bucketing) best(group string) (bucket, more int) {
+	if b.added < buckets-1 {
+		return b.added, common().fitting(group)
 	}
-	return total
+	more = math.MaxInt
+	for i, s := range b.sets[:buckets-1] {
+		if n := s.with(group).fitting() - s.fitting(); n < more {
+			bucket, more = i, n
+		}
+	}
+	return bucket, more
+}
+
+func (b *bucketing) add(group string) {
+	bucket := b.added % (buckets - 1)
+	if b.added <= fewTried {
+		bucket, _ = b.best(group)
+	}
+	b.sets[bucket] = b.sets[bucket].with(group)
+	b.added++
 }
 
 func (b *bucketing) fill(s *sieve) {
 	for i, set := range b.sets {
-		for k := range groupSize {
-			for half := range 2 {
-				for v := range 16 {
-					if set[k][half]&(1<<v) != 0 {
-						s.nibbles[k][half][v] |= 1 << i
-						s.nibbles[k][half][v+16] |= 1 << i
-					}
+		for k, halves := range [groupSize + 1]uint16{set.low[0], set.high, set.low[1], set.low[2], set.low[3]} {
+			for v := range 16 {
+				if halves&(1<<v) != 0 {
+					s.nibbles[k][v] |= 1 << i
+					s.nibbles[k][v+16] |= 1 << i
 				}
 			}
 		}
 	}
 }
 
-// common counts the groups and the words of common text.
-func common() (groups, words map[uint32]int) {
-	groups, words = make(map[uint32]int, len(noise)/2), make(map[uint32]int, len(noise)/2)
-	for i := range len(noise) - wordSize + 1 {
-		groups[fold3([]byte(noise[i:i+groupSize]))]++
-		words[fold4([]byte(noise[i:i+wordSize]))]++
+// A count is how often what fits a bucket of one group stands in common text.
+type count struct {
+	key uint32 // see halves
+	n   int
+}
+
+// counts are those of all pieces of common text.
+type counts struct {
+	halves, words map[uint32]int // see halves and fold4
+	list          []count        // halves
+}
+
+// common counts the pieces of common text, once.
+var common = sync.OnceValue(func() counts {
+	c := counts{halves: map[uint32]int{}, words: map[uint32]int{}}
+	text := []byte(noise)
+	for i := range len(text) - wordSize + 1 {
+		c.halves[halves(text[i:])]++
+		c.words[fold4(text[i:])]++
 	}
-	return groups, words
+	for key, n := range c.halves {
+		c.list = append(c.list, count{key, n})
+	}
+	return c
+})
+
+// fitting is how often a bucket of one group fits common text.
+func (c counts) fitting(group string) int {
+	if len(group) < groupSize {
+		return set{}.with(group).fitting()
+	}
+	return c.halves[halves([]byte(group))]
 }

@@ -11,7 +11,7 @@ func (s *sieve) sift(text []byte, n int) (block int, mask, found uint32) {
 		return s.siftGo(text, n)
 	}
 	_ = text[n*blockSize+lookahead-1]
-	switch nibbles := &s.nibbles[0][0][0]; s.stride {
+	switch nibbles := &s.nibbles[0][0]; s.stride {
 	case 8:
 		return siftWords8(nibbles, &s.table[0], int(s.shift), &text[0], n)
 	case 4:
@@ -24,10 +24,10 @@ func (s *sieve) sift(text []byte, n int) (block int, mask, found uint32) {
 // In sift_amd64.s. They read n blocks and lookahead bytes after them.
 
 //go:noescape
-func siftGroups(nibbles, table *uint8, shift int, text *uint8, n int) (block int, mask, found uint32)
+func siftGroups(nibbles *uint8, table *uint32, shift int, text *uint8, n int) (block int, mask, found uint32)
 
 //go:noescape
-func siftWords8(nibbles, table *uint8, shift int, text *uint8, n int) (block int, mask, found uint32)
+func siftWords8(nibbles *uint8, table *uint32, shift int, text *uint8, n int) (block int, mask, found uint32)
 
 //go:noescape
-func siftWords4(nibbles, table *uint8, shift int, text *uint8, n int) (block int, mask, found uint32)
+func siftWords4(nibbles *uint8, table *uint32, shift int, text *uint8, n int) (block int, mask, found uint32)
