@@ -61,7 +61,7 @@ func fill(t testing.TB, h *hubtest.Hub, partition string, bodies ...string) {
 }
 
 // runReplay runs the command with the hub in its settings.
-func runReplay(ctx context.Context, t *testing.T, h *hubtest.Hub, stdout func([]byte) (int, error), args ...string) (stderr string, err error) {
+func runReplay(ctx context.Context, t testing.TB, h *hubtest.Hub, stdout func([]byte) (int, error), args ...string) (stderr string, err error) {
 	t.Helper()
 	t.Setenv("EventHub", h.ConnectionString)
 	t.Setenv("EVENT_HUB_NAME", "podwatch")

@@ -129,6 +129,44 @@ func TestReadOfAnEmptyHubEnds(t *testing.T) {
 	}
 }
 
+// The sizes of messages change under way: batches follow them, and nothing is
+// lost, twice or out of order when the credit is changed.
+func TestReadFollowsTheSizesOfMessages(t *testing.T) {
+	h := hubtest.Start(t, hubtest.Options{Hubs: map[string]int{"podwatch": 1}})
+	want := slices.Concat(
+		slices.Repeat([]string{"small"}, 1000),
+		slices.Repeat([]string{strings.Repeat("large", 12_000)}, 900),
+		slices.Repeat([]string{"small"}, 1000))
+	send(t, connect(h), hub.SendOptions{}, want...)
+	var got []string
+	var next int64
+	large := 0
+	_, err := hub.Read(t.Context(), connect(h), hub.ReadOptions{MaxBatchBytes: 1 << 20}, func(_ context.Context, _ hub.Partition, batch []hub.Message) error {
+		bytes := 0
+		for _, m := range batch {
+			if m.Sequence != next {
+				return fmt.Errorf("message %d, want %d", m.Sequence, next)
+			}
+			next++
+			got = append(got, string(m.Body))
+			bytes += len(m.Body)
+		}
+		if bytes > 2<<20 {
+			large++
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("%d messages read, want the %d that were sent", len(got), len(want))
+	}
+	if large > 1 { // the one in which they grow cannot know
+		t.Errorf("%d batches of more than 2 MiB, want 1 MiB each", large)
+	}
+}
+
 func TestReadStopsWhereTheHubEndedAtItsStart(t *testing.T) {
 	h := hubtest.Start(t, hubtest.Options{Hubs: map[string]int{"podwatch": 1}})
 	send(t, connect(h), hub.SendOptions{}, numbered("early", 10)...)
@@ -373,19 +411,24 @@ func TestReadCountsWhatExpired(t *testing.T) {
 
 // Messages may expire between the plan and their turn.
 func TestReadEndsWhenTheRestExpires(t *testing.T) {
-	h := hubtest.Start(t, hubtest.Options{Hubs: map[string]int{"podwatch": 1}, RetainBytes: 1 << 20})
-	big := strings.Repeat("x", 100<<10)
-	send(t, connect(h), hub.SendOptions{}, big, big, big, big, big, big, big, big)
-	done, err := hub.Read(t.Context(), connect(h), hub.ReadOptions{MaxBatch: 1, Stalled: 500 * time.Millisecond},
-		func(_ context.Context, _ hub.Partition, batch []hub.Message) error {
-			if batch[0].Sequence == 0 {
-				send(t, connect(h), hub.SendOptions{}, big, big, big, big, big, big, big, big)
-				send(t, connect(h), hub.SendOptions{}, big, big, big, big, big, big, big, big)
+	const all = 1800 // more than the hub sends ahead
+	bodies := slices.Repeat([]string{strings.Repeat("x", 500)}, all)
+	for _, size := range []int{1, 7, 150} {
+		t.Run(fmt.Sprintf("batches of %d", size), func(t *testing.T) {
+			h := hubtest.Start(t, hubtest.Options{Hubs: map[string]int{"podwatch": 1}, RetainBytes: 1 << 20})
+			send(t, connect(h), hub.SendOptions{}, bodies...)
+			done, err := hub.Read(t.Context(), connect(h), hub.ReadOptions{MaxBatch: size, Stalled: 500 * time.Millisecond},
+				func(_ context.Context, _ hub.Partition, batch []hub.Message) error {
+					if batch[0].Sequence == 0 {
+						send(t, connect(h), hub.SendOptions{}, bodies...)
+						send(t, connect(h), hub.SendOptions{}, bodies...)
+					}
+					return nil
+				})
+			if err != nil || done.Left != 0 || done.Messages+done.Expired != all || done.Expired == 0 {
+				t.Errorf("Read = %+v, %v, want %d messages read or expired", done, err, all)
 			}
-			return nil
 		})
-	if err != nil || done.Left != 0 || done.Messages+done.Expired != 8 || done.Expired == 0 {
-		t.Errorf("Read = %+v, %v, want 8 messages read or expired", done, err)
 	}
 }
 

@@ -16,6 +16,13 @@ import (
 // gives up on it.
 const maxSilent = 4
 
+// sentAhead is what a hub may have sent of all partitions together before it is
+// asked for, about; maxAhead is what is of use in one.
+const (
+	sentAhead = 64 << 20
+	maxAhead  = 16 << 20
+)
+
 // ReadOptions bound a [Read]. The zero value reads all that the hub retains.
 type ReadOptions struct {
 	// ConsumerGroup defaults to $Default. A group that the Functions host or a
@@ -60,7 +67,9 @@ type Progress struct {
 //
 // An error of handle, or the end of ctx, stops all partitions and is returned
 // with what was done; the position file then points behind the last batch for
-// which handle returned nil. Memory is bounded by three batches per partition.
+// which handle returned nil. Memory holds two batches per partition and 64 MiB
+// that the hub has sent ahead, about: how many messages that is, what came before
+// has to tell.
 func Read(ctx context.Context, c Connection, o ReadOptions, handle func(context.Context, Partition, []Message) error) (Progress, error) {
 	if o.ConsumerGroup == "" {
 		o.ConsumerGroup = azeventhubs.DefaultConsumerGroup
@@ -219,22 +228,13 @@ func (r *reader) expired(messages int64) {
 }
 
 // readPartition receives and handles side by side: while one batch is handled,
-// the next one is on its way, and one may wait in between.
+// the next one is received, and the hub goes on sending as far as it has credit.
 func (r *reader) readPartition(ctx context.Context, s *span) error {
-	client, err := r.client.NewPartitionClient(s.id, &azeventhubs.PartitionClientOptions{
-		StartPosition: s.from,
-		Prefetch:      -1, // credit by batch: a message may be 1 MiB, and 300 of them in advance are too many
-	})
-	if err != nil {
-		return fmt.Errorf("partition %s: %w", s.id, err)
-	}
-	defer closeClient(ctx, client.Close)
-
 	batches := make(chan []Message)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		defer close(batches)
-		return r.receive(ctx, client, s, batches)
+		return r.receive(ctx, s, batches)
 	})
 	g.Go(func() error {
 		source := r.source
@@ -258,16 +258,20 @@ func (r *reader) readPartition(ctx context.Context, s *span) error {
 	return nil
 }
 
-func (r *reader) receive(ctx context.Context, client *azeventhubs.PartitionClient, s *span, batches chan<- []Message) error {
-	next, known := s.last+1, s.known
-	count, silent := min(64, r.o.MaxBatch), 0
+func (r *reader) receive(ctx context.Context, s *span, batches chan<- []Message) error {
+	in := &intake{
+		hub: r.client, partition: s.id, from: s.from, patience: r.o.Stalled,
+		most: r.o.MaxBatch, bytes: r.o.MaxBatchBytes, ahead: min(sentAhead/len(r.spans), maxAhead),
+	}
+	defer in.close(ctx)
+	next, known, silent := s.last+1, s.known, 0
 	for !known || next <= s.end {
-		// Never ask for more than there is: the client would wait for it.
-		ask := 1
+		// Never wait for more than there is.
+		most := int64(1)
 		if known {
-			ask = int(min(int64(count), s.end-next+1))
+			most = s.end - next + 1
 		}
-		messages, err := r.receiveSome(ctx, client, ask)
+		messages, err := in.next(ctx, most)
 		if err != nil {
 			return err
 		}
@@ -289,14 +293,17 @@ func (r *reader) receive(ctx context.Context, client *azeventhubs.PartitionClien
 			continue
 		}
 		silent = 0
-		if first := messages[0].Sequence; known && first > next {
-			r.expired(min(first, s.end+1) - next)
+		if !known {
+			next, known = messages[0].Sequence, true
 		}
-		next, known = messages[len(messages)-1].Sequence+1, true
 		keep := messages
 		if i := slices.IndexFunc(messages, func(m Message) bool { return m.Sequence > s.end }); i >= 0 {
 			keep = messages[:i]
 		}
+		last := messages[len(messages)-1].Sequence
+		// Numbers have no gaps, so what is missing was there and is not any more.
+		r.expired(min(last, s.end) + 1 - next - int64(len(keep)))
+		next = last + 1
 		if !r.o.To.IsZero() {
 			if i := slices.IndexFunc(keep, func(m Message) bool { return !m.Enqueued.Before(r.o.To) }); i >= 0 {
 				keep, next = keep[:i], s.end+1
@@ -310,32 +317,8 @@ func (r *reader) receive(ctx context.Context, client *azeventhubs.PartitionClien
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		count = r.nextCount(messages)
 	}
 	return nil
-}
-
-// nextCount aims at MaxBatchBytes by the size of what came last.
-func (r *reader) nextCount(messages []Message) int {
-	bytes := 0
-	for _, m := range messages {
-		bytes += len(m.Body)
-	}
-	return min(max(r.o.MaxBatchBytes/max(1, bytes/len(messages)), 1), r.o.MaxBatch)
-}
-
-// receiveSome returns count messages, or after Stalled what has come by then.
-func (r *reader) receiveSome(ctx context.Context, client *azeventhubs.PartitionClient, count int) ([]Message, error) {
-	wait, cancel := context.WithTimeout(ctx, r.o.Stalled)
-	defer cancel()
-	events, err := client.ReceiveEvents(wait, count, nil)
-	if ctx.Err() != nil {
-		return nil, ctx.Err()
-	}
-	if err != nil && !errors.Is(err, context.DeadlineExceeded) {
-		return nil, err
-	}
-	return newMessages(events), nil
 }
 
 // advance records that a batch was handled.
