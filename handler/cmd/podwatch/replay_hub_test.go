@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -179,6 +181,53 @@ func TestReplayGoesOnWhereItWasInterrupted(t *testing.T) {
 			t.Errorf("pods of all runs (-want +got):\n%s", diff)
 		}
 	}
+}
+
+// TestReplayFinishesTheBatchesUnderWay interrupts a replay while one partition
+// prints an alert and another one, which has the same, waits for that. Both are to
+// count as done: a batch that was given up would print its alerts again when the
+// replay goes on.
+func TestReplayFinishesTheBatchesUnderWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		printing, release := make(chan struct{}), make(chan struct{})
+		cmd := newReplayCommand()
+		cmd.SetErr(io.Discard)
+		cmd.SetOut(writerFunc(func(p []byte) (int, error) {
+			if out.Len() == 0 {
+				close(printing)
+				<-release
+			}
+			return out.Write(p)
+		}))
+		r, err := newReplay(cmd, replayOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, interrupt := context.WithCancel(t.Context())
+		results := make(chan error, 2)
+		evaluate := func(partition string) {
+			results <- r.evaluateHub(ctx, hub.Partition{ID: partition}, []hub.Message{{Body: []byte(message(deletion(0)))}})
+		}
+		go evaluate("0")
+		<-printing
+		go evaluate("1")
+		synctest.Wait() // partition 1 waits for what partition 0 prints
+		interrupt()
+		synctest.Wait()
+		close(release)
+		for range 2 {
+			if err := <-results; err != nil {
+				t.Errorf("a batch that was under way is not done: %v", err)
+			}
+		}
+		if diff := cmp.Diff(podsFrom(0, 1), pods(t, out.String())); diff != "" {
+			t.Errorf("pods (-want +got):\n%s", diff)
+		}
+		if r.counts.Messages != 2 {
+			t.Errorf("%d messages counted, want 2", r.counts.Messages)
+		}
+	})
 }
 
 func TestReplayDeliversOnlyWhenAsked(t *testing.T) {
