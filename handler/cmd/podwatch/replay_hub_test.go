@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -341,6 +342,28 @@ func runReplayWithout(t *testing.T, args ...string) (stdout string, err error) {
 	cmd.SetArgs(args)
 	err = cmd.ExecuteContext(t.Context())
 	return out.String(), err
+}
+
+// TestTheDeploymentMakesTheToolsConsumerGroup reads the Bicep: the tool's default
+// must be a group that exists there, and another one than the app's.
+func TestTheDeploymentMakesTheToolsConsumerGroup(t *testing.T) {
+	find := func(file, pattern string) string {
+		t.Helper()
+		text, err := os.ReadFile(filepath.Join(repository, "infra", file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := regexp.MustCompile(pattern).FindSubmatch(text)
+		if found == nil {
+			t.Fatalf("%s has nothing that matches %s", file, pattern)
+		}
+		return string(found[1])
+	}
+	apps := find("main.bicep", `var consumerGroup = '([^']+)'`)
+	tools := find(filepath.Join("modules", "eventhub.bicep"), `(?s)resource toolGroup .*?/consumergroups@.*?name: '([^']+)'`)
+	if got := strings.ReplaceAll(tools, "${consumerGroup}", apps); got != toolGroup || got == apps {
+		t.Errorf("the deployment makes the consumer group %q for the tool, which takes %q; the app has %q", got, toolGroup, apps)
+	}
 }
 
 func TestReplayNamesAConsumerGroupThatIsNotThere(t *testing.T) {
