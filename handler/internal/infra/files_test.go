@@ -2,6 +2,8 @@ package infra_test
 
 import (
 	"encoding/json"
+	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -106,30 +108,47 @@ func TestParameterExampleFits(t *testing.T) {
 	})
 }
 
+// workbookFile stands beside the templates, one of which loads it.
+const workbookFile = "workbook.json"
+
 // telemetry are columns of Azure's own tables that the workbook reads.
 var telemetry = []string{"Message", "ItemCount", "Name", "Success", "DurationMs", "OperationName"}
 
-// Each query may use the columns of an alert, those of the telemetry, and names
-// that it makes itself.
-func TestWorkbookQueriesUseColumnsThatExist(t *testing.T) {
+var (
+	countRead  = regexp.MustCompile(`Line\.counts\.(\w+)`)
+	memberRead = regexp.MustCompile(`\bLine\.(\w+)`)
+	saidRead   = regexp.MustCompile(`Line\.(?:msg|function) == "(\w+)"`)
+	ruleRead   = regexp.MustCompile(`RuleId [!=]= "([\w-]+)"`)
+)
+
+// checkWorkbook holds the workbook against what there is to read. Each query may
+// use the columns of an alert, those of the telemetry, and names that it makes
+// itself; what it reads of the handler's log must be what the handler logs.
+func checkWorkbook(t templates) (complaints []string) {
+	complaints = wants("the workbook", t.find("modules/workbook.bicep", "resource", "workbook"), map[string]string{
+		"kind":                      "'shared'",
+		"properties.category":       "'workbook'",
+		"properties.sourceId":       "workspaceId",
+		"properties.serializedData": "replace(loadTextContent('../" + workbookFile + "'), '{workspaceId}', workspaceId)",
+	})
+	if text := t.find("main.bicep", "module", "workbook").Text; !strings.Contains(text, "'modules/workbook.bicep' = {") {
+		complaints = append(complaints, "main.bicep does not always deploy the workbook")
+	}
 	var workbook struct {
 		Items []struct {
 			Type    int
 			Content struct {
 				Title, Query, ResourceType string
+				Parameters                 []struct{ Name string }
 			}
 		}
 		FallbackResourceIds []string
 	}
-	text, err := os.ReadFile(filepath.Join(root, "infra", "workbook.json"))
-	if err != nil {
-		t.Fatal(err)
+	if err := json.Unmarshal([]byte(t.source[workbookFile]), &workbook); err != nil {
+		return append(complaints, err.Error())
 	}
-	if err := json.Unmarshal(text, &workbook); err != nil {
-		t.Fatal(err)
-	}
-	if len(workbook.FallbackResourceIds) != 1 || workbook.FallbackResourceIds[0] != "{workspaceId}" {
-		t.Errorf("fallbackResourceIds is %v; the template replaces {workspaceId}", workbook.FallbackResourceIds)
+	if !slices.Equal(workbook.FallbackResourceIds, []string{"{workspaceId}"}) {
+		complaints = append(complaints, fmt.Sprintf("fallbackResourceIds is %v; the template replaces {workspaceId}", workbook.FallbackResourceIds))
 	}
 	known := slices.Clone(telemetry)
 	for _, field := range reflect.VisibleFields(reflect.TypeFor[alert.Alert]()) {
@@ -139,38 +158,60 @@ func TestWorkbookQueriesUseColumnsThatExist(t *testing.T) {
 	tables := []string{"PodwatchAlerts_CL", "AppTraces", "AppRequests", "DCRLogErrors"}
 
 	var titles, queries strings.Builder
+	var parameters []string
 	for _, item := range workbook.Items {
+		for _, p := range item.Content.Parameters {
+			parameters = append(parameters, p.Name)
+		}
 		if item.Type != 3 {
 			continue
 		}
 		titles.WriteString(item.Content.Title + "\n")
 		queries.WriteString(item.Content.Query + "\n")
 		if item.Content.ResourceType != "microsoft.operationalinsights/workspaces" {
-			t.Errorf("%q asks %q", item.Content.Title, item.Content.ResourceType)
+			complaints = append(complaints, fmt.Sprintf("%q asks %q", item.Content.Title, item.Content.ResourceType))
 		}
 		if problem := strangeWord(item.Content.Query, tables, known); problem != "" {
-			t.Errorf("the query of %q uses %s, which no table has:\n%s", item.Content.Title, problem, item.Content.Query)
+			complaints = append(complaints, fmt.Sprintf("the query of %q uses %s, which no table has:\n%s", item.Content.Title, problem, item.Content.Query))
 		}
 	}
 	for _, topic := range []string{"Deletions over time", "By caller", "By cluster", "Suppressed, by exception", "Messages and records", "Alerts about the feed", "Delivered", "refused"} {
 		if !strings.Contains(titles.String(), topic) {
-			t.Errorf("the workbook shows nothing of %q", topic)
+			complaints = append(complaints, fmt.Sprintf("the workbook shows nothing of %q", topic))
 		}
 	}
-	// The counts are members of the handler's log line.
-	pipeline, err := os.ReadFile(filepath.Join(root, "handler", "internal", "pipeline", "pipeline.go"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, m := range regexp.MustCompile(`Line\.counts\.(\w+)`).FindAllStringSubmatch(queries.String(), -1) {
-		if !strings.Contains(string(pipeline), `"`+m[1]+`"`) {
-			t.Errorf("the workbook reads the count %q, which the handler does not log", m[1])
+	for _, m := range regexp.MustCompile(`\{(\w+)[:}]`).FindAllStringSubmatch(queries.String(), -1) {
+		if !slices.Contains(parameters, m[1]) {
+			complaints = append(complaints, fmt.Sprintf("the queries use the parameter %s, which nobody asks for", m[1]))
 		}
 	}
+	// slog writes time, level and msg by itself.
+	for what, in := range map[*regexp.Regexp]string{countRead: "pipeline", memberRead: "server", saidRead: "server", ruleRead: "."} {
+		code := sourceBelow(filepath.Join(root, "handler", "internal", in))
+		for _, m := range what.FindAllStringSubmatch(queries.String(), -1) {
+			if !strings.Contains(code, `"`+m[1]+`"`) && m[1] != "level" && m[1] != "msg" && !exists("function_app/"+m[1]) {
+				complaints = append(complaints, fmt.Sprintf("the workbook reads %s, and the handler has no %q", m[0], m[1]))
+			}
+		}
+	}
+	return complaints
+}
 
-	if strangeWord("PodwatchAlerts_CL | where Cluster == 1", tables, known) != "Cluster" {
-		t.Error("a column that does not exist is not noticed")
+// sourceBelow is the Go code of a folder and those in it, without tests.
+func sourceBelow(folder string) string {
+	var all strings.Builder
+	err := filepath.WalkDir(folder, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		all.Write(text)
+		return err
+	})
+	if err != nil {
+		return err.Error() // what is looked for is missing then
 	}
+	return all.String()
 }
 
 var (

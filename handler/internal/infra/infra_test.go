@@ -33,7 +33,8 @@ import (
 
 const root = "../../.."
 
-// Templates are the Bicep files by their path below infra, as text and parsed.
+// Templates are the Bicep files by their path below infra, as text and parsed,
+// and the workbook that one of them loads, as text.
 type templates struct {
 	source map[string]string
 	parsed map[string]*file
@@ -126,7 +127,9 @@ func startParser(t *testing.T) *parser {
 
 func (p *parser) parse(t *testing.T, source map[string]string) templates {
 	t.Helper()
-	request, err := json.Marshal(source)
+	bicep := maps.Clone(source)
+	delete(bicep, workbookFile)
+	request, err := json.Marshal(bicep)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,7 +150,7 @@ func (p *parser) parse(t *testing.T, source map[string]string) templates {
 func readTemplates(t *testing.T) map[string]string {
 	t.Helper()
 	source := map[string]string{}
-	for _, pattern := range []string{"*.bicep", "modules/*.bicep"} {
+	for _, pattern := range []string{"*.bicep", "modules/*.bicep", workbookFile} {
 		names, err := filepath.Glob(filepath.Join(root, "infra", pattern))
 		if err != nil {
 			t.Fatal(err)
@@ -188,7 +191,9 @@ var checks = map[string]func(templates) []string{
 	"monitoring":       checkMonitoring,
 	"lifecycle":        checkLifecycle,
 	"exports":          checkExports,
+	"diagnostics":      checkDiagnostics,
 	"failure alerts":   checkFailureAlerts,
+	"workbook":         checkWorkbook,
 }
 
 func TestTemplates(t *testing.T) {
@@ -215,6 +220,7 @@ func TestChecksNotice(t *testing.T) {
 		failures   = "modules/failure-alerts.bicep"
 		activity   = "modules/export-activity-log.bicep"
 		cluster    = "modules/export-cluster.bicep"
+		workbook   = "modules/workbook.bicep"
 	)
 	p, sound := startParser(t), readTemplates(t)
 	for _, m := range []mistake{
@@ -233,6 +239,10 @@ func TestChecksNotice(t *testing.T) {
 		{"settings", main, "EVENT_HUB_CONSUMER_GROUP: consumerGroup", "EVENT_HUB_CONSUMER_GROUP: '$Default'"},
 		{"settings", main, "ClientId=${identity.outputs.clientId};Authorization=AAD", "Authorization=AAD"},
 		{"settings", flex, "appSettings: [for setting in items(settings)", "appSettings: [for setting in items({})"},
+		{"settings", premium, "items(union(settings, planSettings))", "items(planSettings)"},
+		{"settings", main, "  AZURE_CLIENT_ID: identity.outputs.clientId\n", ""},
+		{"settings", main, "LOG_ANALYTICS_RULE_ID: monitoring.outputs.ruleImmutableId", "LOG_ANALYTICS_RULE_ID: 'dcr-1'"},
+		{"settings", main, "  LOG_LEVEL: logLevel\n", "  LOG_LEVEL: logLevel\n  'Logging:LogLevel': logLevel\n"},
 
 		{"api versions", storage, "Microsoft.Storage/storageAccounts@2025-06-01'", "Microsoft.Storage/storageAccounts'"},
 		{"api versions", hub, "Microsoft.EventHub/namespaces@2024-01-01", "Microsoft.EventHub/namespaces@2026-07-01-preview"},
@@ -240,10 +250,19 @@ func TestChecksNotice(t *testing.T) {
 		{"roles", storage, "b7e6dc6d-f1e8-4753-8033-0f276bb0955b", "b7e6dc6d-f1e8-4753-8033-0f276bb0955c"},
 		{"roles", hub, "azureEventHubsDataReceiver: 'a638d3c7-ab3a-418d-83e6-5f17a39d4fde'", "azureEventHubsDataReceiver: 'f526a384-b230-433a-b45c-95f59c4a2dec'"},
 		{"roles", vault, "keyVaultSecretsUser: '4633458b-17de-408a-b874-0445c86b69e6'", "owner: '8e3af657-a8ff-443c-a75c-2fe8c4bcb635'"},
+		{"roles", main, "var consumerGroup = 'podwatch'", "var owner = '8e3af657-a8ff-443c-a75c-2fe8c4bcb635'"},
 		{"role assignments", hub, "    principalType: 'ServicePrincipal'\n", ""},
 		{"role assignments", storage, "name: guid(account.id, principalId, role)", "name: newGuid()"},
 		{"role assignments", monitoring, "name: guid(rule.id, principalId, roles.monitoringMetricsPublisher)", "name: guid(rule.id)"},
 		{"role assignments", vault, "  scope: webhook\n  properties: {\n    principalId", "  properties: {\n    principalId"},
+		{"role assignments", hub, "  scope: hub\n  properties: {\n    principalId: principalId", "  scope: namespace\n  properties: {\n    principalId: principalId"},
+		{"role assignments", hub, "name: guid(hub.id, principalId, roles.azureEventHubsDataReceiver)", "name: guid(hub.id, principalId, roles.azureEventHubsDataSender)"},
+		{"role assignments", hub, "'Microsoft.Authorization/roleDefinitions', roles.azureEventHubsDataReceiver)", "'Microsoft.Authorization/roleDefinitions', roles.azureEventHubsDataSender)"},
+		{"role assignments", storage, "  roles.storageTableDataContributor\n", "  roles.storageTableDataContributor\n  roles.storageBlobDataContributor\n"},
+		{"role assignments", storage, "var operatorRoles = empty(operatorPrincipalId) ? [] : [\n  roles.storageBlobDataContributor", "var operatorRoles = empty(operatorPrincipalId) ? [] : [\n  roles.storageBlobDataOwner"},
+		{"role assignments", monitoring, "    principalId: principalId\n", "    principalId: operator\n"},
+		{"role assignments", monitoring, "resource insightsAssignment ", "resource anotherAssignment "},
+		{"role assignments", "permissions.bicep", "roles.reader : roles.monitoringReader", "'owner' : roles.monitoringReader"},
 
 		{"secrets", hub, "output exporterRuleId string = exporter.id", "output exporterRuleId string = exporter.listKeys().primaryConnectionString"},
 		{"secrets", storage, "output name string = account.name", "output name string = listKeys(account.id, '2025-06-01').keys[0].value"},
@@ -256,6 +275,9 @@ func TestChecksNotice(t *testing.T) {
 		{"storage", storage, "allowSharedKeyAccess: false", "allowSharedKeyAccess: true"},
 		{"storage", storage, "allowBlobPublicAccess: false", "allowBlobPublicAccess: true"},
 		{"storage", storage, "minimumTlsVersion: 'TLS1_2'", "minimumTlsVersion: 'TLS1_0'"},
+		{"storage", storage, "defaultToOAuthAuthentication: true", "defaultToOAuthAuthentication: false"},
+		{"storage", storage, "publicAccess: 'None'", "publicAccess: 'Blob'"},
+		{"storage", storage, "resource account 'Microsoft.Storage/storageAccounts@2025-06-01' =", "resource account 'Microsoft.Storage/storageAccounts@2025-06-01' existing ="},
 		{"storage", storage, "    supportsHttpsTrafficOnly: true\n", ""},
 		{"storage", storage, "'unreadable-messages']", "'unreadable']"},
 		{"storage", storage, "'podwatch-ledger', ", ""},
@@ -268,9 +290,18 @@ func TestChecksNotice(t *testing.T) {
 		{"event hub", hub, "parent: namespace\n  name: 'exporter'", "parent: namespace\n  name: 'RootManageSharedAccessKey'"},
 		{"event hub", hub, "name: consumerGroup\n", "name: '$Default'\n"},
 		{"event hub", hub, "rights: ['Listen', 'Manage', 'Send']", "rights: ['Listen', 'Send']"},
+		{"event hub", main, "var consumerGroup = 'podwatch'", "var consumerGroup = '$Default'"},
+		{"event hub", hub, "    // Exception to the rule", "    // Rule"},
+		{"event hub", hub, "name: 'Standard' //", "name: 'Basic' //"},
+		{"event hub", hub, "cleanupPolicy: 'Delete'", "cleanupPolicy: 'Compact'"},
+		{"event hub", hub, "retentionTimeInHours: retentionDays * 24", "retentionTimeInHours: retentionDays"},
+		{"event hub", hub, "name: eventHubName\n", "name: 'logs'\n"},
 
 		{"vault", vault, "enableRbacAuthorization: true", "enableRbacAuthorization: false"},
 		{"vault", vault, "enablePurgeProtection: true", "enablePurgeProtection: false"},
+		{"vault", vault, "enableSoftDelete: true", "enableSoftDelete: false"},
+		{"vault", vault, "softDeleteRetentionInDays: 90", "softDeleteRetentionInDays: 7"},
+		{"vault", vault, "name: 'teams-webhook-url'", "name: 'webhook'"},
 		{"vault", vault, "secrets/teams-webhook-url)'", "secrets/teams-webhook)'"},
 
 		{"app", flex, "name: 'custom'", "name: 'node'"},
@@ -283,10 +314,18 @@ func TestChecksNotice(t *testing.T) {
 		{"app", premium, "  FUNCTIONS_WORKER_RUNTIME: 'custom'\n", ""},
 		{"app", main, "  LOG_LEVEL: logLevel\n", "  LOG_LEVEL: logLevel\n  FUNCTIONS_WORKER_RUNTIME: 'custom'\n"},
 		{"app", premium, "      allow: false\n", "      allow: true\n"},
+		{"app", flex, "kind: 'functionapp,linux'", "kind: 'functionapp'"},
+		{"app", flex, "type: 'UserAssigned'", "type: 'SystemAssigned'"},
+		{"app", flex, "      '${identityId}': {}\n", ""},
+		{"app", premium, "WEBSITE_RUN_FROM_PACKAGE: packageUri", "WEBSITE_RUN_FROM_PACKAGE: '1'"},
+		{"app", premium, "FUNCTIONS_EXTENSION_VERSION: '~4'", "FUNCTIONS_EXTENSION_VERSION: '~3'"},
+		{"app", flex, "type: 'blobContainer'", "type: 'url'"},
+		{"app", premium, "resource app 'Microsoft.Web/sites@", "resource app 'Microsoft.Web/staticSites@"},
 
 		{"columns", monitoring, "  { name: 'UserAgent', type: 'string' }\n", ""},
 		{"columns", monitoring, "{ name: 'RiskScore', type: 'int' }", "{ name: 'RiskScore', type: 'string' }"},
 		{"columns", monitoring, "  { name: 'Pod', type: 'string' }\n", "  { name: 'Pod', type: 'string' }\n  { name: 'Node', type: 'string' }\n"},
+		{"columns", monitoring, "{ name: 'Pod', type: 'string' }", "{ name: 'Title', type: 'string' }"},
 		{"columns", monitoring, "        columns: columns\n", "        columns: []\n"},
 		{"columns", monitoring, "columns: [for column in columns:", "columns: [for column in []:"},
 		{"monitoring", monitoring, "var streamName = 'Custom-PodwatchAlerts'", "var streamName = 'Custom-Alerts'"},
@@ -295,17 +334,68 @@ func TestChecksNotice(t *testing.T) {
 		{"monitoring", monitoring, "rule.properties.endpoints.logsIngestion", "'https://westeurope.ingest.monitor.azure.com'"},
 		{"monitoring", monitoring, "var tableName = 'PodwatchAlerts_CL'", "var tableName = 'PodwatchAlerts'"},
 		{"monitoring", monitoring, "  dependsOn: [table]\n", ""},
+		{"monitoring", monitoring, "disableLocalAuth: true //", "disableLocalAuth: false //"},
+		{"monitoring", monitoring, "rule.properties.immutableId", "rule.id"},
+		{"monitoring", monitoring, "outputStream: 'Custom-${tableName}'", "outputStream: 'Microsoft-Event'"},
+		{"monitoring", monitoring, "WorkspaceResourceId: workspace.id", "WorkspaceResourceId: ''"},
 
 		{"lifecycle", storage, "prefixMatch: ['podwatch-ledger/']", "prefixMatch: ['ledger/']"},
 		{"lifecycle", storage, "daysAfterModificationGreaterThan: unreadableDays", "daysAfterCreationGreaterThan: unreadableDays"},
 		{"lifecycle", main, "@minValue(8)\nparam ledgerDays", "@minValue(1)\nparam ledgerDays"},
+		{"lifecycle", main, "@maxValue(7)\nparam hubRetentionDays", "@maxValue(90)\nparam hubRetentionDays"},
+		{"lifecycle", main, "ledgerDays: ledgerDays\n", "ledgerDays: 1\n"},
+		{"lifecycle", storage, "          name: 'expire-ledger'\n          enabled: true", "          name: 'expire-ledger'\n          enabled: false"},
 
 		{"exports", activity, "'Administrative', ", ""},
+		{"exports", activity, "'Security', ", ""},
+		{"exports", activity, ", 'Policy'", ""},
+		{"exports", activity, "category: category", "category: 'Alert'"},
+		{"exports", cluster, "enabled: true", "enabled: false"},
+		{"exports", cluster, "  scope: cluster\n", ""},
+		{"exports", cluster, "    eventHubAuthorizationRuleId: authorizationRuleId\n", ""},
+		{"exports", main, "param exportActivityLog bool = true", "param exportActivityLog bool = false"},
+		{"exports", main, "= if (exportActivityLog) {", "= if (useTeams) {"},
+		{"exports", main, "[for (c, i) in clusters:", "[for (c, i) in []:"},
+		{"exports", main, "    categories: auditCategories\n", ""},
 		{"exports", activity, "    eventHubName: eventHubName\n", ""},
 		{"exports", cluster, "    eventHubName: eventHubName\n", ""},
 		{"exports", cluster, "['kube-audit-admin']", "['kube-apiserver']"},
 		{"exports", main, "param auditCategories string[] = ['kube-audit-admin']", "param auditCategories string[] = ['kube-audit']"},
 
+		{"diagnostics", monitoring, "category: 'LogErrors'", "category: 'LogTroubleshooting'"},
+		{"diagnostics", monitoring, "  scope: rule\n  properties: {\n    workspaceId", "  scope: insights\n  properties: {\n    workspaceId"},
+		{"diagnostics", vault, "        enabled: true\n", "        enabled: false\n"},
+		{"diagnostics", vault, "category: 'AuditEvent'", "category: 'AzurePolicyEvaluationDetails'"},
+		{"diagnostics", hub, "    workspaceId: workspaceId\n", ""},
+		{"diagnostics", storage, "resource diagnostics ", "resource other "},
+
+		{"workbook", workbook, "sourceId: workspaceId", "sourceId: ''"},
+		{"workbook", workbook, "'../workbook.json'", "'../notebook.json'"},
+		{"workbook", workbook, "'{workspaceId}', workspaceId", "'{workspace}', workspaceId"},
+		{"workbook", workbook, "kind: 'shared'", "kind: 'user'"},
+		{"workbook", main, "module workbook 'modules/workbook.bicep' = {", "module workbook 'modules/workbook.bicep' = if (useTeams) {"},
+		{"workbook", workbookFile, `"title": "By caller"`, `"title": "Who"`},
+		{"workbook", workbookFile, "SuppressedBy", "ExceptionName"},
+		{"workbook", workbookFile, "Line.counts.delivered", "Line.counts.shipped"},
+		{"workbook", workbookFile, "Line.function ==", "Line.func =="},
+		{"workbook", workbookFile, `Line.msg == \"invocation\"`, `Line.msg == \"batch\"`},
+		{"workbook", workbookFile, `RuleId != \"podwatch-feed\"`, `RuleId != \"feed-silence\"`},
+		{"workbook", workbookFile, "PodwatchAlerts_CL", "Podwatch_CL"},
+		{"workbook", workbookFile, `"microsoft.operationalinsights/workspaces",`, `"microsoft.insights/components",`},
+		{"workbook", workbookFile, `"name": "TimeRange"`, `"name": "Time"`},
+		{"workbook", workbookFile, `"{workspaceId}"`, `"{workspace}"`},
+		{"workbook", workbookFile, `"items"`, `items`},
+
+		{"failure alerts", failures, "enabled: true\n    scopes", "enabled: false\n    scopes"},
+		{"failure alerts", failures, "scopes: [workspaceId]", "scopes: []"},
+		{"failure alerts", failures, "windowSize: 'PT15M'", "windowSize: 'PT1M'"},
+		{"failure alerts", failures, "query: rule.query", "query: ''"},
+		{"failure alerts", failures, "actionGroups: empty(emails) ? [] : [actions.id]", "actionGroups: []"},
+		{"failure alerts", failures, "emailAddress: email", "emailAddress: 'somebody@example.com'"},
+		{"failure alerts", main, "    appName: 'func-${name}-${token}'\n", "    appName: name\n"},
+		{"failure alerts", main, "emails: failureEmails", "emails: []"},
+		{"failure alerts", failures, `== "ERROR"`, `== "Error"`},
+		{"failure alerts", failures, "query: 'DCRLogErrors'", "query: 'DCRErrors'"},
 		{"failure alerts", failures, `Name == "Heartbeat"`, `Name == "Heart"`},
 		{"failure alerts", failures, "operator: 'LessThan'", "operator: 'GreaterThan'"},
 		{"failure alerts", failures, "Success == false", "Success == true"},
@@ -418,14 +508,14 @@ var platform = map[string]string{
 	"LOG_ANALYTICS_ENDPOINT":                    "monitoring.outputs.ingestionEndpoint",
 }
 
-var settingLine = regexp.MustCompile(`(?m)^\s*([A-Za-z]\w*):\s*(.*?)\s*(?:// .*)?$`)
+var settingLine = regexp.MustCompile(`(?m)^\s*([A-Za-z]\w*|'[^']+'):\s*(.*?)\s*(?:// .*)?$`)
 
 // appSettings are the settings that main.bicep gives to the app.
 func appSettings(t templates) map[string]string {
 	settings := map[string]string{}
 	for _, name := range []string{"storageSettings", "settings"} {
 		for _, m := range settingLine.FindAllStringSubmatch(t.find("main.bicep", "var", name).Value, -1) {
-			settings[m[1]] = m[2]
+			settings[strings.Trim(m[1], "'")] = m[2]
 		}
 	}
 	return settings
@@ -512,27 +602,82 @@ func checkRoles(t templates) (complaints []string) {
 	return complaints
 }
 
-var deterministicName = regexp.MustCompile(`^guid\([\w.()]+\.id, \w*[pP]rincipalId, [\w.]+\)$`)
+// assignments is who may do what on what, and nothing else: README says why. The
+// permissions are the optional step, on a whole subscription.
+var assignments = map[string]struct {
+	principal, scope string
+	roles            []string
+}{
+	"modules/storage.bicep: appAssignments":        {"principalId", "account", []string{"storageBlobDataOwner", "storageQueueDataContributor", "storageTableDataContributor"}},
+	"modules/storage.bicep: operatorAssignments":   {"operatorPrincipalId", "account", []string{"storageBlobDataContributor", "storageQueueDataContributor"}},
+	"modules/eventhub.bicep: appAssignment":        {"principalId", "hub", []string{"azureEventHubsDataReceiver"}},
+	"modules/eventhub.bicep: operatorAssignments":  {"operatorPrincipalId", "hub", []string{"azureEventHubsDataReceiver", "azureEventHubsDataSender"}},
+	"modules/monitoring.bicep: ruleAssignment":     {"principalId", "rule", []string{"monitoringMetricsPublisher"}},
+	"modules/monitoring.bicep: insightsAssignment": {"principalId", "insights", []string{"monitoringMetricsPublisher"}},
+	"modules/keyvault.bicep: appAssignment":        {"principalId", "webhook", []string{"keyVaultSecretsUser"}},
+	"permissions.bicep: assignment":                {"principalId", "", []string{"reader", "monitoringReader"}},
+}
+
+var (
+	roleOf   = regexp.MustCompile(`roleDefinitions', ([\w.]+)\)$`)
+	roleName = regexp.MustCompile(`\broles\.(\w+)`)
+	loopOver = regexp.MustCompile(`\[for (\w+) in (\w+):`)
+)
 
 func checkRoleAssignments(t templates) (complaints []string) {
-	assignments := t.resources("Microsoft.Authorization/roleAssignments")
-	if len(assignments) < 7 {
-		complaints = append(complaints, fmt.Sprintf("only %d role assignments", len(assignments)))
+	found := t.resources("Microsoft.Authorization/roleAssignments")
+	for where := range assignments {
+		if found[where] == nil {
+			complaints = append(complaints, fmt.Sprintf("%s: there is no such role assignment", where))
+		}
 	}
-	for where, d := range assignments {
-		of := d.Properties["properties.principalType"]
-		if of != "'ServicePrincipal'" && of != "operatorPrincipalType" {
-			complaints = append(complaints, fmt.Sprintf("%s: principalType is %q", where, of))
+	for where, d := range found {
+		file, _, _ := strings.Cut(where, ":")
+		want, known := assignments[where]
+		if !known {
+			complaints = append(complaints, fmt.Sprintf("%s: nobody knows what this role assignment is for", where))
+			continue
 		}
-		if !deterministicName.MatchString(d.Properties["name"]) {
-			complaints = append(complaints, fmt.Sprintf("%s: the name %s is not the GUID of scope, principal and role", where, d.Properties["name"]))
+		kind := "'ServicePrincipal'"
+		if want.principal == "operatorPrincipalId" {
+			kind = "operatorPrincipalType"
 		}
-		// Only the optional permissions reach beyond one resource.
-		if d.Properties["scope"] == "" && !strings.HasPrefix(where, "permissions.bicep:") {
-			complaints = append(complaints, fmt.Sprintf("%s: has no scope, so it is for the whole resource group", where))
+		role := ""
+		if m := roleOf.FindStringSubmatch(d.Properties["properties.roleDefinitionId"]); m != nil {
+			role = m[1]
+		}
+		// The name is made of what the assignment is, so that deploying again
+		// finds it. Without a scope it is for all that is deployed to.
+		scope := want.scope + ".id"
+		if want.scope == "" {
+			scope = "subscription().id"
+		}
+		complaints = append(complaints, wants(where, d, map[string]string{
+			"name":                     fmt.Sprintf("guid(%s, %s, %s)", scope, want.principal, role),
+			"scope":                    want.scope,
+			"properties.principalId":   want.principal,
+			"properties.principalType": kind,
+		})...)
+		if got := rolesNamed(t, file, d, role); !slices.Equal(got, want.roles) {
+			complaints = append(complaints, fmt.Sprintf("%s: gives %v, want %v", where, got, want.roles))
 		}
 	}
 	return complaints
+}
+
+// rolesNamed resolves the role of an assignment: roles.x itself, the variable
+// that names one, or the list that is looped over.
+func rolesNamed(t templates, file string, d *declaration, role string) (names []string) {
+	text := role
+	if m := loopOver.FindStringSubmatch(d.Text); m != nil && m[1] == role {
+		text = t.find(file, "var", m[2]).Value
+	} else if v := t.find(file, "var", role); v.Name != "" {
+		text = v.Value
+	}
+	for _, m := range roleName.FindAllStringSubmatch(text, -1) {
+		names = append(names, m[1])
+	}
+	return names
 }
 
 var (
@@ -596,6 +741,7 @@ func checkStorage(t templates) (complaints []string) {
 			"properties.supportsHttpsTrafficOnly":     "true",
 		})...)
 	}
+	complaints = append(complaints, wants("containers", t.find("modules/storage.bicep", "resource", "blobContainers"), map[string]string{"properties.publicAccess": "'None'"})...)
 	containers := t.find("modules/storage.bicep", "var", "containers").Value
 	queues := t.find("modules/storage.bicep", "var", "queues").Value
 	for name, in := range storageNames() {
@@ -616,6 +762,12 @@ func checkEventHub(t templates) (complaints []string) {
 	complaints = append(complaints, wants(file, namespace, map[string]string{
 		"properties.minimumTlsVersion": "'1.2'",
 		"properties.disableLocalAuth":  "false", // or nothing is exported
+		"sku.name":                     "'Standard'",
+	})...)
+	complaints = append(complaints, wants(file, t.find(file, "resource", "hub"), map[string]string{
+		"name": "eventHubName",
+		"properties.retentionDescription.cleanupPolicy":        "'Delete'",
+		"properties.retentionDescription.retentionTimeInHours": "retentionDays * 24",
 	})...)
 	reason := regexp.MustCompile(`((?:\s*//[^\n]*\n)+)\s*disableLocalAuth: `).FindStringSubmatch(namespace.Text)
 	if reason == nil || !strings.Contains(reason[1], "Exception") || !strings.Contains(reason[1], "shared access key") {
@@ -659,11 +811,12 @@ func checkApp(t templates) (complaints []string) {
 	}
 	for where, d := range sites {
 		complaints = append(complaints, wants(where, d, map[string]string{
-			"kind":                                 "'functionapp,linux'",
-			"identity.type":                        "'UserAssigned'",
-			"properties.httpsOnly":                 "true",
-			"properties.keyVaultReferenceIdentity": "identityId",
-			"properties.siteConfig.minTlsVersion":  "'1.2'",
+			"kind":          "'functionapp,linux'",
+			"identity.type": "'UserAssigned'",
+			"identity.userAssignedIdentities.${identityId}": "{}",
+			"properties.httpsOnly":                          "true",
+			"properties.keyVaultReferenceIdentity":          "identityId",
+			"properties.siteConfig.minTlsVersion":           "'1.2'",
 		})...)
 		for _, login := range []string{"ftp", "scm"} {
 			file, _, _ := strings.Cut(where, ":")
@@ -767,7 +920,10 @@ func checkMonitoring(t templates) (complaints []string) {
 	if !strings.Contains(rule.Properties["properties.dataFlows"], "outputStream: 'Custom-${tableName}'") {
 		complaints = append(complaints, "the rule does not fill the table")
 	}
-	complaints = append(complaints, wants(file, t.find(file, "resource", "insights"), map[string]string{"properties.DisableLocalAuth": "true"})...)
+	complaints = append(complaints, wants(file, t.find(file, "resource", "insights"), map[string]string{
+		"properties.DisableLocalAuth":    "true",
+		"properties.WorkspaceResourceId": "workspace.id",
+	})...)
 	complaints = append(complaints, wants(file, t.find(file, "resource", "workspace"), map[string]string{"properties.features.disableLocalAuth": "true"})...)
 	for name, want := range map[string]string{"ingestionEndpoint": "rule.properties.endpoints.logsIngestion", "ruleImmutableId": "rule.properties.immutableId"} {
 		if got := t.find(file, "output", name).Value; got != want {
@@ -780,11 +936,15 @@ func checkMonitoring(t templates) (complaints []string) {
 func checkLifecycle(t templates) (complaints []string) {
 	rules := t.find("modules/storage.bicep", "resource", "lifecycle").Properties["properties.policy.rules"]
 	for container, days := range map[string]string{"podwatch-ledger": "ledgerDays", "unreadable-messages": "unreadableDays"} {
-		rule := regexp.MustCompile(`(?s)prefixMatch: \['` + container + `/'\].{1,200}?delete: \{\s*daysAfterModificationGreaterThan: ` + days)
+		rule := regexp.MustCompile(`(?s)enabled: true\s+type: 'Lifecycle'\s+definition: \{\s+filters: \{[^{}]*prefixMatch: \['` + container + `/'\].{1,200}?delete: \{\s*daysAfterModificationGreaterThan: ` + days)
 		if !rule.MatchString(rules) {
 			complaints = append(complaints, fmt.Sprintf("nothing of %s expires after %s", container, days))
 		}
 	}
+	complaints = append(complaints, wants("main.bicep", t.find("main.bicep", "module", "storage"), map[string]string{
+		"params.ledgerDays":     "ledgerDays",
+		"params.unreadableDays": "unreadableDays",
+	})...)
 	// The hub may keep a message for seven days.
 	if !strings.Contains(t.source["main.bicep"], "@minValue(8)\nparam ledgerDays") || !strings.Contains(t.source["main.bicep"], "@maxValue(7)\nparam hubRetentionDays") {
 		complaints = append(complaints, "the ledger may forget what the hub still holds")
@@ -809,6 +969,44 @@ func checkExports(t templates) (complaints []string) {
 			"properties.eventHubAuthorizationRuleId": "authorizationRuleId",
 			"properties.eventHubName":                "eventHubName",
 		})...)
+		logs := t.find(file, "resource", "setting").Properties["properties.logs"]
+		if strings.Join(strings.Fields(logs), " ") != "[for category in categories: { category: category enabled: true }]" {
+			complaints = append(complaints, fmt.Sprintf("%s: exports %s, want every category, enabled", file, logs))
+		}
+	}
+	complaints = append(complaints, wants("the cluster's setting", t.find("modules/export-cluster.bicep", "resource", "setting"), map[string]string{"scope": "cluster"})...)
+	for module, want := range map[string]string{"activityLog": "= if (exportActivityLog) {", "clusterLogs": "= [for (c, i) in clusters: {"} {
+		d := t.find("main.bicep", "module", module)
+		if !strings.Contains(d.Text, want) {
+			complaints = append(complaints, fmt.Sprintf("main.bicep: module %s is not deployed %s", module, want))
+		}
+		complaints = append(complaints, wants("main.bicep", d, map[string]string{
+			"params.authorizationRuleId": "eventHub.outputs.exporterRuleId",
+			"params.eventHubName":        "eventHubName",
+		})...)
+	}
+	complaints = append(complaints, wants("main.bicep", t.find("main.bicep", "module", "clusterLogs"), map[string]string{"params.categories": "auditCategories"})...)
+	if got := t.find("main.bicep", "param", "exportActivityLog").Value; got != "true" {
+		complaints = append(complaints, fmt.Sprintf("main.bicep: exportActivityLog is %s by default", got))
+	}
+	return complaints
+}
+
+// checkDiagnostics holds what podwatch's own parts log into the workspace. The
+// alert about refused rows reads what the data collection rule logs.
+func checkDiagnostics(t templates) (complaints []string) {
+	for file, want := range map[string]struct{ scope, workspace, log string }{
+		"modules/monitoring.bicep": {"rule", "workspace.id", "category: 'LogErrors'"},
+		"modules/storage.bicep":    {"blobs", "workspaceId", "category: 'StorageDelete'"},
+		"modules/eventhub.bicep":   {"namespace", "workspaceId", "categoryGroup: 'audit'"},
+		"modules/keyvault.bicep":   {"vault", "workspaceId", "category: 'AuditEvent'"},
+	} {
+		d := t.find(file, "resource", "diagnostics")
+		complaints = append(complaints, wants(file, d, map[string]string{"scope": want.scope, "properties.workspaceId": want.workspace})...)
+		logs := strings.Join(strings.Fields(d.Properties["properties.logs"]), " ")
+		if logs != "[ { "+want.log+" enabled: true } ]" {
+			complaints = append(complaints, fmt.Sprintf("%s: logs %s, want %s", file, logs, want.log))
+		}
 	}
 	return complaints
 }
@@ -825,8 +1023,31 @@ func checkFailureAlerts(t templates) (complaints []string) {
 			complaints = append(complaints, "nobody is told of "+what)
 		}
 	}
-	if !exists("function_app/Heartbeat/function.json") {
-		complaints = append(complaints, "there is no function Heartbeat to miss")
+	complaints = append(complaints, wants("the rules", t.find("modules/failure-alerts.bicep", "resource", "alerts"), map[string]string{
+		"properties.enabled":              "true",
+		"properties.scopes":               "[workspaceId]",
+		"properties.evaluationFrequency":  "'PT5M'",
+		"properties.windowSize":           "'PT15M'", // three heartbeats
+		"properties.actions.actionGroups": "empty(emails) ? [] : [actions.id]",
+	})...)
+	criteria := t.find("modules/failure-alerts.bicep", "resource", "alerts").Properties["properties.criteria.allOf"]
+	for _, part := range []string{"query: rule.query\n", "operator: rule.operator\n", "threshold: rule.threshold\n", "timeAggregation: 'Count'\n"} {
+		if !strings.Contains(criteria, part) {
+			complaints = append(complaints, fmt.Sprintf("the rules are evaluated without %s", strings.TrimSpace(part)))
+		}
+	}
+	if got := t.find("modules/failure-alerts.bicep", "resource", "actions").Properties["properties.emailReceivers"]; !strings.Contains(got, "in emails:") || !strings.Contains(got, "emailAddress: email\n") {
+		complaints = append(complaints, fmt.Sprintf("mails go to %s", got))
+	}
+	// The app's name in the telemetry is the app's name.
+	complaints = append(complaints, wants("main.bicep", t.find("main.bicep", "module", "failures"), map[string]string{
+		"params.appName": t.find("main.bicep", "module", "flexApp").Properties["params.name"],
+		"params.emails":  "failureEmails",
+	})...)
+	for _, m := range regexp.MustCompile(`\bName == "(\w+)"`).FindAllStringSubmatch(rules, -1) {
+		if !exists("function_app/" + m[1] + "/function.json") {
+			complaints = append(complaints, fmt.Sprintf("there is no function %s to miss", m[1]))
+		}
 	}
 	return complaints
 }
