@@ -150,12 +150,13 @@ func TestReplayFindsTheHubByEitherForm(t *testing.T) {
 }
 
 func TestReplayGoesOnWhereItWasInterrupted(t *testing.T) {
-	const each = 300 // several batches in each partition
+	const each = 300
+	room := strings.Repeat(" ", 30_000) // for several batches in each partition
 	h := hubtest.Start(t, hubtest.Options{})
 	for p := range 2 {
 		var bodies []string
 		for n := range each {
-			bodies = append(bodies, message(deletion(p*each+n)))
+			bodies = append(bodies, message(deletion(p*each+n))+room)
 		}
 		fill(t, h, fmt.Sprint(p), bodies...)
 	}
