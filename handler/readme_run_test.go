@@ -175,12 +175,16 @@ func (w *workplace) bash(t *testing.T, text string, env ...string) string {
 	return string(out)
 }
 
+// installed is what make would install anew when it looks out of date, under
+// the feet of other tests.
+const installed = "infra/local/node_modules/.package-lock.json"
+
 // makeCommand is a command of README that begins with make, as it stands there,
 // with the repository's Makefile, writing only into the workplace.
 func (w *workplace) makeCommand(text string, variables ...string) string {
 	arguments := strings.TrimPrefix(text, "make ")
 	repository, _ := filepath.Abs("..") // newWorkplace has asked
-	text = "make --no-print-directory -C '" + repository + "' " + arguments + " BIN='" + filepath.Join(w.dir, "bin") + "' DIST='" + filepath.Join(w.dir, "dist") + "'"
+	text = "make --no-print-directory -o " + installed + " -C '" + repository + "' " + arguments + " BIN='" + filepath.Join(w.dir, "bin") + "' DIST='" + filepath.Join(w.dir, "dist") + "'"
 	for _, v := range variables {
 		text += " '" + v + "'"
 	}
