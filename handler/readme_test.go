@@ -130,7 +130,7 @@ type markdown struct {
 var notShell = []string{"MEDIUM ", "exceptions:", "invocation -> "}
 
 // programs begin a command in running text.
-var programs = regexp.MustCompile("^(?:(?:make|bin/podwatch|podwatch|az|func|go|node|npm|npx|git|kubectl|docker|bicep|cp|export|bash|sh) .*|curl.*|infra/[\\w-]+\\.sh.*)$")
+var programs = regexp.MustCompile(`^(?:(?:make|bin/podwatch|podwatch|az|func|go|node|npm|npx|git|kubectl|docker|bicep|cp|export|bash|sh) .*|curl.*|infra/[\w-]+\.sh.*)$`)
 
 var (
 	heading  = regexp.MustCompile(`^(#+) (.*)`)
