@@ -30,17 +30,16 @@ type sieve struct {
 	// Each is there twice, once for each half of a vector.
 	nibbles [groupSize + 1][32]uint8
 
-	stride int      // 0: there are no words
-	table  []uint32 // a bit by hash: whether a word has it
-	shift  uint8    // leaves of a hash the index into the table
+	stride     int      // 0: there are no words
+	table      []uint32 // a bit by hash: whether a word has it
+	multiplier uint32   // makes the hash
+	shift      uint8    // leaves of a hash the index into the table
 }
-
-const multiplier = 0x9E3779B1
 
 // bit says where the bit of a folded word is: in which entry of the table, and in
 // it at which place.
 func (s *sieve) bit(folded uint32) (entry, place uint32) {
-	hash := folded * multiplier
+	hash := folded * s.multiplier
 	return hash >> s.shift, hash & 31
 }
 
@@ -49,12 +48,12 @@ func (s *sieve) hasWord(folded uint32) bool {
 	return s.table[entry]>>place&1 != 0
 }
 
-// Folding makes letters lower case, and some other characters equal.
+// Folding makes letters upper case, and some other characters equal.
 func fold3(b []byte) uint32 {
-	return (uint32(b[0]) | uint32(b[1])<<8 | uint32(b[2])<<16) | 0x202020
+	return (uint32(b[0]) | uint32(b[1])<<8 | uint32(b[2])<<16) &^ 0x202020
 }
 
-func fold4(b []byte) uint32 { return binary.LittleEndian.Uint32(b) | 0x20202020 }
+func fold4(b []byte) uint32 { return binary.LittleEndian.Uint32(b) &^ 0x20202020 }
 
 // siftGo is sift in Go: it returns the first of n blocks that has a candidate,
 // or n; where in it groups may begin, from the first on that is not harmless; and
@@ -124,7 +123,7 @@ func (s *Scanner) build() {
 			best = p
 		}
 	}
-	best.table()
+	best.makeTable()
 	s.sieve, s.fours, s.threes = best.sieve, newIndex(best.fours), newIndex(best.threes)
 }
 
@@ -147,7 +146,7 @@ type plan struct {
 
 func (s *Scanner) plan(stride int) *plan {
 	p := &plan{
-		s: s, sieve: sieve{stride: stride, shift: 32}, bucketing: newBucketing(),
+		s: s, sieve: sieve{stride: stride}, bucketing: newBucketing(),
 		fours: pieces{}, threes: pieces{}, known: map[string]bool{}, words: map[uint32]bool{},
 	}
 	p.cost = len(noise) / blockSize * blockCost[stride]
@@ -298,7 +297,7 @@ func newIndex(all pieces) index {
 	return x
 }
 
-func (x *index) slot(key uint32) int { return int(key * multiplier >> x.shift) }
+func (x *index) slot(key uint32) int { return int(key * multipliers[0] >> x.shift) }
 
 func (x *index) at(key uint32) []place {
 	for i := x.slot(key); x.entries[i] != nil; i = (i + 1) % len(x.entries) {
@@ -342,9 +341,13 @@ func runs(text string, size int) (found [][2]int) {
 	return found
 }
 
-// table makes the table of the words, so large that few words of other text have
-// the hash of one that is looked for.
-func (p *plan) table() {
+// multipliers are odd numbers that hash well.
+var multipliers = [...]uint32{0x9E3779B1, 0x85EBCA77, 0xC2B2AE3D, 0x27D4EB2F, 0x165667B1, 0xCC9E2D51, 0x1B873593, 0x2545F491}
+
+// makeTable makes the table of the words, so large that few words of other text
+// have the hash of one that is looked for, and with the multiplier with which
+// common words do not.
+func (p *plan) makeTable() {
 	if p.sieve.stride == 0 {
 		return
 	}
@@ -352,11 +355,23 @@ func (p *plan) table() {
 	for 1<<size < 4*len(p.words) {
 		size++
 	}
-	p.sieve.shift = uint8(32 - size)
-	p.sieve.table = make([]uint32, 1<<size)
-	for word := range p.words {
-		entry, place := p.sieve.bit(word)
-		p.sieve.table[entry] |= 1 << place
+	fewest := math.MaxInt
+	for _, m := range multipliers {
+		s := sieve{multiplier: m, shift: uint8(32 - size), table: make([]uint32, 1<<size)}
+		for word := range p.words {
+			entry, place := s.bit(word)
+			s.table[entry] |= 1 << place
+		}
+		alarms := 0
+		for word, n := range common().words {
+			if s.hasWord(word) {
+				alarms += n
+			}
+		}
+		if alarms < fewest {
+			fewest = alarms
+			p.sieve.multiplier, p.sieve.shift, p.sieve.table = s.multiplier, s.shift, s.table
+		}
 	}
 }
 

@@ -4,11 +4,10 @@
 
 // The vectors hold one block: Y0 to Y4 are the nibbles, Y6 is 15 in every byte,
 // Y7 collects all bytes by or, Y8 by the smallest, Y15 is zero. SI is the block in
-// the text, R10 its number of CX.
+// the text, CX the end of the last one.
 #define LOAD \
-	MOVQ    nibbles+0(FP), DI;  \
-	MOVQ    text+24(FP), SI;    \
-	MOVQ    n+32(FP), CX;       \
+	SHLQ    $5, CX;             \
+	ADDQ    SI, CX;             \
 	VMOVDQU 0(DI), Y0;          \
 	VMOVDQU 32(DI), Y1;         \
 	VMOVDQU 64(DI), Y2;         \
@@ -19,8 +18,7 @@
 	VPBROADCASTD X6, Y6;        \
 	VPXOR   Y7, Y7, Y7;         \
 	VPCMPEQB Y8, Y8, Y8;        \
-	VPXOR   Y15, Y15, Y15;      \
-	XORQ    R10, R10
+	VPXOR   Y15, Y15, Y15
 
 // GROUPS leaves in Y9 the buckets that each byte of the block may begin. A byte
 // that is not ASCII fits none, because VPSHUFB answers such with zero.
@@ -64,49 +62,58 @@ GLOBL escapes<>(SB), RODATA|NOPTR, $24
 	CMPQ   DX, escapes<>+16(SB);   \
 	JEQ    yes
 
-// WORD sets the first bit of R11 if the bit of the word at off is set in the table.
-#define WORD(off) \
-	MOVL    off(SI), DX;        \
-	ORL     $0x20202020, DX;    \
-	IMULL   $0x9E3779B1, DX;    \
+// WORD leaves in the first bit of bit whether the bit of the word at off is set in
+// the table.
+#define WORD(off, bit) \
+	ANDNL   off(SI), R13, DX;   \
+	IMULL   R12, DX;            \
 	SHRXL   R9, DX, BX;         \
-	SHRXL   DX, (R8)(BX*4), BX; \
+	SHRXL   DX, (R8)(BX*4), bit
+
+#define ORWORD(off) \
+	WORD(off, BX);              \
 	ORL     BX, R11
 
-// DONE returns block R10 with mask AX.
-#define DONE \
-	MOVQ      R10, block+40(FP);  \
-	MOVL      AX, mask+48(FP);    \
+// DONE leaves the number of the block at SI there, and in BX what Y7 and Y8 tell.
+#define DONE(text) \
+	SUBQ      text, SI;           \
+	SHRQ      $5, SI;             \
 	XORL      BX, BX;             \
-	VPMOVMSKB Y7, AX;             \
-	TESTL     AX, AX;             \
+	VPMOVMSKB Y7, DX;             \
+	TESTL     DX, DX;             \
 	SETNE     BX;                 \
 	VPCMPEQB  Y15, Y8, Y8;        \
-	VPMOVMSKB Y8, AX;             \
-	TESTL     AX, AX;             \
+	VPMOVMSKB Y8, DX;             \
+	TESTL     DX, DX;             \
 	JEQ       ascii;              \
 	ORL       $2, BX;             \
 ascii: \
-	MOVL      BX, found+52(FP);   \
-	VZEROUPPER;                   \
-	RET
+	VZEROUPPER
 
-// func siftGroups(nibbles *uint8, table *uint32, shift int, text *uint8, n int) (block int, mask, found uint32)
-TEXT ·siftGroups(SB), NOSPLIT, $0-56
+// func siftGroups(nibbles, text *uint8, n int) (block int, mask, found uint32)
+TEXT ·siftGroups(SB), NOSPLIT, $0-40
+	MOVQ nibbles+0(FP), DI
+	MOVQ text+8(FP), SI
+	MOVQ n+16(FP), CX
 	LOAD
 
 next:
-	XORL   AX, AX
-	CMPQ   R10, CX
-	JGE    done
 	GROUPS
 	VPTEST Y9, Y9
 	JNE    candidate
 
 advance:
 	ADDQ $32, SI
-	INCQ R10
-	JMP  next
+	CMPQ SI, CX
+	JB   next
+	XORL AX, AX
+
+done:
+	DONE(text+8(FP))
+	MOVQ SI, block+24(FP)
+	MOVL AX, mask+32(FP)
+	MOVL BX, found+36(FP)
+	RET
 
 candidate:
 	MASK
@@ -120,34 +127,42 @@ drop:
 	JNE   escape
 	JMP   advance
 
-done:
-	DONE
-
-// func siftWords8(nibbles *uint8, table *uint32, shift int, text *uint8, n int) (block int, mask, found uint32)
+// func siftWords8(nibbles *uint8, table *uint32, multiplier, shift uint32, text *uint8, n int) (block int, mask, found uint32)
 TEXT ·siftWords8(SB), NOSPLIT, $0-56
+	MOVQ nibbles+0(FP), DI
+	MOVQ text+24(FP), SI
+	MOVQ n+32(FP), CX
 	LOAD
 	MOVQ table+8(FP), R8
-	MOVQ shift+16(FP), R9
+	MOVL multiplier+16(FP), R12
+	MOVL shift+20(FP), R9
+	MOVL $0x20202020, R13
 
 next:
-	XORL   AX, AX
-	CMPQ   R10, CX
-	JGE    done
 	GROUPS
-	XORL   R11, R11
-	WORD(0)
-	WORD(8)
-	WORD(16)
-	WORD(24)
+	WORD(0, R11)
+	ORWORD(8)
+	ORWORD(16)
+	ORWORD(24)
 	VPTEST Y9, Y9
 	JNE    candidate
 
 words:
 	TESTL $1, R11
-	JNE   done
+	JNE   none
 	ADDQ  $32, SI
-	INCQ  R10
-	JMP   next
+	CMPQ  SI, CX
+	JB    next
+
+none:
+	XORL AX, AX
+
+done:
+	DONE(text+24(FP))
+	MOVQ SI, block+40(FP)
+	MOVL AX, mask+48(FP)
+	MOVL BX, found+52(FP)
+	RET
 
 candidate:
 	MASK
@@ -161,38 +176,46 @@ drop:
 	JNE   escape
 	JMP   words
 
-done:
-	DONE
-
-// func siftWords4(nibbles *uint8, table *uint32, shift int, text *uint8, n int) (block int, mask, found uint32)
+// func siftWords4(nibbles *uint8, table *uint32, multiplier, shift uint32, text *uint8, n int) (block int, mask, found uint32)
 TEXT ·siftWords4(SB), NOSPLIT, $0-56
+	MOVQ nibbles+0(FP), DI
+	MOVQ text+24(FP), SI
+	MOVQ n+32(FP), CX
 	LOAD
 	MOVQ table+8(FP), R8
-	MOVQ shift+16(FP), R9
+	MOVL multiplier+16(FP), R12
+	MOVL shift+20(FP), R9
+	MOVL $0x20202020, R13
 
 next:
-	XORL   AX, AX
-	CMPQ   R10, CX
-	JGE    done
 	GROUPS
-	XORL   R11, R11
-	WORD(0)
-	WORD(4)
-	WORD(8)
-	WORD(12)
-	WORD(16)
-	WORD(20)
-	WORD(24)
-	WORD(28)
+	WORD(0, R11)
+	ORWORD(4)
+	ORWORD(8)
+	ORWORD(12)
+	ORWORD(16)
+	ORWORD(20)
+	ORWORD(24)
+	ORWORD(28)
 	VPTEST Y9, Y9
 	JNE    candidate
 
 words:
 	TESTL $1, R11
-	JNE   done
+	JNE   none
 	ADDQ  $32, SI
-	INCQ  R10
-	JMP   next
+	CMPQ  SI, CX
+	JB    next
+
+none:
+	XORL AX, AX
+
+done:
+	DONE(text+24(FP))
+	MOVQ SI, block+40(FP)
+	MOVL AX, mask+48(FP)
+	MOVL BX, found+52(FP)
+	RET
 
 candidate:
 	MASK
@@ -205,6 +228,3 @@ drop:
 	BLSRL AX, AX
 	JNE   escape
 	JMP   words
-
-done:
-	DONE
