@@ -101,11 +101,51 @@ type Decoder struct {
 	kept  []byte   // the largest piece of memory so far
 	free  []byte   // what is not yet handed out of the current piece
 	texts [][]byte // elements of a batch
+	asked [][]byte // what Want saw of each message of the batch
+	twice bool     // it is quoted twice
+
+	indexes []int // of the wanted messages in the batch
 }
 
 // Retained returns the bytes of memory that the decoder holds on to, so that an
 // owner of many can let go of those that a huge batch has swollen.
-func (d *Decoder) Retained() int { return cap(d.kept) + 24*cap(d.texts) }
+func (d *Decoder) Retained() int {
+	return cap(d.kept) + 24*(cap(d.texts)+cap(d.asked)) + 8*cap(d.indexes)
+}
+
+// Forget lets go of the latest body, whose memory may be given back.
+func (d *Decoder) Forget() {
+	clear(d.texts[:cap(d.texts)])
+	clear(d.asked[:cap(d.asked)])
+	d.texts, d.asked, d.indexes = d.texts[:0], d.asked[:0], d.indexes[:0]
+}
+
+// Index returns where in the latest batch its i-th wanted message stood.
+func (d *Decoder) Index(i int) int { return d.indexes[i] }
+
+// Seen returns what Want saw of the message at index of the latest batch, and nil
+// if it was not asked. It is valid until the next call of Events and as long as
+// the body is.
+func (d *Decoder) Seen(index int) []byte {
+	if index >= len(d.asked) {
+		return nil
+	}
+	return d.asked[index]
+}
+
+// Passed decodes the message at index of the latest batch, one that was passed
+// over. It is valid as long as the messages of that batch.
+func (d *Decoder) Passed(index int) ([]byte, error) {
+	raw := d.Seen(index)
+	if !d.twice {
+		return raw, nil
+	}
+	text, err := d.textTwice(raw)
+	if err != nil {
+		return nil, fmt.Errorf("message %d: %w", index, err)
+	}
+	return text, nil
+}
 
 // Events reads an invocation. The messages are valid until the next call and
 // never alias body.
@@ -114,9 +154,8 @@ func (d *Decoder) Events(body []byte) (*Events, error) {
 	var (
 		ev       Events
 		md       metadata
-		indexes  []int // of ev.Messages in the batch
-		found    bool  // a binding has been read
-		named    bool  // it was the one called "events"
+		found    bool // a binding has been read
+		named    bool // it was the one called "events"
 		bindings int
 		seenData bool
 		seenMeta bool
@@ -131,8 +170,8 @@ func (d *Decoder) Events(body []byte) (*Events, error) {
 			return skipValue(body, i)
 		}
 		found, named = true, preferred
-		ev.Messages, ev.Passed, indexes = nil, 0, nil
-		end, err := d.batch(&ev, &indexes, body, i)
+		ev.Messages, ev.Passed = nil, 0
+		end, err := d.batch(&ev, body, i)
 		if err != nil {
 			return 0, fmt.Errorf("binding %q: %w", name, err)
 		}
@@ -173,7 +212,7 @@ func (d *Decoder) Events(body []byte) (*Events, error) {
 	if err != nil {
 		return nil, fmt.Errorf("parse invocation: %w", err)
 	}
-	md.apply(&ev, indexes)
+	md.apply(&ev, d.indexes)
 	return &ev, nil
 }
 
@@ -242,13 +281,17 @@ func (d *Decoder) textTwice(raw []byte) ([]byte, error) {
 	return d.keep(b, n), nil
 }
 
-func (d *Decoder) wants(raw []byte) bool { return d.Want == nil || d.Want(raw) }
+// wants asks whether the next message is wanted.
+func (d *Decoder) wants(raw []byte) bool {
+	d.asked = append(d.asked, raw)
+	return d.Want == nil || d.Want(raw)
+}
 
 // batch reads the value of the trigger's binding, which begins at body[i], and
-// returns the index after it. indexes gets the place of every message in the
-// batch.
-func (d *Decoder) batch(ev *Events, indexes *[]int, body []byte, i int) (int, error) {
-	b := builder{d: d, ev: ev, indexes: indexes}
+// returns the index after it.
+func (d *Decoder) batch(ev *Events, body []byte, i int) (int, error) {
+	b := builder{d: d, ev: ev}
+	d.asked, d.twice, d.indexes = d.asked[:0], false, d.indexes[:0]
 	switch c := body[i]; c {
 	case '"':
 	case '{': // the host writes what serialises to an object as it is
@@ -285,6 +328,7 @@ func (d *Decoder) batch(ev *Events, indexes *[]int, body []byte, i int) (int, er
 			return end, nil
 		}
 	}
+	d.asked = d.asked[:0]
 	text, err := d.text(raw)
 	if err != nil {
 		return 0, err
@@ -327,10 +371,9 @@ func unquoteInPlace(b []byte) (int, error) {
 
 // builder adds messages to a batch.
 type builder struct {
-	d       *Decoder
-	ev      *Events
-	indexes *[]int
-	n       int
+	d  *Decoder
+	ev *Events
+	n  int
 }
 
 func (b *builder) next() error {
@@ -344,7 +387,7 @@ func (b *builder) next() error {
 // put adds a message that is wanted.
 func (b *builder) put(body []byte) {
 	b.ev.Messages = append(b.ev.Messages, Message{Body: body, Sequence: -1})
-	*b.indexes = append(*b.indexes, b.n-1)
+	b.d.indexes = append(b.d.indexes, b.n-1)
 }
 
 // add adds the decoded body if it is wanted. copied says that body must be
@@ -382,6 +425,7 @@ func (b *builder) quoted(raws [][]byte) error {
 			return nil
 		}
 	}
+	b.d.twice = true
 	if b.d.Want == nil {
 		total := 0
 		for _, raw := range raws {

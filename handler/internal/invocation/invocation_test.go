@@ -291,6 +291,19 @@ func TestDecoderPassesOverWhatIsNotWanted(t *testing.T) {
 				if diff := cmp.Diff(want, ev); diff != "" {
 					t.Errorf("events (-want +got):\n%s", diff)
 				}
+				if d.Index(0) != 0 || d.Index(1) != 2 {
+					t.Errorf("the wanted messages stood at %d and %d, want 0 and 2", d.Index(0), d.Index(1))
+				}
+				hay, err := d.Passed(1)
+				if err != nil || string(hay) != `{"a":"hay"}` || !bytes.Contains(d.Seen(1), []byte("hay")) {
+					t.Errorf("the message that was passed over is %q, %v, and was seen as %q", hay, err, d.Seen(1))
+				}
+				if string(ev.Messages[1].Body) != string(messages[2].Body) {
+					t.Errorf("decoding it has changed another message to %q", ev.Messages[1].Body)
+				}
+				if d.Seen(3) != nil {
+					t.Error("there is a fourth message")
+				}
 			}
 		})
 	}

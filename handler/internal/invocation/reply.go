@@ -54,7 +54,15 @@ func (r *Reply) Log(line string) { r.logs = append(r.logs, line) }
 
 // JSON returns the body of the reply, at least "{}".
 func (r *Reply) JSON() []byte {
-	b := []byte{'{'}
+	size := 64
+	if r != nil {
+		for _, o := range r.outputs {
+			for _, text := range o.texts {
+				size += 32 + len(text) + len(text)/8
+			}
+		}
+	}
+	b := append(make([]byte, 0, size), '{')
 	if r != nil && len(r.outputs) > 0 {
 		b = append(b, `"Outputs":{`...)
 		for i, o := range r.outputs {
