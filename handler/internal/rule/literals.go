@@ -10,6 +10,10 @@ import (
 )
 
 // A Literal is text that a scan can look for in records that nobody has parsed.
+//
+// Letters, digits, dots, dashes, underscores, colons and spaces stand in a record
+// as they are. The other characters of a text, such as slashes, may have
+// backslashes before them or be written as escapes.
 type Literal struct {
 	Text string
 	Fold bool // ignoring ASCII case; see event.RawText for why that is the rule
@@ -123,6 +127,9 @@ func piecesOfTerm(n kql.Is) []piece {
 			continue
 		}
 		var own []piece
+		if verbatim(field) && len(alternatives) == 1 {
+			alternatives = []string{around(part, alternatives[0])}
+		}
 		for _, text := range alternatives {
 			p := piece{Literal: Literal{Text: text, Fold: true}, worth: 2 * len(text)}
 			if !n.Value.Wildcard() && text == part && keptWhole(field) && isWord(text) {
@@ -139,6 +146,29 @@ func piecesOfTerm(n kql.Is) []piece {
 		}
 	}
 	return best
+}
+
+// verbatim reports whether a value of field is a string of the record, or of JSON
+// text in it, from its first to its last character.
+func verbatim(field string) bool {
+	return field == "event.action" || strings.HasSuffix(field, ".operation_name") || keptWhole(field)
+}
+
+// around returns piece with what stands around it in value and can be compared.
+func around(value, piece string) string {
+	usual := func(c byte) bool { return c >= ' ' && c < 0x7f && c != '\\' && c != '"' }
+	start := strings.Index(value, piece)
+	if start < 0 {
+		return piece
+	}
+	end := start + len(piece)
+	for start > 0 && usual(value[start-1]) {
+		start--
+	}
+	for end < len(value) && usual(value[end]) {
+		end++
+	}
+	return value[start:end]
 }
 
 // keptWhole reports whether values of field are complete strings of the record.

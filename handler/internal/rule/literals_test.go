@@ -20,7 +20,8 @@ func TestLiteralsOfAQuery(t *testing.T) {
 		name, query string
 		want        string // literals, "all" when nothing can be promised; whole strings in quotes
 	}{
-		{"an operation, as far as no writer escapes it", `event.action: "MICROSOFT.STORAGE/STORAGEACCOUNTS/REGENERATEKEY/ACTION"`, `MICROSOFT.STORAGE`},
+		{"an operation", `event.action: "MICROSOFT.STORAGE/STORAGEACCOUNTS/REGENERATEKEY/ACTION"`, `MICROSOFT.STORAGE/STORAGEACCOUNTS/REGENERATEKEY/ACTION`},
+		{"other fields, as far as no writer escapes them", `azure.resource.id: *RESOURCEGROUPS/RG-PROD*`, `RESOURCEGROUPS`},
 		{"the best of an and", log + `verb: delete and ` + log + `userAgent: kube-hunter`, `"kube-hunter"`},
 		{"all of an or", log + `verb: (delete or patch)`, `"delete" "patch"`},
 		{"an or with a part that says nothing", log + `verb: delete or ` + log + `verb: *`, `all`},
@@ -81,7 +82,7 @@ func TestOneRuleWithoutLiteralsMeansAll(t *testing.T) {
 
 func TestLiteralsOfTheBuiltInRules(t *testing.T) {
 	set, _ := load(t, rule.BuiltIn())
-	if got, want := printed(set.Literals()), `"delete" "deletecollection" "eviction" MICROSOFT.KUBERNETES`; got != want {
+	if got, want := printed(set.Literals()), `"delete" "deletecollection" "eviction" MICROSOFT.KUBERNETES/CONNECTEDCLUSTERS/PODS/DELETE`; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }
