@@ -37,8 +37,8 @@ var mayImport = map[string][]string{
 	"sink/console":      {"alert"},
 
 	"state":    {"alert"},
-	"pipeline": {"alert", "caller", "event", "export", "invocation", "rule", "sink"},
-	"server":   {"alert", "invocation", "pipeline"},
+	"pipeline": {"alert", "caller", "event", "export", "invocation", "rule", "scan", "sink"},
+	"server":   {"alert", "invocation", "pipeline", "scan"},
 
 	"app": {"alert", "caller", "config", "exception", "pipeline", "rule", "sink", "sink/console", "sink/loganalytics", "sink/teams", "state", "surroundings"},
 

@@ -1,13 +1,18 @@
 package pipeline
 
 import (
+	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 	"unicode/utf8"
+
+	"golang.org/x/sync/errgroup"
 
 	"podwatch/handler/internal/alert"
 	"podwatch/handler/internal/caller"
@@ -15,6 +20,7 @@ import (
 	"podwatch/handler/internal/export"
 	"podwatch/handler/internal/invocation"
 	"podwatch/handler/internal/rule"
+	"podwatch/handler/internal/scan"
 )
 
 // A Batch is what has to leave the process with the reply.
@@ -37,36 +43,85 @@ type Unreadable struct {
 	Bytes     []byte    `json:"Base64,omitempty"` // instead of Text where it is not UTF-8
 }
 
-// String is the piece as one JSON object.
-func (u Unreadable) String() string {
+// Size is at least how many bytes WriteTo writes, and little more.
+func (u Unreadable) Size() int {
+	return 512 + len(u.Reason) + len(u.Text) + len(u.Text)/4 + base64.StdEncoding.EncodedLen(len(u.Bytes))
+}
+
+// WriteTo writes the piece as one JSON object, without a copy of Bytes: they may be
+// all that an invocation may be.
+func (u Unreadable) WriteTo(w *strings.Builder) {
+	data := u.Bytes
+	u.Bytes = nil
 	text, err := json.Marshal(u)
 	if err != nil {
-		return fmt.Sprintf("{%q:%q}", "Reason", u.Reason)
+		text = fmt.Appendf(nil, "{%q:%q}", "Reason", u.Reason)
 	}
-	return string(text)
+	if data == nil {
+		w.Write(text)
+		return
+	}
+	w.Write(text[:len(text)-1])
+	w.WriteString(`,"Base64":"`)
+	encoder := base64.NewEncoder(base64.StdEncoding, w)
+	_, _ = encoder.Write(data) // a Builder never fails
+	_ = encoder.Close()
+	w.WriteString(`"}`)
 }
 
 // A candidate is a match on its way to becoming an alert.
 type candidate struct {
-	match  rule.Match
-	event  *event.Event
-	first  caller.Caller // by the record alone
-	caller caller.Caller // completed by the directory
-	alert  *alert.Alert
+	match   rule.Match
+	message int // of Events.Messages
+	event   *event.Event
+	first   caller.Caller // by the record alone
+	caller  caller.Caller // completed by the directory
+	alert   *alert.Alert
 }
+
+// Begin starts a search for what the rules need in an invocation that is still
+// arriving. Without a hit no record in it can match, and unless it is [Curious]
+// Detect has no work with it.
+func (p *Pipeline) Begin() scan.Search { return p.scanner.Begin() }
+
+// Curious reports whether Detect wants to see a batch for its sources, though
+// nothing in it may match.
+func (p *Pipeline) Curious() bool { return p.Feed.Wants() }
+
+// Wants reports whether Detect needs a message: a record in it may match, or it
+// does not look like an object, and somebody ought to know. text may be the
+// message as it stands in the invocation.
+func (p *Pipeline) Wants(text []byte) bool {
+	text = bytes.Trim(text, " \t\r\n")
+	object := len(text) > 1 && text[0] == '{' && text[len(text)-1] == '}'
+	return len(text) > 0 && !object || p.scanner.Hit(text)
+}
+
+// Others hands over messages of a batch that were passed over, and forgets them
+// again: the nearest to those at near, which are indexes of Events.Messages. How
+// many is its decision. Text that want refuses, which may be a message as it stands
+// in the invocation, need not be decoded. What see is given is valid while it runs.
+type Others func(near []int, want func(text []byte) bool, see func(message []byte))
 
 // Detect evaluates a batch and delivers its alerts. It always returns; ctx
 // bounds look-ups and deliveries, and what they did not manage is in the Batch.
 func (p *Pipeline) Detect(ctx context.Context, in *invocation.Events) *Batch {
-	d := &detection{Pipeline: p, batch: &Batch{}, raised: map[string]bool{}, sources: map[string]bool{}}
+	return p.DetectAmong(ctx, in, nil)
+}
+
+// DetectAmong is Detect for a batch of which messages were passed over. Those
+// are asked for when there are alerts, which want to know what happened besides.
+func (p *Pipeline) DetectAmong(ctx context.Context, in *invocation.Events, others Others) *Batch {
+	d := &detection{Pipeline: p, batch: &Batch{}, raised: map[string]bool{}, sources: map[string]bool{}, curious: p.Curious()}
+	d.batch.Counts.Messages, d.batch.Counts.Passed = in.Passed, in.Passed
 	for i := range in.Messages {
-		d.read(in, &in.Messages[i])
+		d.read(in, i)
 	}
 	if err := d.Feed.Seen(ctx, slices.Collect(maps.Keys(d.sources))); err != nil {
 		p.Log.Warn("the feed's state cannot be written; the next batch tries again", "err", err)
 	}
 	d.dropDelivered(ctx)
-	alerts := d.raise(ctx)
+	alerts := d.raise(ctx, in, others)
 	d.batch.Undelivered = p.deliver(ctx, alerts, &d.batch.Counts)
 	d.batch.Counts.Undelivered = len(d.batch.Undelivered)
 	d.batch.Counts.Unreadable = len(d.batch.Unreadable)
@@ -81,14 +136,17 @@ type detection struct {
 	candidates []*candidate
 	raised     map[string]bool // alert ids of this batch
 	sources    map[string]bool
+	curious    bool // the source of each message is wanted
+	split      export.Result
 }
 
 // maxBatchEvents bounds the events of a batch that are kept as surroundings.
 const maxBatchEvents = 2000
 
 // read takes a message apart and evaluates its records.
-func (d *detection) read(in *invocation.Events, m *invocation.Message) {
+func (d *detection) read(in *invocation.Events, message int) {
 	d.batch.Counts.Messages++
+	m := &in.Messages[message]
 	unreadable := func(position int, reason string, body []byte) {
 		u := Unreadable{
 			Hub: in.Partition.Hub, Partition: in.Partition.ID, Sequence: m.Sequence,
@@ -101,21 +159,28 @@ func (d *detection) read(in *invocation.Events, m *invocation.Message) {
 		}
 		d.batch.Unreadable = append(d.batch.Unreadable, u)
 	}
-	result := export.Split(m.Body, export.Limits{})
-	for _, piece := range result.Unreadable {
+	first := d.curious
+	d.split.Split(m.Body, export.Limits{Want: func(raw []byte) bool {
+		if first {
+			first = false
+			return true
+		}
+		return d.scanner.Hit(raw)
+	}})
+	for _, piece := range d.split.Unreadable {
 		unreadable(piece.Offset, piece.Reason, piece.Body)
 	}
-	for _, record := range result.Records {
-		d.batch.Counts.Records++
-		if err := d.evaluate(record); err != nil {
+	d.batch.Counts.Records += len(d.split.Records) + d.split.Passed
+	for _, record := range d.split.Records {
+		if err := d.evaluate(message, record); err != nil {
 			unreadable(0, err.Error(), record.JSON)
 		}
 	}
 }
 
-// evaluate reads one record and notes the rules that it matches. A panic in
+// evaluate reads one record of a message and notes the rules that it matches. A panic in
 // here is a bug of ours that must not cost the rest of the batch.
-func (d *detection) evaluate(record export.Record) (err error) {
+func (d *detection) evaluate(message int, record export.Record) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("evaluate record: podwatch broke on it: %v", r)
@@ -130,7 +195,11 @@ func (d *detection) evaluate(record export.Record) (err error) {
 	}
 	d.batch.Counts.Events++
 	d.note(ev)
-	for _, m := range d.Rules.Match(ev) {
+	matches := d.Rules.Match(ev)
+	if len(matches) > 0 {
+		ev.Raw = bytes.Clone(ev.Raw) // an alert may live longer than the messages
+	}
+	for _, m := range matches {
 		d.batch.Counts.Matches++
 		if m.Routine {
 			d.batch.Counts.Routine++
@@ -145,18 +214,23 @@ func (d *detection) evaluate(record export.Record) (err error) {
 			continue
 		}
 		d.raised[a.AlertId] = true
-		d.candidates = append(d.candidates, &candidate{match: m, event: ev, first: who, caller: who.Clone(), alert: a})
+		d.candidates = append(d.candidates, &candidate{match: m, message: message, event: ev, first: who, caller: who.Clone(), alert: a})
 	}
 	return nil
 }
 
 // note keeps what later steps want to know of an event that need not match.
 func (d *detection) note(ev *event.Event) {
-	if (ev.Dataset == event.ActivityLogs || ev.Audit != nil) && len(d.events) < maxBatchEvents {
-		d.events = append(d.events, ev)
-	}
+	d.keep(ev)
 	if source := source(ev); source != "" {
 		d.sources[source] = true
+	}
+}
+
+// keep keeps an event for the surroundings.
+func (d *detection) keep(ev *event.Event) {
+	if (ev.Dataset == event.ActivityLogs || ev.Audit != nil) && len(d.events) < maxBatchEvents {
+		d.events = append(d.events, ev)
 	}
 }
 
@@ -174,12 +248,25 @@ func source(ev *event.Event) string {
 	return ev.Dataset
 }
 
+// asksAtOnce bounds the questions to the ledger about one batch.
+const asksAtOnce = 16
+
 // dropDelivered forgets the candidates that every sink already has, before
 // anything is looked up for them.
 func (d *detection) dropDelivered(ctx context.Context) {
+	delivered := make([]bool, len(d.candidates))
+	var asking errgroup.Group
+	asking.SetLimit(asksAtOnce)
+	for i, c := range d.candidates {
+		asking.Go(func() error {
+			delivered[i] = d.everywhere(ctx, c.alert)
+			return nil
+		})
+	}
+	_ = asking.Wait()
 	due := d.candidates[:0]
-	for _, c := range d.candidates {
-		if d.everywhere(ctx, c.alert) {
+	for i, c := range d.candidates {
+		if delivered[i] {
 			d.batch.Counts.Repeats++
 			continue
 		}
@@ -189,7 +276,7 @@ func (d *detection) dropDelivered(ctx context.Context) {
 }
 
 // raise turns the candidates into complete alerts.
-func (d *detection) raise(ctx context.Context) []*alert.Alert {
+func (d *detection) raise(ctx context.Context, in *invocation.Events, others Others) []*alert.Alert {
 	if len(d.candidates) == 0 {
 		return nil
 	}
@@ -206,6 +293,7 @@ func (d *detection) raise(ctx context.Context) []*alert.Alert {
 	for _, c := range d.candidates {
 		alerts = append(alerts, c.alert)
 	}
+	d.lookAround(enriched, in, others)
 	d.Surroundings.Surround(ctx, alerts[:len(enriched)], d.events)
 	for i, c := range d.candidates {
 		a := alerts[i]

@@ -14,18 +14,22 @@ package pipeline
 import (
 	"context"
 	"log/slog"
+	"sync"
 	"time"
 
 	"podwatch/handler/internal/alert"
 	"podwatch/handler/internal/caller"
 	"podwatch/handler/internal/event"
 	"podwatch/handler/internal/rule"
+	"podwatch/handler/internal/scan"
 )
 
 // Rules says which events matter. It is immutable and safe for concurrent use.
 type Rules interface {
 	Match(ev *event.Event) []rule.Match
 	Rule(id string) *rule.Rule
+	// Literals returns text of which every record that can match holds some.
+	Literals() (lits []rule.Literal, all bool)
 }
 
 // A Directory completes what the records say of callers, in place and for all
@@ -120,6 +124,7 @@ type Options struct {
 	Portal       alert.Portal
 
 	RecordRoutine bool // write routine deletions as rows
+	Unscanned     bool // parse also what cannot match: the same alerts, more slowly
 	Now           func() time.Time
 	Log           *slog.Logger
 }
@@ -127,17 +132,35 @@ type Options struct {
 // A Pipeline is safe for concurrent use.
 type Pipeline struct {
 	Options
+	scanner *scan.Scanner
+	telling func() telling // made when there is the first alert
 	flights flights
 }
 
 // New returns a pipeline of the given parts.
-func New(o Options) *Pipeline { return &Pipeline{Options: o} }
+func New(o Options) *Pipeline {
+	return &Pipeline{Options: o, scanner: newScanner(o), telling: sync.OnceValue(newTelling)}
+}
+
+// newScanner looks for what the rules need, or takes everything for a hit.
+func newScanner(o Options) *scan.Scanner {
+	lits, all := o.Rules.Literals()
+	if o.Unscanned || all {
+		return nil
+	}
+	wanted := make([]scan.Literal, len(lits))
+	for i, l := range lits {
+		wanted[i] = scan.Literal{Text: l.Text, Whole: l.Whole}
+	}
+	return scan.New(wanted)
+}
 
 // Counts say what became of a batch. They are one log line.
 type Counts struct {
 	Messages    int // in the batch
-	Records     int // found in them
-	Events      int // records that could be read
+	Passed      int // of those, passed over because nothing in them can match
+	Records     int // found in the others
+	Events      int // records that were read; the rest cannot match
 	Matches     int // rule and event
 	Routine     int // matches that are Kubernetes' own work
 	Repeats     int // matches of something that this batch or the ledger already has
@@ -152,6 +175,7 @@ type Counts struct {
 // Add adds the counts of another batch.
 func (c *Counts) Add(other Counts) {
 	c.Messages += other.Messages
+	c.Passed += other.Passed
 	c.Records += other.Records
 	c.Events += other.Events
 	c.Matches += other.Matches
@@ -168,7 +192,7 @@ func (c *Counts) Add(other Counts) {
 // LogValue groups the counts under their names in logs.
 func (c Counts) LogValue() slog.Value {
 	return slog.GroupValue(
-		slog.Int("messages", c.Messages), slog.Int("records", c.Records), slog.Int("events", c.Events),
+		slog.Int("messages", c.Messages), slog.Int("passed", c.Passed), slog.Int("records", c.Records), slog.Int("events", c.Events),
 		slog.Int("matches", c.Matches), slog.Int("routine", c.Routine), slog.Int("repeats", c.Repeats),
 		slog.Int("alerts", c.Alerts), slog.Int("suppressed", c.Suppressed), slog.Int("held", c.Held),
 		slog.Int("delivered", c.Delivered), slog.Int("undelivered", c.Undelivered), slog.Int("unreadable", c.Unreadable),

@@ -2,6 +2,8 @@ package pipeline_test
 
 import (
 	"context"
+	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -179,8 +181,17 @@ func TestUnreadablePiecesLeaveWithTheirPlaceAndCostNothingElse(t *testing.T) {
 	if first.Partition != "3" || first.Sequence != 100 || first.Reason == "" || first.Text != "not json at all" {
 		t.Errorf("the first piece is %+v", first)
 	}
-	if text := batch.Unreadable[1].String(); strings.Contains(text, "Text") || !strings.Contains(text, "Base64") {
-		t.Errorf("bytes that are not text are kept as %s", text)
+	var written strings.Builder
+	batch.Unreadable[1].WriteTo(&written)
+	var piece struct{ Partition, Reason, Text, Base64 string }
+	if err := json.Unmarshal([]byte(written.String()), &piece); err != nil {
+		t.Fatalf("%v in %s", err, &written)
+	}
+	if data, err := base64.StdEncoding.DecodeString(piece.Base64); err != nil || string(data) != "\xc3( broken" || piece.Text != "" || piece.Reason == "" || piece.Partition != "3" {
+		t.Errorf("bytes that are not text are kept as %s", &written)
+	}
+	if size := batch.Unreadable[1].Size(); written.Len() > size {
+		t.Errorf("%d bytes, expected at most %d", written.Len(), size)
 	}
 }
 

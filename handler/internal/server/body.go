@@ -9,65 +9,120 @@ import (
 	"time"
 )
 
-// stallAfter is how long a request body may stand still. The whole may take
-// longer: the host sends up to BodyLimit bytes and is never hurried.
-const stallAfter = 30 * time.Second
+const (
+	// stallAfter is how long a request body may stand still. The whole may take
+	// longer: the host sends up to BodyLimit bytes and is never hurried.
+	stallAfter = 30 * time.Second
+	// firstBuffer is what a buffer holds at first where it has to grow.
+	firstBuffer = 64 << 10
+	// mostRead is the most that is read at once, so that what looks at it finds it
+	// in the processor's cache.
+	mostRead = 256 << 10
+	// pooledMost is the most memory that is kept for another request. More is given
+	// back, so that one huge batch does not hold its memory for ever.
+	pooledMost = 16 << 20
+	// pooledBuffers is how many buffers wait for a request.
+	pooledBuffers = 4
+)
 
-// firstRead is the buffer that a request starts with.
-const firstRead = 64 << 10
-
-// pooledMost is the largest buffer that is kept for another request. Larger ones
-// are left to the garbage collector, so that one huge batch does not hold its
-// memory for ever.
-const pooledMost = 16 << 20
-
-var buffers = sync.Pool{New: func() any { return new([]byte) }}
-
-// A body is a request's bytes in a buffer from the pool. Nothing may keep a part
-// of it after release.
+// A body is the bytes of a request. Nothing may keep a part of it after release.
 type body struct {
-	buffer *[]byte
+	*buffer
+	pool *buffers
 }
 
-func (b body) bytes() []byte { return *b.buffer }
-func (b body) len() int      { return len(*b.buffer) }
+func (b body) release() { b.pool.put(b.buffer) }
 
-func (b body) release() {
-	if cap(*b.buffer) <= pooledMost {
-		*b.buffer = (*b.buffer)[:0]
-		buffers.Put(b.buffer)
+// A buffer is memory for one request.
+type buffer struct {
+	bytes    []byte
+	reserved bool // by reserve
+}
+
+// buffers are kept for the next request. Where the system can (see reserve), a
+// buffer has room for the largest body from the start, and takes memory only as
+// it fills, so that it never has to be copied to a larger one: the host does not
+// say how long its bodies are.
+type buffers struct {
+	limit int64
+	mu    sync.Mutex
+	idle  []*buffer
+}
+
+// get returns an empty buffer.
+func (p *buffers) get() *buffer {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if n := len(p.idle); n > 0 {
+		b := p.idle[n-1]
+		p.idle = p.idle[:n-1]
+		return b
 	}
+	if bytes := reserve(int(p.limit) + 1); bytes != nil {
+		return &buffer{bytes[:0], true}
+	}
+	return &buffer{bytes: make([]byte, 0, firstBuffer)}
 }
 
-// readBody reads the whole request. The host sends no Content-Length, so the
-// buffer grows as the bytes come.
-func readBody(w http.ResponseWriter, r *http.Request, limit int64) (body, error) {
-	b := body{buffer: buffers.Get().(*[]byte)}
-	if r.ContentLength > limit {
-		return b, tooLarge(limit)
+// put takes back a buffer.
+func (p *buffers) put(b *buffer) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	all := b.bytes[:cap(b.bytes)]
+	switch {
+	case len(p.idle) == pooledBuffers && b.reserved:
+		unreserve(all)
+		return
+	case len(p.idle) == pooledBuffers, !b.reserved && len(all) > pooledMost:
+		return
+	case b.reserved && len(b.bytes) > pooledMost:
+		shrink(all, pooledMost)
+	}
+	b.bytes = b.bytes[:0]
+	p.idle = append(p.idle, b)
+}
+
+// grown returns b with room for more: a quarter at a time, so that the two of
+// them take little more than twice the body even while one is copied.
+func grown(b []byte) []byte {
+	return append(make([]byte, 0, cap(b)+max(cap(b)/4, firstBuffer)), b...)
+}
+
+// readBody reads the whole request and shows look, unless it is nil, all that has
+// arrived, again and again. What it returns must be released, also after an error.
+func (p *buffers) readBody(w http.ResponseWriter, r *http.Request, look func(sofar []byte, last bool)) (body, error) {
+	b := body{p.get(), p}
+	if r.ContentLength > p.limit {
+		return b, tooLarge(p.limit)
 	}
 	deadline := http.NewResponseController(w)
-	in := http.MaxBytesReader(w, r.Body, limit)
-	if cap(*b.buffer) == 0 {
-		*b.buffer = make([]byte, 0, max(firstRead, min(r.ContentLength+1, pooledMost)))
-	}
+	in := http.MaxBytesReader(w, r.Body, p.limit)
+	var extended time.Time
 	for {
-		if len(*b.buffer) == cap(*b.buffer) {
-			*b.buffer = append(*b.buffer, 0)[:len(*b.buffer)]
+		if len(b.bytes) == cap(b.bytes) {
+			b.bytes = grown(b.bytes)
 		}
 		// Not every server knows read deadlines (tests' recorders do not); then
 		// there is no stalled peer either.
-		_ = deadline.SetReadDeadline(time.Now().Add(stallAfter))
-		n, err := in.Read((*b.buffer)[len(*b.buffer):cap(*b.buffer)])
-		*b.buffer = (*b.buffer)[:len(*b.buffer)+n]
-		if errors.Is(err, io.EOF) {
+		if now := time.Now(); now.Sub(extended) > time.Second {
+			_ = deadline.SetReadDeadline(now.Add(stallAfter))
+			extended = now
+		}
+		have := len(b.bytes)
+		n, err := in.Read(b.bytes[have:min(cap(b.bytes), have+mostRead)])
+		b.bytes = b.bytes[:have+n]
+		end := errors.Is(err, io.EOF)
+		if err != nil && !end {
+			return b, bodyError(err, len(b.bytes), p.limit)
+		}
+		if look != nil {
+			look(b.bytes, end)
+		}
+		if end {
 			// A deadline left behind would end the request's context while the
 			// invocation still works.
 			_ = deadline.SetReadDeadline(time.Time{})
 			return b, nil
-		}
-		if err != nil {
-			return b, bodyError(err, len(*b.buffer), limit)
 		}
 	}
 }

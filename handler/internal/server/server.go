@@ -11,6 +11,7 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -20,6 +21,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/go-chi/chi/v5"
@@ -27,11 +29,19 @@ import (
 	"podwatch/handler/internal/alert"
 	"podwatch/handler/internal/invocation"
 	"podwatch/handler/internal/pipeline"
+	"podwatch/handler/internal/scan"
 )
 
 // Pipeline is the work behind the routes.
 type Pipeline interface {
-	Detect(ctx context.Context, in *invocation.Events) *pipeline.Batch
+	// Begin searches an invocation for what Detect needs, while it arrives.
+	Begin() scan.Search
+	// Curious reports whether Detect wants to see a batch without any.
+	Curious() bool
+	// Wants reports whether Detect needs a message.
+	Wants(text []byte) bool
+	// DetectAmong gets the messages that it wants; the others only on demand.
+	DetectAmong(ctx context.Context, in *invocation.Events, others pipeline.Others) *pipeline.Batch
 	Redeliver(ctx context.Context, a *alert.Alert) (pipeline.Counts, error)
 	Heartbeat(ctx context.Context) (pipeline.Counts, error)
 }
@@ -53,15 +63,15 @@ const (
 
 // New returns the handler for the host's requests.
 func New(o Options) http.Handler {
-	s := &server{Options: o}
+	s := &server{Options: o, buffers: buffers{limit: o.BodyLimit}}
 	r := chi.NewRouter()
 	r.Use(s.recoverPanics)
 	r.Get("/", func(w http.ResponseWriter, _ *http.Request) {
 		writeJSON(w, http.StatusOK, []byte(`{"status":"ready"}`))
 	})
-	r.Post("/Detect", s.function("Detect", s.detect))
-	r.Post("/Redeliver", s.function("Redeliver", s.redeliver))
-	r.Post("/Heartbeat", s.function("Heartbeat", s.heartbeat))
+	r.Post("/Detect", s.function("Detect", s.readAndDetect))
+	r.Post("/Redeliver", s.function("Redeliver", s.read(s.redeliver)))
+	r.Post("/Heartbeat", s.function("Heartbeat", s.read(s.heartbeat)))
 	r.NotFound(func(w http.ResponseWriter, r *http.Request) {
 		writeError(w, http.StatusNotFound, fmt.Errorf("no function %q: podwatch has Detect, Redeliver and Heartbeat", r.URL.Path))
 	})
@@ -73,11 +83,20 @@ func New(o Options) http.Handler {
 
 type server struct {
 	Options
+	buffers  buffers
+	decoders sync.Pool // of *invocation.Decoder
 }
 
 // A function does the work of one invocation. It returns the reply and what to
 // log; an error fails the invocation with the status that statusOf finds.
-type function func(ctx context.Context, body []byte) (*invocation.Reply, []slog.Attr, error)
+type function func(ctx context.Context, w http.ResponseWriter, r *http.Request) (result, error)
+
+// A result is the reply to an invocation and what is logged of it.
+type result struct {
+	reply *invocation.Reply
+	attrs []slog.Attr
+	size  int // of the body
+}
 
 // function wraps the work with what all invocations have in common: limits, a
 // deadline, the answer and the log line.
@@ -86,66 +105,147 @@ func (s *server) function(name string, work function) http.HandlerFunc {
 		start := time.Now()
 		ctx, cancel := context.WithTimeout(r.Context(), s.Deadline)
 		defer cancel()
-		reply, attrs, size, err := s.invoke(ctx, w, r, work)
-		attrs = append([]slog.Attr{
+		res, err := result{}, checkType(r)
+		if err == nil {
+			res, err = work(ctx, w, r)
+		}
+		attrs := append([]slog.Attr{
 			slog.String("function", name),
 			slog.String("invocation_id", r.Header.Get(invocation.IDHeader)),
-			slog.Int("bytes", size),
+			slog.Int("bytes", res.size),
 			slog.Int64("duration_ms", time.Since(start).Milliseconds()),
-		}, attrs...)
+		}, res.attrs...)
 		if err != nil {
 			s.Log.LogAttrs(ctx, slog.LevelError, "invocation failed", append(attrs, slog.Any("err", err))...)
 			writeError(w, statusOf(err), err)
 			return
 		}
 		s.Log.LogAttrs(ctx, slog.LevelInfo, "invocation", attrs...)
-		writeJSON(w, http.StatusOK, reply.JSON())
+		writeJSON(w, http.StatusOK, res.reply.JSON())
 	}
 }
 
-func (s *server) invoke(ctx context.Context, w http.ResponseWriter, r *http.Request, work function) (*invocation.Reply, []slog.Attr, int, error) {
+func checkType(r *http.Request) error {
 	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || !strings.HasSuffix(kind, "json") {
-		return nil, nil, 0, &statusError{http.StatusUnsupportedMediaType, fmt.Errorf("content type %q: the host sends application/json", r.Header.Get("Content-Type"))}
+		return &statusError{http.StatusUnsupportedMediaType, fmt.Errorf("content type %q: the host sends application/json", r.Header.Get("Content-Type"))}
 	}
-	body, err := readBody(w, r, s.BodyLimit)
-	defer body.release()
-	if err != nil {
-		return nil, nil, body.len(), err
-	}
-	reply, attrs, err := work(ctx, body.bytes())
-	return reply, attrs, body.len(), err
+	return nil
 }
 
-func (s *server) detect(ctx context.Context, body []byte) (*invocation.Reply, []slog.Attr, error) {
+// read makes a function of work on a body that was read.
+func (s *server) read(work func(ctx context.Context, body []byte) (*invocation.Reply, []slog.Attr, error)) function {
+	return func(ctx context.Context, w http.ResponseWriter, r *http.Request) (result, error) {
+		body, err := s.buffers.readBody(w, r, nil)
+		defer body.release()
+		res := result{size: len(body.bytes)}
+		if err != nil {
+			return res, err
+		}
+		res.reply, res.attrs, err = work(ctx, body.bytes)
+		return res, err
+	}
+}
+
+// usual is how a batch begins whose first message is an object.
+var usual = []byte(`{"Data":{"events":"[\"{`)
+
+// readAndDetect searches the body while it arrives: one without a hit is answered
+// without being decoded.
+func (s *server) readAndDetect(ctx context.Context, w http.ResponseWriter, r *http.Request) (result, error) {
+	search, hit := s.Pipeline.Begin(), false
+	body, err := s.buffers.readBody(w, r, func(sofar []byte, last bool) { hit = search.More(sofar, last) })
+	defer body.release()
+	res := result{size: len(body.bytes)}
+	if err != nil {
+		return res, err
+	}
+	curious := s.Pipeline.Curious()
+	if !hit && !curious && bytes.HasPrefix(body.bytes, usual) {
+		if in, ok := invocation.Skim(body.bytes); ok {
+			res.reply = new(invocation.Reply)
+			res.attrs = detected(in, pipeline.Counts{Messages: in.Passed, Passed: in.Passed})
+			return res, nil
+		}
+	}
+	res.reply, res.attrs = s.detect(ctx, body.bytes, curious)
+	return res, nil
+}
+
+// detect decodes the messages that are wanted and has them evaluated. Of a batch
+// that is looked at out of curiosity, more are.
+func (s *server) detect(ctx context.Context, body []byte, curious bool) (*invocation.Reply, []slog.Attr) {
+	decoder := s.decoder()
+	defer s.putDecoder(decoder)
+	// A part of a huge batch tells its sources as well, and takes less memory.
+	spent, budget := 0, 0
+	if curious {
+		budget = max(1<<20, len(body)/4)
+	}
+	decoder.Want = func(text []byte) bool {
+		wanted := spent < budget || s.Pipeline.Wants(text)
+		if wanted {
+			spent += len(text)
+		}
+		return wanted
+	}
 	reply := new(invocation.Reply)
-	in, err := invocation.ParseEvents(body)
+	in, err := decoder.Events(body)
 	if err != nil {
 		// The host would send the same bytes for ever: they leave as unreadable.
 		s.Log.Error("the host's message cannot be read; it goes to the unreadable output", "err", err)
 		piece := pipeline.Unreadable{Sequence: -1, Reason: err.Error(), Bytes: body}
 		reply.Blob(bindingUnreadable, unreadableText([]pipeline.Unreadable{piece}))
-		return reply, []slog.Attr{slog.Any("counts", pipeline.Counts{Unreadable: 1})}, nil
+		return reply, []slog.Attr{slog.Any("counts", pipeline.Counts{Unreadable: 1})}
 	}
-	batch := s.Pipeline.Detect(ctx, in)
+	var others pipeline.Others
+	if in.Passed > 0 {
+		others = othersOf(decoder, in)
+	}
+	batch := s.Pipeline.DetectAmong(ctx, in, others)
 	for _, a := range batch.Undelivered {
 		reply.Queue(bindingUndelivered, string(a.JSON()))
 	}
 	if len(batch.Unreadable) > 0 {
 		reply.Blob(bindingUnreadable, unreadableText(batch.Unreadable))
 	}
-	attrs := []slog.Attr{slog.String("partition", in.Partition.ID), slog.Any("counts", batch.Counts)}
+	return reply, detected(in, batch.Counts)
+}
+
+// detected is what is logged of a batch.
+func detected(in *invocation.Events, counts pipeline.Counts) []slog.Attr {
+	attrs := []slog.Attr{slog.String("partition", in.Partition.ID), slog.Any("counts", counts)}
 	if in.Retry != nil && in.Retry.Count > 0 {
 		attrs = append(attrs, slog.Int("retry", in.Retry.Count))
 	}
-	return reply, attrs, nil
+	return attrs
+}
+
+func (s *server) decoder() *invocation.Decoder {
+	if d, ok := s.decoders.Get().(*invocation.Decoder); ok {
+		return d
+	}
+	return new(invocation.Decoder)
+}
+
+func (s *server) putDecoder(d *invocation.Decoder) {
+	d.Want = nil
+	d.Forget()
+	if d.Retained() <= pooledMost {
+		s.decoders.Put(d)
+	}
 }
 
 // unreadableText is the blob's content: a JSON object a line, in an array.
 func unreadableText(pieces []pipeline.Unreadable) string {
+	size := 0
+	for _, piece := range pieces {
+		size += piece.Size()
+	}
 	var b strings.Builder
+	b.Grow(size)
 	for i, piece := range pieces {
 		b.WriteString([]string{"[\n", ",\n"}[min(i, 1)])
-		b.WriteString(piece.String())
+		piece.WriteTo(&b)
 	}
 	b.WriteString("\n]\n")
 	return b.String()

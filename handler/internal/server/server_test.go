@@ -17,6 +17,7 @@ import (
 	"podwatch/handler/internal/alert"
 	"podwatch/handler/internal/invocation"
 	"podwatch/handler/internal/pipeline"
+	"podwatch/handler/internal/scan"
 	"podwatch/handler/internal/server"
 )
 
@@ -28,7 +29,13 @@ type fake struct {
 	heartbeat func() (pipeline.Counts, error)
 }
 
-func (f fake) Detect(_ context.Context, in *invocation.Events) *pipeline.Batch { return f.detect(in) }
+// A nil Scanner finds something in everything.
+func (f fake) Begin() scan.Search     { return (*scan.Scanner)(nil).Begin() }
+func (f fake) Curious() bool          { return false }
+func (f fake) Wants(text []byte) bool { return true }
+func (f fake) DetectAmong(_ context.Context, in *invocation.Events, _ pipeline.Others) *pipeline.Batch {
+	return f.detect(in)
+}
 func (f fake) Redeliver(_ context.Context, a *alert.Alert) (pipeline.Counts, error) {
 	return f.redeliver(a)
 }
