@@ -23,6 +23,7 @@ var mayImport = map[string][]string{
 	"azurite":    {},
 	"event":      {},
 	"scan":       {},
+	"logtest":    {"invocation"},
 
 	"rule":         {"event", "kql"},
 	"caller":       {"event", "lookup"},

@@ -125,8 +125,8 @@ type collector struct {
 	alerts []sampleAlert
 }
 
-func (c *collector) Suppress(a *alert.Alert, fields map[string]any) string {
-	c.alerts = append(c.alerts, sampleAlert{a, fields})
+func (c *collector) Suppress(a *alert.Alert, fields func() map[string]any) string {
+	c.alerts = append(c.alerts, sampleAlert{a, fields()})
 	return ""
 }
 

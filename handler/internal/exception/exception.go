@@ -153,11 +153,11 @@ func (s *Set) Exceptions() []*Exception { return slices.Clone(s.exceptions) }
 
 // Suppress returns the name of the first exception that the alert meets, or "".
 // fields are the fields of the alert's event.
-func (s *Set) Suppress(a *alert.Alert, fields map[string]any) string {
+func (s *Set) Suppress(a *alert.Alert, fields func() map[string]any) string {
 	if len(s.exceptions) == 0 {
 		return ""
 	}
-	document := Document(a, fields)
+	document := Document(a, fields())
 	for _, e := range s.exceptions {
 		if e.meets(a, document) {
 			return e.Name

@@ -67,7 +67,7 @@ func TestSuppressByMatch(t *testing.T) {
 		"near-miss: one half does not hold": {`kubernetes.namespace: line-control and cluster.kind: aks`, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := parse(t, "match: >-", "  "+test.match).Suppress(deletion(t), fields) != ""
+			got := parse(t, "match: >-", "  "+test.match).Suppress(deletion(t), of(fields)) != ""
 			if got != test.want {
 				t.Errorf("suppressed is %t, want %t", got, test.want)
 			}
@@ -77,7 +77,7 @@ func TestSuppressByMatch(t *testing.T) {
 
 func TestSuppressGivesTheNameAndLeavesFieldsAlone(t *testing.T) {
 	fields := map[string]any{}
-	if got := parse(t, "match: 'cluster.kind: arc'").Suppress(deletion(t), fields); got != "test" {
+	if got := parse(t, "match: 'cluster.kind: arc'").Suppress(deletion(t), of(fields)); got != "test" {
 		t.Errorf("Suppress = %q, want the exception's name", got)
 	}
 	if len(fields) != 0 {
@@ -105,7 +105,7 @@ func TestRulesAndExpiryLimitAnException(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			set := parse(t, append([]string{"match: 'cluster.kind: arc'"}, test.lines...)...)
-			if got := set.Suppress(deletion(t), nil) != ""; got != test.want {
+			if got := set.Suppress(deletion(t), of(nil)) != ""; got != test.want {
 				t.Errorf("suppressed is %t, want %t", got, test.want)
 			}
 		})
@@ -137,7 +137,7 @@ func TestScheduleAcrossClockChanges(t *testing.T) {
 				"schedule: {cron: '"+test.cron+"', duration: "+test.duration+", time_zone: Europe/Amsterdam}")
 			a := deletion(t)
 			a.EventTime = at(t, test.moment)
-			if got := set.Suppress(a, nil) != ""; got != test.want {
+			if got := set.Suppress(a, of(nil)) != ""; got != test.want {
 				t.Errorf("at %s covered is %t, want %t", test.moment, got, test.want)
 			}
 		})
@@ -165,7 +165,7 @@ func TestPrecededBy(t *testing.T) {
 				test.change(a)
 			}
 			set := parse(t, "match: 'cluster.kind: arc'", "preceded_by: "+test.precededBy)
-			if got := set.Suppress(a, nil) != ""; got != test.want {
+			if got := set.Suppress(a, of(nil)) != ""; got != test.want {
 				t.Errorf("suppressed is %t, want %t", got, test.want)
 			}
 		})
@@ -239,11 +239,13 @@ func TestShippedExamplesParseAndAreClean(t *testing.T) {
 	}
 	a := deletion(t)
 	a.EventTime = at(t, "2026-11-09T12:00:00Z")
-	if got := set.Suppress(a, nil); got != "dev-and-test-by-tag" {
+	if got := set.Suppress(a, of(nil)); got != "dev-and-test-by-tag" {
 		t.Errorf("the tagged deletion is suppressed by %q", got)
 	}
 	a.ResourceTags = nil
-	if got := set.Suppress(a, nil); got != "" {
+	if got := set.Suppress(a, of(nil)); got != "" {
 		t.Errorf("the untagged deletion is suppressed by %q", got)
 	}
 }
+
+func of(fields map[string]any) func() map[string]any { return func() map[string]any { return fields } }

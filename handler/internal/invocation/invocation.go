@@ -236,7 +236,8 @@ func envelope(body []byte, f func(name []byte, i int) (int, error)) error {
 // keep gives back what was not needed of the latest.
 func (d *Decoder) alloc(n int) []byte {
 	if n > len(d.free) {
-		d.free = make([]byte, max(n, 64<<10))
+		// Larger pieces for large batches: what is left over at the end of one is lost.
+		d.free = make([]byte, max(n, 64<<10, min(2*len(d.kept), 1<<20)))
 		if len(d.free) > len(d.kept) {
 			d.kept = d.free
 		}

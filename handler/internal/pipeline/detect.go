@@ -72,11 +72,28 @@ func (u Unreadable) WriteTo(w *strings.Builder) {
 // A candidate is a match on its way to becoming an alert.
 type candidate struct {
 	match   rule.Match
-	message int // of Events.Messages
-	event   *event.Event
+	message int           // of Events.Messages
+	raw     []byte        // the record
+	event   *event.Event  // what raw says; nil where there are many candidates
 	first   caller.Caller // by the record alone
 	caller  caller.Caller // completed by the directory
 	alert   *alert.Alert
+}
+
+// maxHeld is of how many candidates the events are kept. Those of the others are
+// read again where they are needed: thousands of them take more memory than the
+// batch.
+const maxHeld = 1000
+
+// fields are those of the event.
+func (c *candidate) fields() map[string]any {
+	if c.event != nil {
+		return c.event.Fields
+	}
+	if ev, err := event.Parse(c.raw); err == nil {
+		return ev.Fields
+	}
+	return nil // it was read once
 }
 
 // Begin starts a search for what the rules need in an invocation that is still
@@ -214,7 +231,11 @@ func (d *detection) evaluate(message int, record export.Record) (err error) {
 			continue
 		}
 		d.raised[a.AlertId] = true
-		d.candidates = append(d.candidates, &candidate{match: m, message: message, event: ev, first: who, caller: who.Clone(), alert: a})
+		c := &candidate{match: m, message: message, raw: ev.Raw, first: who, caller: who.Clone(), alert: a}
+		if len(d.candidates) < maxHeld {
+			c.event = ev
+		}
+		d.candidates = append(d.candidates, c)
 	}
 	return nil
 }
@@ -298,7 +319,7 @@ func (d *detection) raise(ctx context.Context, in *invocation.Events, others Oth
 	for i, c := range d.candidates {
 		a := alerts[i]
 		a.Links = d.Portal.Links(a)
-		if name := d.Exceptions.Suppress(a, c.event.Fields); name != "" {
+		if name := d.Exceptions.Suppress(a, c.fields); name != "" {
 			a.Suppressed, a.SuppressedBy = true, name
 			d.batch.Counts.Suppressed++
 		}

@@ -20,7 +20,7 @@ func (None) Resolve(context.Context, []*caller.Caller) {}
 func (None) Surround(context.Context, []*alert.Alert, []*event.Event) {}
 
 // Suppress finds no exception.
-func (None) Suppress(*alert.Alert, map[string]any) string { return "" }
+func (None) Suppress(*alert.Alert, func() map[string]any) string { return "" }
 
 // Admit posts everything at once.
 func (None) Admit(context.Context, []*alert.Alert) (bool, error) { return true, nil }

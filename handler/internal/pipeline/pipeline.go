@@ -47,9 +47,9 @@ type Surroundings interface {
 }
 
 // Exceptions are the reasons not to alert. Suppress returns the name of the
-// exception that an alert meets, or "". fields are the event's.
+// exception that an alert meets, or "". fields returns the event's, at some cost.
 type Exceptions interface {
-	Suppress(a *alert.Alert, fields map[string]any) string
+	Suppress(a *alert.Alert, fields func() map[string]any) string
 }
 
 // A Sink delivers alerts to one place. Deliver returns nil when all were

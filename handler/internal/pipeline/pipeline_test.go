@@ -238,7 +238,7 @@ func TestRedeliverTellsALaterTryFromNoUse(t *testing.T) {
 // except suppresses everything.
 type except struct{ pipeline.None }
 
-func (except) Suppress(*alert.Alert, map[string]any) string { return "maintenance" }
+func (except) Suppress(*alert.Alert, func() map[string]any) string { return "maintenance" }
 
 func TestSuppressedAlertsAreOnRecordAndInterruptNobody(t *testing.T) {
 	w := newWorld(t)

@@ -9,15 +9,14 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"runtime"
+	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"podwatch/handler/internal/alert"
-	"podwatch/handler/internal/invocation"
+	"podwatch/handler/internal/logtest"
 	"podwatch/handler/internal/pipeline"
 	"podwatch/handler/internal/rule"
 	"podwatch/handler/internal/scan"
@@ -31,9 +30,9 @@ type accepting struct{}
 func (accepting) Name() string                                    { return "accepting" }
 func (accepting) Deliver(context.Context, []*alert.Alert) []error { return nil }
 
-func newBenchHandler(b *testing.B, sources ...rule.Source) http.Handler {
+func newBenchHandler(b *testing.B) http.Handler {
 	b.Helper()
-	set, _, err := rule.Load(append([]rule.Source{rule.BuiltIn()}, sources...)...)
+	set, _, err := rule.Load(rule.BuiltIn())
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -66,7 +65,7 @@ func yardstick(w http.ResponseWriter, r *http.Request) {
 		records, _ := message["records"].([]any)
 		for _, one := range records {
 			record, _ := one.(map[string]any)
-			if operation, _ := record["operationName"].(string); strings.EqualFold(operation, "MICROSOFT.KUBERNETES/CONNECTEDCLUSTERS/PODS/DELETE") {
+			if operation, _ := record["operationName"].(string); strings.EqualFold(operation, logtest.PodsDeleted) {
 				found++
 			}
 		}
@@ -77,68 +76,26 @@ func yardstick(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprintf(w, `{"Logs":["%d"]}`, found)
 }
 
-// readOnly reads the body into a pooled buffer and does nothing with it.
+// readOnly reads the body into a pooled buffer and does nothing with it. Its pool
+// outlives collections of garbage, as that of podwatch does.
 func readOnly() http.HandlerFunc {
-	pool := sync.Pool{New: func() any { return new(bytes.Buffer) }}
+	pool := make(chan *bytes.Buffer, 4)
 	return func(w http.ResponseWriter, r *http.Request) {
-		buffer := pool.Get().(*bytes.Buffer)
-		buffer.Reset()
-		defer pool.Put(buffer)
+		buffer := new(bytes.Buffer)
+		select {
+		case buffer = <-pool:
+			buffer.Reset()
+		default:
+		}
 		if _, err := buffer.ReadFrom(r.Body); err != nil {
 			w.WriteHeader(http.StatusInternalServerError)
 		}
+		select {
+		case pool <- buffer:
+		default:
+		}
 		_, _ = io.WriteString(w, "{}")
 	}
-}
-
-// batch makes an invocation of about size bytes of a log, of which every nth
-// record matches; 0 for none.
-func batch(b *testing.B, log string, size, nth int) []byte {
-	b.Helper()
-	in := invocation.Batch{Function: "Detect", Binding: "events", Encoding: invocation.ManyString,
-		Partition: invocation.Partition{Namespace: "demo", Hub: "logs", ConsumerGroup: "podwatch", ID: "0"}}
-	count, total := 0, 0
-	for total < size*3/4 { // quoting adds the rest
-		var records []string
-		for range 46 {
-			records = append(records, benchRecord(log, count, nth > 0 && count%nth == nth/2))
-			count++
-		}
-		body := `{"records":[` + strings.Join(records, ",") + `]}`
-		total += len(body)
-		in.Messages = append(in.Messages, invocation.Message{Body: []byte(body), Sequence: int64(len(in.Messages)), Offset: "1"})
-	}
-	body, err := invocation.EncodeEvents(in)
-	if err != nil {
-		b.Fatal(err)
-	}
-	return body
-}
-
-func benchRecord(log string, i int, matches bool) string {
-	const subscription = "/SUBSCRIPTIONS/9B1F4E62-7C35-4D8A-8F20-6AD1C2E9B703/RESOURCEGROUPS/RG-PROD/PROVIDERS/"
-	if log == "mix" {
-		log = []string{"kube-audit", "kube-audit", "kube-audit", "activity"}[i%4]
-	}
-	if log == "activity" {
-		operation := []string{"MICROSOFT.COMPUTE/VIRTUALMACHINESCALESETS/WRITE", "MICROSOFT.STORAGE/STORAGEACCOUNTS/LISTKEYS/ACTION", "MICROSOFT.KUBERNETES/CONNECTEDCLUSTERS/PODS/WRITE"}[i%3]
-		if matches {
-			operation = "MICROSOFT.KUBERNETES/CONNECTEDCLUSTERS/PODS/DELETE"
-		}
-		return fmt.Sprintf(`{"time":"2026-11-09T08:14:22.5410480Z","resourceId":"%[1]sMICROSOFT.KUBERNETES/CONNECTEDCLUSTERS/ARC-%[2]d/PODS/web-%[3]d","operationName":"%[4]s","category":"Administrative","resultType":"Success","resultSignature":"Succeeded.","durationMs":"0","callerIpAddress":"203.0.113.24","correlationId":"5d2a9c34-7e18-4b60-8f4d-%012[3]d","identity":{"authorization":{"scope":"%[1]sMICROSOFT.KUBERNETES/CONNECTEDCLUSTERS/ARC-%[2]d","action":"Microsoft.Kubernetes/connectedClusters/pods/write","evidence":{"role":"Azure Arc Kubernetes Writer","principalType":"User"}},"claims":{"aud":"https://management.core.windows.net/","appid":"04b07795-8ddb-461a-bbee-02f9e1bf7b46","name":"User %[5]d","http://schemas.xmlsoap.org/ws/2005/05/identity/claims/upn":"user%[5]d@example.com"}},"level":"Information","properties":{"eventCategory":"Administrative","entity":"","message":"","hierarchy":"7f0e"}}`,
-			subscription, i%5, i, operation, i%23)
-	}
-	verb, resource := []string{"get", "list", "watch", "update", "get"}[i%5], []string{"leases", "pods", "configmaps", "leases", "endpointslices"}[i%5]
-	user := fmt.Sprintf("system:node:aks-nodepool1-%d", i%7)
-	if matches {
-		verb, resource, user = "delete", "pods", "dana.ortiz@example.com"
-	}
-	namespace := "kube-system"
-	if i%20 == 0 {
-		namespace = "delete-me"
-	}
-	text, _ := json.Marshal(fmt.Sprintf(`{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Metadata","auditID":"5d2a9c34-7e18-4b60-8f4d-%012d","stage":"ResponseComplete","requestURI":"/api/v1/namespaces/%s/%s/web-%d?timeout=10s\u0026watch=1","verb":"%s","user":{"username":"%s","groups":["system:nodes","system:authenticated"]},"sourceIPs":["10.224.0.4"],"userAgent":"kubelet/v1.30.3 (linux/amd64) kubernetes/d8c6a56","objectRef":{"resource":"%s","namespace":"%s","name":"web-%d","apiVersion":"v1"},"responseStatus":{"metadata":{},"code":200},"requestReceivedTimestamp":"2026-11-09T08:14:22.531048Z","stageTimestamp":"2026-11-09T08:14:22.541048Z","annotations":{"authorization.k8s.io/decision":"allow","authorization.k8s.io/reason":""}}`, i, namespace, resource, i, verb, user, resource, namespace, i))
-	return fmt.Sprintf(`{"category":"kube-audit","ccpNamespace":"64f0c1b52d6d0a0001","operationName":"Microsoft.ContainerService/managedClusters/diagnosticLogs/Read","properties":{"log":%s,"stream":"stdout","pod":"kube-apiserver-6f9c7d8b54-k2x9p"},"resourceId":"%sMICROSOFT.CONTAINERSERVICE/MANAGEDCLUSTERS/AKS-PROD","serviceBuild":"na","time":"2026-11-09T08:14:22.5410480Z"}`, text, subscription)
 }
 
 // post sends the body in chunks of unknown length, as the host does.
@@ -161,56 +118,122 @@ func benchPost(b *testing.B, client *http.Client, url string, body []byte) {
 
 const benchSize = 8 << 20
 
+// shares are how many records match: every nth, 0 for none.
+var shares = []struct {
+	name string
+	nth  int
+}{{"0%", 0}, {"0.1%", 1000}, {"1%", 100}, {"10%", 10}}
+
 // BenchmarkInvocation is a whole invocation over HTTP, sinks not counted.
 func BenchmarkInvocation(b *testing.B) {
-	for _, log := range []string{"kube-audit", "activity", "mix"} {
-		for _, matching := range []struct {
-			name string
-			nth  int
-		}{{"0", 0}, {"0.1%", 1000}, {"1%", 100}, {"10%", 10}} {
-			body := batch(b, log, benchSize, matching.nth)
-			for _, handler := range []string{"podwatch", "read-only", "decode-all"} {
-				if handler == "read-only" && matching.nth > 0 {
-					continue
+	for _, log := range logtest.Logs {
+		for _, matching := range shares {
+			body := logtest.Batch(log, benchSize, matching.nth)
+			b.Run(fmt.Sprintf("log=%s/matching=%s", log, matching.name), func(b *testing.B) {
+				post, end := poster(b, newBenchHandler(b), body)
+				defer end()
+				b.SetBytes(int64(len(body)))
+				b.ReportAllocs()
+				for b.Loop() {
+					post()
 				}
-				b.Run(fmt.Sprintf("log=%s/matching=%s/handler=%s", log, matching.name, handler), func(b *testing.B) {
-					var h http.Handler
-					switch handler {
-					case "podwatch":
-						h = newBenchHandler(b)
-					case "read-only":
-						h = readOnly()
-					default:
-						h = http.HandlerFunc(yardstick)
-					}
-					s := httptest.NewServer(h)
-					defer s.Close()
-					b.SetBytes(int64(len(body)))
-					b.ReportAllocs()
-					for b.Loop() {
-						benchPost(b, s.Client(), s.URL, body)
-					}
-				})
-			}
+			})
 		}
 	}
 }
+
+// poster starts a server; post sends it the body.
+func poster(b *testing.B, handler http.Handler, body []byte) (post, end func()) {
+	s := httptest.NewServer(handler)
+	return func() { benchPost(b, s.Client(), s.URL, body) }, s.Close
+}
+
+// A contestant is something that is timed beside others.
+type contestant struct {
+	name string
+	run  func()
+}
+
+// beside runs the contestants in turn, so that a machine whose speed drifts is the
+// same for all of them, and returns the median time of each.
+func beside(b *testing.B, size int, contestants ...contestant) map[string]float64 {
+	b.Helper()
+	times := map[string][]float64{}
+	for b.Loop() {
+		for _, c := range contestants {
+			runtime.GC() // nobody pays for the garbage of another
+			start := time.Now()
+			c.run()
+			times[c.name] = append(times[c.name], time.Since(start).Seconds())
+		}
+	}
+	medians := map[string]float64{}
+	for name, t := range times {
+		slices.Sort(t)
+		medians[name] = t[len(t)/2]
+		b.ReportMetric(float64(size)/1e6/medians[name], name+"-MB/s")
+	}
+	b.ReportMetric(0, "ns/op") // of all together: it says nothing
+	return medians
+}
+
+// BenchmarkBeside times an invocation beside a handler that only reads it and one
+// that decodes everything, in the same run.
+func BenchmarkBeside(b *testing.B) {
+	for _, log := range logtest.Logs {
+		for _, matching := range shares {
+			body := logtest.Batch(log, benchSize, matching.nth)
+			b.Run(fmt.Sprintf("log=%s/matching=%s", log, matching.name), func(b *testing.B) {
+				podwatch, end := poster(b, newBenchHandler(b), body)
+				defer end()
+				reading, end := poster(b, readOnly(), body)
+				defer end()
+				decoding, end := poster(b, http.HandlerFunc(yardstick), body)
+				defer end()
+				medians := beside(b, len(body), contestant{"podwatch", podwatch}, contestant{"read-only", reading}, contestant{"decode-all", decoding})
+				b.ReportMetric(medians["read-only"]/medians["podwatch"], "of-read-only")
+				b.ReportMetric(medians["decode-all"]/medians["podwatch"], "times-decode-all")
+			})
+		}
+	}
+}
+
+// BenchmarkScanBeside times the search beside bytes.Count of the one rule's literal.
+func BenchmarkScanBeside(b *testing.B) {
+	for _, log := range logtest.Logs {
+		body := logtest.Batch(log, benchSize, 0)
+		b.Run("log="+log, func(b *testing.B) {
+			contestants := []contestant{{"bytes.Count", func() { sink = bytes.Count(body, []byte(logtest.PodsDeleted)) }}}
+			for _, n := range ruleCounts {
+				s := scan.New(benchLiterals(n))
+				contestants = append(contestants, contestant{fmt.Sprintf("rules=%d", n), func() { s.Hit(body) }})
+			}
+			medians := beside(b, len(body), contestants...)
+			for _, n := range ruleCounts {
+				b.ReportMetric(medians["bytes.Count"]/medians[fmt.Sprintf("rules=%d", n)], fmt.Sprintf("%d-of-Count", n))
+			}
+			b.ReportMetric(medians["rules=65"]/medians["rules=1"], "65-cost-of-1")
+		})
+	}
+}
+
+var ruleCounts = []int{1, 10, 65, 1000}
 
 var sink int
 
 // BenchmarkScan is the search beside bytes.Count, with literals of n rules.
 func BenchmarkScan(b *testing.B) {
-	for _, log := range []string{"kube-audit", "activity", "mix"} {
-		body := batch(b, log, benchSize, 0)
-		for _, separator := range []string{"MICROSOFT.KUBERNETES/CONNECTEDCLUSTERS/PODS/DELETE", "PODS/DELETE", "delete", "~"} {
-			b.Run(fmt.Sprintf("log=%s/do=bytes.Count-%d", log, len(separator)), func(b *testing.B) {
+	for _, log := range logtest.Logs {
+		body := logtest.Batch(log, benchSize, 0)
+		for _, separator := range []string{logtest.PodsDeleted, "delete"} {
+			b.Run(fmt.Sprintf("log=%s/do=bytes.Count/bytes=%d", log, len(separator)), func(b *testing.B) {
 				b.SetBytes(int64(len(body)))
 				for b.Loop() {
 					sink = bytes.Count(body, []byte(separator))
 				}
 			})
 		}
-		for _, n := range []int{1, 10, 65, 1000} {
+		for _, n := range ruleCounts {
 			s := scan.New(benchLiterals(n))
 			b.Run(fmt.Sprintf("log=%s/do=scan/rules=%d", log, n), func(b *testing.B) {
 				b.SetBytes(int64(len(body)))
@@ -228,7 +251,7 @@ func BenchmarkScan(b *testing.B) {
 // benchLiterals are those of n rules in the manner of Elastic's: most name two
 // operations of a kind of resource, some a word of the audit log.
 func benchLiterals(n int) (lits []scan.Literal) {
-	lits = append(lits, scan.Literal{Text: "MICROSOFT.KUBERNETES/CONNECTEDCLUSTERS/PODS/DELETE"})
+	lits = append(lits, scan.Literal{Text: logtest.PodsDeleted})
 	providers := []string{"KEYVAULT/VAULTS", "STORAGE/STORAGEACCOUNTS", "AUTHORIZATION", "COMPUTE", "EVENTHUB/NAMESPACES", "AUTOMATION", "NETWORK", "INSIGHTS"}
 	words := []string{"kube-hunter", "deletecollection", "eviction", "impersonate", "ephemeralcontainers", "certificatesigningrequests"}
 	syllables := []string{"BA", "CRE", "DEN", "FIR", "GA", "HOL", "JUN", "KAL", "LOR", "MIN", "NUR", "POL", "QUE", "RUL", "SNAP", "TOR", "VUL", "WEB", "XEN", "ZON"}
@@ -245,51 +268,4 @@ func benchLiterals(n int) (lits []scan.Literal) {
 		lits = append(lits, scan.Literal{Text: name + "WRITE"}, scan.Literal{Text: name + "DELETE"})
 	}
 	return lits
-}
-
-// BenchmarkPeakMemory reports how far the process grows over one body, against
-// the size of the body. Bodies come from a reader that takes no memory.
-func BenchmarkPeakMemory(b *testing.B) {
-	for _, nth := range []int{0, 1000, 100, 10} {
-		b.Run(fmt.Sprintf("nth=%d", nth), func(b *testing.B) {
-			body := batch(b, "kube-audit", 32<<20, nth)
-			handler := newBenchHandler(b)
-			for b.Loop() {
-				runtime.GC()
-				before := resident(b)
-				stop, peak := make(chan struct{}), make(chan int64)
-				go func() {
-					most := int64(0)
-					for {
-						select {
-						case <-stop:
-							peak <- most
-							return
-						default:
-							most = max(most, resident(b))
-							runtime.Gosched()
-						}
-					}
-				}()
-				r := httptest.NewRequest(http.MethodPost, "/Detect", io.MultiReader(bytes.NewReader(body)))
-				r.Header.Set("Content-Type", "application/json")
-				handler.ServeHTTP(httptest.NewRecorder(), r)
-				close(stop)
-				b.ReportMetric(float64(<-peak-before)/float64(len(body)), "peak/body")
-			}
-		})
-	}
-}
-
-// resident is the memory of the process in bytes.
-func resident(b *testing.B) int64 {
-	text, err := os.ReadFile("/proc/self/statm")
-	if err != nil {
-		b.Skip("only Linux tells how large a process is")
-	}
-	var size, pages int64
-	if _, err := fmt.Sscan(string(text), &size, &pages); err != nil {
-		b.Fatal(err)
-	}
-	return pages * int64(os.Getpagesize())
 }
