@@ -98,12 +98,17 @@ type Decoder struct {
 	// unusual form, are decoded first. It must not keep what it is given.
 	Want func(raw []byte) bool
 
+	// Lazy leaves wanted messages of the usual form undecoded: Message.Body is nil
+	// and Open has it. A batch then takes no more memory than its largest message.
+	Lazy bool
+
 	kept  []byte   // the largest piece of memory so far
 	free  []byte   // what is not yet handed out of the current piece
 	texts [][]byte // elements of a batch
 	asked [][]byte // what Want saw of each message of the batch
 	twice bool     // it is quoted twice
 
+	opened  []byte
 	indexes []int // of the wanted messages in the batch
 }
 
@@ -133,18 +138,22 @@ func (d *Decoder) Seen(index int) []byte {
 	return d.asked[index]
 }
 
-// Passed decodes the message at index of the latest batch, one that was passed
-// over. It is valid as long as the messages of that batch.
-func (d *Decoder) Passed(index int) ([]byte, error) {
+// Open decodes the message at index of the latest batch, wanted or not. It is valid
+// until the next call of Open or Events. With an error it returns the message as it
+// stands in the invocation.
+func (d *Decoder) Open(index int) ([]byte, error) {
 	raw := d.Seen(index)
-	if !d.twice {
+	if !d.twice || len(raw) == 0 {
 		return raw, nil
 	}
-	text, err := d.textTwice(raw)
-	if err != nil {
-		return nil, fmt.Errorf("message %d: %w", index, err)
+	if len(raw) > len(d.opened) {
+		d.opened = make([]byte, len(raw)+len(raw)/4)
 	}
-	return text, nil
+	n, err := unquoteBoth(d.opened, raw)
+	if err != nil {
+		return raw, fmt.Errorf("message %d: %w", index, err)
+	}
+	return d.opened[:n], nil
 }
 
 // Events reads an invocation. The messages are valid until the next call and
@@ -269,17 +278,23 @@ func (d *Decoder) textTwice(raw []byte) ([]byte, error) {
 		return nil, nil
 	}
 	b := d.alloc(len(raw))
-	if n, ok := unquoteTwice(b, raw); ok {
-		return d.keep(b, n), nil
-	}
-	n, err := unquote(b, raw)
-	if err == nil && n > 0 {
-		n, err = unquote(b[:n], b[:n])
-	}
+	n, err := unquoteBoth(b, raw)
 	if err != nil {
 		return nil, err
 	}
 	return d.keep(b, n), nil
+}
+
+// unquoteBoth takes two layers off raw, apart from which dst must be.
+func unquoteBoth(dst, raw []byte) (int, error) {
+	if n, ok := unquoteTwice(dst, raw); ok {
+		return n, nil
+	}
+	n, err := unquote(dst, raw)
+	if err == nil && n > 0 {
+		n, err = unquote(dst[:n], dst[:n])
+	}
+	return n, err
 }
 
 // wants asks whether the next message is wanted.
@@ -443,6 +458,10 @@ func (b *builder) quoted(raws [][]byte) error {
 		}
 		if !b.d.wants(raw) {
 			b.ev.Passed++
+			continue
+		}
+		if b.d.Lazy {
+			b.put(nil)
 			continue
 		}
 		text, err := b.d.textTwice(raw)

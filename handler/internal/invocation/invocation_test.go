@@ -294,7 +294,7 @@ func TestDecoderPassesOverWhatIsNotWanted(t *testing.T) {
 				if d.Index(0) != 0 || d.Index(1) != 2 {
 					t.Errorf("the wanted messages stood at %d and %d, want 0 and 2", d.Index(0), d.Index(1))
 				}
-				hay, err := d.Passed(1)
+				hay, err := d.Open(1)
 				if err != nil || string(hay) != `{"a":"hay"}` || !bytes.Contains(d.Seen(1), []byte("hay")) {
 					t.Errorf("the message that was passed over is %q, %v, and was seen as %q", hay, err, d.Seen(1))
 				}
@@ -307,6 +307,33 @@ func TestDecoderPassesOverWhatIsNotWanted(t *testing.T) {
 			}
 		})
 	}
+	t.Run("wanted messages are decoded one at a time", func(t *testing.T) {
+		body, _ := invocation.EncodeEvents(invocation.Batch{Binding: "events", Messages: messages})
+		d := invocation.Decoder{Lazy: true, Want: func(raw []byte) bool { return !bytes.Contains(raw, []byte("hay")) }}
+		ev, err := d.Events(body)
+		if err != nil || len(ev.Messages) != 2 || ev.Messages[0].Body != nil || ev.Messages[1].Sequence != 12 {
+			t.Fatalf("got %+v, %v", ev, err)
+		}
+		for index, m := range messages {
+			if text, err := d.Open(index); err != nil || string(text) != string(m.Body) {
+				t.Errorf("message %d is %q, %v, want %q", index, text, err, m.Body)
+			}
+		}
+	})
+	t.Run("a message that cannot be decoded costs only itself", func(t *testing.T) {
+		body := []byte(`{"Data":{"events":"[\"{\\\"a\\\":1}\",\"{\\q}\"]"},"Metadata":{}}`)
+		d := invocation.Decoder{Lazy: true}
+		ev, err := d.Events(body)
+		if err != nil || len(ev.Messages) != 2 {
+			t.Fatalf("got %+v, %v", ev, err)
+		}
+		if text, err := d.Open(0); err != nil || string(text) != `{"a":1}` {
+			t.Errorf("the first message is %q, %v", text, err)
+		}
+		if text, err := d.Open(1); err == nil || string(text) != `{\\q}` {
+			t.Errorf("the second message is %q, %v; want an error and the text as it stands", text, err)
+		}
+	})
 	t.Run("nothing is decoded for messages that are not wanted", func(t *testing.T) {
 		body, _ := invocation.EncodeEvents(invocation.Batch{Binding: "events", Messages: messages})
 		var seen []string

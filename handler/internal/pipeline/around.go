@@ -8,7 +8,6 @@ import (
 
 	"podwatch/handler/internal/event"
 	"podwatch/handler/internal/export"
-	"podwatch/handler/internal/invocation"
 	"podwatch/handler/internal/scan"
 )
 
@@ -33,7 +32,7 @@ var (
 // lookAround adds to d.events records that were passed over: those that share
 // their caller or cluster with an alert: in the messages of the candidates first,
 // then in others.
-func (d *detection) lookAround(candidates []*candidate, in *invocation.Events, others Others) {
+func (d *detection) lookAround(candidates []*candidate) {
 	defer func() {
 		// Which of them was found first must not matter.
 		slices.SortFunc(d.events, func(a, b *event.Event) int {
@@ -59,22 +58,25 @@ func (d *detection) lookAround(candidates []*candidate, in *invocation.Events, o
 				return
 			}
 			// What cannot be read was passed over before, and still is.
-			if ev, err := event.Parse(bytes.Clone(record.JSON)); err == nil {
+			if ev, err := event.Parse(record.JSON); err == nil {
 				d.keep(ev)
 			}
 		}
 	}
 	near := messagesOf(candidates)
 	again := 0
-	for n, i := range nearFirst(near, len(in.Messages)) {
-		if again += len(in.Messages[i].Body); again > maxLookAgain && n > 0 {
+	for n, i := range nearFirst(near, len(d.in.Messages)) {
+		body, err := d.in.Body(i)
+		if again += len(body); again > maxLookAgain && n > 0 {
 			break
 		}
-		see(in.Messages[i].Body)
+		if err == nil {
+			see(body)
+		}
 	}
-	if others != nil {
+	if d.in.Others != nil {
 		// A message may hold records of several logs, and so tells less.
-		others(near, func(raw []byte) bool { return parsed < maxOthers && related.Hit(raw) }, see)
+		d.in.Others(near, func(raw []byte) bool { return parsed < maxOthers && related.Hit(raw) }, see)
 	}
 }
 

@@ -114,31 +114,42 @@ func (p *Pipeline) Wants(text []byte) bool {
 	return len(text) > 0 && !object || p.scanner.Hit(text)
 }
 
-// Others hands over messages of a batch that were passed over, and forgets them
-// again: the nearest to those at near, which are indexes of Events.Messages. How
-// many is its decision. Text that want refuses, which may be a message as it stands
-// in the invocation, need not be decoded. What see is given is valid while it runs.
-type Others func(near []int, want func(text []byte) bool, see func(message []byte))
+// An Input is a batch to evaluate.
+type Input struct {
+	*invocation.Events
 
-// Detect evaluates a batch and delivers its alerts. It always returns; ctx
-// bounds look-ups and deliveries, and what they did not manage is in the Batch.
-func (p *Pipeline) Detect(ctx context.Context, in *invocation.Events) *Batch {
-	return p.DetectAmong(ctx, in, nil)
+	// Body returns the message at index i of Messages. It is valid until the next
+	// message is asked for. With an error it returns what could not be decoded.
+	Body func(i int) ([]byte, error)
+
+	// Others, if not nil, hands over messages of the batch that were passed over,
+	// and forgets them again: the nearest to those at near, which are indexes of
+	// Messages. How many is its decision. Text that want refuses, which may be a
+	// message as it stands in the invocation, need not be decoded. What see is given
+	// is valid while it runs.
+	Others func(near []int, want func(text []byte) bool, see func(message []byte))
 }
 
-// DetectAmong is Detect for a batch of which messages were passed over. Those
-// are asked for when there are alerts, which want to know what happened besides.
-func (p *Pipeline) DetectAmong(ctx context.Context, in *invocation.Events, others Others) *Batch {
-	d := &detection{Pipeline: p, batch: &Batch{}, raised: map[string]bool{}, sources: map[string]bool{}, curious: p.Curious()}
+// Detect evaluates a batch of decoded messages; see [Pipeline.DetectAmong].
+func (p *Pipeline) Detect(ctx context.Context, in *invocation.Events) *Batch {
+	return p.DetectAmong(ctx, Input{Events: in, Body: func(i int) ([]byte, error) { return in.Messages[i].Body, nil }})
+}
+
+// DetectAmong evaluates a batch and delivers its alerts. It always returns; ctx
+// bounds look-ups and deliveries, and what they did not manage is in the Batch.
+// Messages that were passed over are asked for when there are alerts, which want to
+// know what happened besides.
+func (p *Pipeline) DetectAmong(ctx context.Context, in Input) *Batch {
+	d := &detection{Pipeline: p, in: in, batch: &Batch{}, raised: map[string]bool{}, sources: map[string]bool{}, curious: p.Curious()}
 	d.batch.Counts.Messages, d.batch.Counts.Passed = in.Passed, in.Passed
 	for i := range in.Messages {
-		d.read(in, i)
+		d.read(i)
 	}
 	if err := d.Feed.Seen(ctx, slices.Collect(maps.Keys(d.sources))); err != nil {
 		p.Log.Warn("the feed's state cannot be written; the next batch tries again", "err", err)
 	}
 	d.dropDelivered(ctx)
-	alerts := d.raise(ctx, in, others)
+	alerts := d.raise(ctx)
 	d.batch.Undelivered = p.deliver(ctx, alerts, &d.batch.Counts)
 	d.batch.Counts.Undelivered = len(d.batch.Undelivered)
 	d.batch.Counts.Unreadable = len(d.batch.Unreadable)
@@ -148,6 +159,7 @@ func (p *Pipeline) DetectAmong(ctx context.Context, in *invocation.Events, other
 // A detection is the work on one batch.
 type detection struct {
 	*Pipeline
+	in         Input
 	batch      *Batch
 	events     []*event.Event // for the surroundings
 	candidates []*candidate
@@ -161,23 +173,28 @@ type detection struct {
 const maxBatchEvents = 2000
 
 // read takes a message apart and evaluates its records.
-func (d *detection) read(in *invocation.Events, message int) {
+func (d *detection) read(message int) {
 	d.batch.Counts.Messages++
-	m := &in.Messages[message]
+	m := &d.in.Messages[message]
 	unreadable := func(position int, reason string, body []byte) {
 		u := Unreadable{
-			Hub: in.Partition.Hub, Partition: in.Partition.ID, Sequence: m.Sequence,
+			Hub: d.in.Partition.Hub, Partition: d.in.Partition.ID, Sequence: m.Sequence,
 			Enqueued: m.Enqueued, Position: position, Reason: reason,
 		}
 		if utf8.Valid(body) {
 			u.Text = string(body)
 		} else {
-			u.Bytes = body
+			u.Bytes = bytes.Clone(body)
 		}
 		d.batch.Unreadable = append(d.batch.Unreadable, u)
 	}
+	body, err := d.in.Body(message)
+	if err != nil {
+		unreadable(0, err.Error(), body)
+		return
+	}
 	first := d.curious
-	d.split.Split(m.Body, export.Limits{Want: func(raw []byte) bool {
+	d.split.Split(body, export.Limits{Want: func(raw []byte) bool {
 		if first {
 			first = false
 			return true
@@ -214,7 +231,7 @@ func (d *detection) evaluate(message int, record export.Record) (err error) {
 	d.note(ev)
 	matches := d.Rules.Match(ev)
 	if len(matches) > 0 {
-		ev.Raw = bytes.Clone(ev.Raw) // an alert may live longer than the messages
+		ev.Raw = bytes.Clone(ev.Raw) // an alert lives longer than the message
 	}
 	for _, m := range matches {
 		d.batch.Counts.Matches++
@@ -251,6 +268,7 @@ func (d *detection) note(ev *event.Event) {
 // keep keeps an event for the surroundings.
 func (d *detection) keep(ev *event.Event) {
 	if (ev.Dataset == event.ActivityLogs || ev.Audit != nil) && len(d.events) < maxBatchEvents {
+		ev.Raw = bytes.Clone(ev.Raw) // the message makes room for the next one
 		d.events = append(d.events, ev)
 	}
 }
@@ -297,7 +315,7 @@ func (d *detection) dropDelivered(ctx context.Context) {
 }
 
 // raise turns the candidates into complete alerts.
-func (d *detection) raise(ctx context.Context, in *invocation.Events, others Others) []*alert.Alert {
+func (d *detection) raise(ctx context.Context) []*alert.Alert {
 	if len(d.candidates) == 0 {
 		return nil
 	}
@@ -314,7 +332,7 @@ func (d *detection) raise(ctx context.Context, in *invocation.Events, others Oth
 	for _, c := range d.candidates {
 		alerts = append(alerts, c.alert)
 	}
-	d.lookAround(enriched, in, others)
+	d.lookAround(enriched)
 	d.Surroundings.Surround(ctx, alerts[:len(enriched)], d.events)
 	for i, c := range d.candidates {
 		a := alerts[i]

@@ -65,11 +65,11 @@ type counting struct {
 	*path
 }
 
-func (c counting) DetectAmong(ctx context.Context, in *invocation.Events, others pipeline.Others) *pipeline.Batch {
+func (c counting) DetectAmong(ctx context.Context, in pipeline.Input) *pipeline.Batch {
 	c.decoded++
 	c.messages += len(in.Messages) + in.Passed
 	c.passed += in.Passed
-	return c.Pipeline.DetectAmong(ctx, in, others)
+	return c.Pipeline.DetectAmong(ctx, in)
 }
 
 // operators are rules in the manner of those that teams add: with wildcards, an

@@ -12,10 +12,19 @@ import (
 // surroundings of a batch's alerts.
 const othersMost = 1 << 20
 
+// inputOf hands a batch to the pipeline, a message at a time.
+func inputOf(decoder *invocation.Decoder, in *invocation.Events) pipeline.Input {
+	return pipeline.Input{
+		Events: in,
+		Body:   func(i int) ([]byte, error) { return decoder.Open(decoder.Index(i)) },
+		Others: othersOf(decoder, in),
+	}
+}
+
 // othersOf decodes for the surroundings of alerts some of the messages of in that
 // its decoder passed over: those nearest to the alerts, up to othersMost but at
 // least one.
-func othersOf(decoder *invocation.Decoder, in *invocation.Events) pipeline.Others {
+func othersOf(decoder *invocation.Decoder, in *invocation.Events) func([]int, func([]byte) bool, func([]byte)) {
 	return func(near []int, want func([]byte) bool, see func([]byte)) {
 		spent := 0
 		for _, index := range passedOver(decoder, in, near) {
@@ -27,7 +36,7 @@ func othersOf(decoder *invocation.Decoder, in *invocation.Events) pipeline.Other
 				continue
 			}
 			// Nobody asked for it: if it cannot be decoded, so be it.
-			if message, err := decoder.Passed(index); err == nil {
+			if message, err := decoder.Open(index); err == nil {
 				see(message)
 			}
 		}

@@ -41,7 +41,7 @@ type Pipeline interface {
 	// Wants reports whether Detect needs a message.
 	Wants(text []byte) bool
 	// DetectAmong gets the messages that it wants; the others only on demand.
-	DetectAmong(ctx context.Context, in *invocation.Events, others pipeline.Others) *pipeline.Batch
+	DetectAmong(ctx context.Context, in pipeline.Input) *pipeline.Batch
 	Redeliver(ctx context.Context, a *alert.Alert) (pipeline.Counts, error)
 	Heartbeat(ctx context.Context) (pipeline.Counts, error)
 }
@@ -181,6 +181,7 @@ func (s *server) detect(ctx context.Context, body []byte, curious bool) (*invoca
 	if curious {
 		budget = max(1<<20, len(body)/4)
 	}
+	decoder.Lazy = true
 	decoder.Want = func(text []byte) bool {
 		wanted := spent < budget || s.Pipeline.Wants(text)
 		if wanted {
@@ -197,11 +198,7 @@ func (s *server) detect(ctx context.Context, body []byte, curious bool) (*invoca
 		reply.Blob(bindingUnreadable, unreadableText([]pipeline.Unreadable{piece}))
 		return reply, []slog.Attr{slog.Any("counts", pipeline.Counts{Unreadable: 1})}
 	}
-	var others pipeline.Others
-	if in.Passed > 0 {
-		others = othersOf(decoder, in)
-	}
-	batch := s.Pipeline.DetectAmong(ctx, in, others)
+	batch := s.Pipeline.DetectAmong(ctx, inputOf(decoder, in))
 	for _, a := range batch.Undelivered {
 		reply.Queue(bindingUndelivered, string(a.JSON()))
 	}

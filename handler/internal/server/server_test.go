@@ -33,8 +33,8 @@ type fake struct {
 func (f fake) Begin() scan.Search     { return (*scan.Scanner)(nil).Begin() }
 func (f fake) Curious() bool          { return false }
 func (f fake) Wants(text []byte) bool { return true }
-func (f fake) DetectAmong(_ context.Context, in *invocation.Events, _ pipeline.Others) *pipeline.Batch {
-	return f.detect(in)
+func (f fake) DetectAmong(_ context.Context, in pipeline.Input) *pipeline.Batch {
+	return f.detect(in.Events)
 }
 func (f fake) Redeliver(_ context.Context, a *alert.Alert) (pipeline.Counts, error) {
 	return f.redeliver(a)
