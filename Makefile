@@ -9,7 +9,6 @@ GO        ?= go
 NODE_DEPS := infra/local/node_modules/.package-lock.json
 GOFILES   := $(shell find handler infra -name '*.go' -not -path '*/node_modules/*') go.mod go.sum
 EMBEDDED  := $(shell find handler -type f \( -name '*.toml' -o -name '*.jsonl' -o -name '*.json' -o -name '*.html' -o -name '*.css' -o -name '*.js' -o -name '*.svg' \) -not -path '*/testdata/*')
-APP_FILES := host.json $(shell find function_app -type f)
 
 # Azure runs the handler on linux/amd64. `make run` and `make start` stage it for
 # this machine instead.

@@ -53,8 +53,24 @@ var readmeCommands = map[string]coverage{
 
 	standIn: {run: true},
 	"export EventHub='Endpoint=sb://127.0.0.1:5672;SharedAccessKeyName=any;SharedAccessKey=any;UseDevelopmentEmulator=true'": {runBy: standIn},
-	"export EVENT_HUB_NAME=podwatch-logs":    {runBy: standIn},
-	"bin/podwatch send --lines export.jsonl": {runBy: standIn},
+	"export EVENT_HUB_NAME=podwatch-logs":                                                       {runBy: standIn},
+	"bin/podwatch send --lines export.jsonl":                                                    {runBy: standIn},
+	"bin/podwatch replay --event-hub --summary":                                                 {runBy: standIn},
+	"bin/podwatch run --event-hub":                                                              {seen: followTest},
+	"bin/podwatch run --event-hub podwatch-logs --namespace NS.servicebus.windows.net --latest": {azure: true, seen: followTest},
+
+	"go test -run '^$' -bench Beside -benchtime 40x ./handler/internal/server": {seen: []place{
+		{"handler/internal/server/bench_test.go", "func BenchmarkBeside("}, {"handler/internal/server/bench_test.go", "func BenchmarkScanBeside("},
+	}},
+	"go test -run '^$' -bench 'Start|PeakMemory' -benchtime 20x ./handler": {seen: []place{
+		{"handler/bench_test.go", "func BenchmarkStart("}, {"handler/bench_test.go", "func BenchmarkPeakMemory("},
+	}},
+	"go test -run '^$' -bench Match ./handler/internal/rule": {seen: []place{
+		{"handler/internal/rule/bench_test.go", "func BenchmarkMatch("},
+	}},
+	"go test -run '^$' -bench Replay -benchtime 3x ./handler/cmd/podwatch": {seen: []place{
+		{"handler/cmd/podwatch/replay_bench_test.go", "func BenchmarkReplayOfAMillionRecords("},
+	}},
 
 	// What only Azure can answer. The scripts are tested against a stand-in for
 	// the Azure CLI, the tool against the stand-in for the hub.
@@ -95,6 +111,7 @@ const standIn = "node infra/local/eventhub.mjs --port 5672 --hub podwatch-logs:4
 
 var (
 	requeueTest = []place{{"handler/cmd/podwatch/requeue_test.go", "func TestRequeueMovesAlertsAndLeavesTheRest("}}
+	followTest  = []place{{"handler/cmd/podwatch/hub_test.go", "func TestNothingIsLostOrTwiceFromHubToInbox("}}
 	deployTest  = []place{{"handler/internal/infra/scripts_test.go", "func TestDeployScript("}}
 )
 
