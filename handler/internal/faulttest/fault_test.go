@@ -210,7 +210,7 @@ func randomBatches(r *rand.Rand, all []deletion) (batches [][]invocation.Message
 			}
 		}
 	}
-	bodies = append(bodies, `{"records": [not JSON`)
+	bodies = append(bodies, `{"records": [not JSON, "delete"`) // it might be about a deletion, so it is read
 	r.Shuffle(len(bodies), func(i, j int) { bodies[i], bodies[j] = bodies[j], bodies[i] })
 	sequence := int64(0)
 	for len(bodies) > 0 {
