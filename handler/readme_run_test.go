@@ -262,6 +262,12 @@ func runMakeRun(t *testing.T, w *workplace, c command) {
 			t.Fatalf("%v while waiting for %q: %v\n%s%s", err, want, errors.Join(alerts.rest(), said.rest(), cmd.Wait()), &said.text, &alerts.text)
 		}
 	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			_ = cmd.Cancel() // it may have ended
+			t.Logf("make run: %v\n%s%s", errors.Join(alerts.rest(), said.rest(), cmd.Wait()), &said.text, &alerts.text)
+		}
+	})
 	await(said, "The sample export is fed: 7 messages, 5 cards in Teams, 6 rows in Log Analytics.")
 
 	feed := regexp.MustCompile(`(?m)^ *Feed it +(curl .*)$`).FindStringSubmatch(said.text.String())

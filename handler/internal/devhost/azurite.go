@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -122,7 +120,7 @@ func StartAzurite(ctx context.Context, o AzuriteOptions) (*Azurite, error) {
 var errPortTaken = errors.New("port is taken")
 
 func startAzurite(ctx context.Context, node, script, data string, ports [3]int) (*Azurite, error) {
-	var said lastWords
+	said := lastWords{up: make(chan struct{})}
 	where := []string{"--inMemoryPersistence"}
 	if data != "" {
 		folder, err := filepath.Abs(data)
@@ -148,42 +146,28 @@ func startAzurite(ctx context.Context, node, script, data string, ports [3]int) 
 		return nil, err
 	}
 	s := &Azurite{ConnectionString: connectionString(ports), proc: proc, keep: data != ""}
-	for _, port := range ports {
-		if err := s.await(ctx, port); err != nil {
-			if strings.Contains(said.String(), "EADDRINUSE") {
-				err = errPortTaken
-			} else {
-				err = fmt.Errorf("start azurite: %w: %s", err, said.String())
-			}
-			s.Close()
-			return nil, err
+	if err := s.await(ctx, &said); err != nil {
+		if strings.Contains(said.String(), "EADDRINUSE") {
+			err = errPortTaken
+		} else {
+			err = fmt.Errorf("start azurite: %w: %s", err, said.String())
 		}
+		s.Close()
+		return nil, err
 	}
 	return s, nil
 }
 
-// await asks until the service on port answers; an answer without credentials
-// is a refusal, which is good enough.
-func (s *Azurite) await(ctx context.Context, port int) error {
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	tick := time.NewTicker(25 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d/%s?comp=list", port, azuriteAccount), nil)
-		if err != nil {
-			return err
-		}
-		if resp, err := client.Do(req); err == nil {
-			_, _ = io.Copy(io.Discard, resp.Body)
-			return resp.Body.Close()
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-s.proc.done:
-			return errors.New("it ended at once")
-		case <-tick.C:
-		}
+// await waits until this instance says that all its services listen. That a port
+// answers would say nothing: it may be that of another instance, which was faster.
+func (s *Azurite) await(ctx context.Context, said *lastWords) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-s.proc.done:
+		return errors.New("it ended at once")
+	case <-said.up:
+		return nil
 	}
 }
 
@@ -246,15 +230,24 @@ func FindLocal(from string) (string, error) {
 	}
 }
 
-// lastWords keeps the last of what Azurite said, for an error.
+// lastWords keeps the last of what Azurite said, for an error, and tells when it is
+// up.
 type lastWords struct {
-	mu    sync.Mutex
-	lines []string
+	up chan struct{} // closed when the blob, queue and table services listen
+
+	mu        sync.Mutex
+	listening int
+	lines     []string
 }
 
 func (o *lastWords) add(_, line string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if strings.Contains(line, "service is successfully listening at") {
+		if o.listening++; o.listening == 3 {
+			close(o.up)
+		}
+	}
 	o.lines = append(o.lines, line)
 	o.lines = o.lines[max(0, len(o.lines)-5):]
 }
