@@ -29,14 +29,3 @@ func BenchmarkParse(b *testing.B) {
 		})
 	}
 }
-
-func BenchmarkPlain(b *testing.B) { // runs on every record that is not parsed
-	record := records(b, "kube-delete-entra-user-2021-shape.json")[0]
-	b.ReportAllocs()
-	b.SetBytes(int64(len(record)))
-	for b.Loop() {
-		if !event.Plain(record) {
-			b.Fatal("not plain")
-		}
-	}
-}

@@ -1,7 +1,6 @@
 package event
 
 import (
-	"bytes"
 	"strings"
 )
 
@@ -202,7 +201,7 @@ func globMatch(pattern, s string) bool {
 // also be a piece of the field's value, such as a wildcard pattern has between
 // its stars.
 //
-// The promise holds for records of which [Plain] is true. It is kept narrow:
+// It may stand there behind escapes, see package scan. The promise is kept narrow:
 //   - only fields whose value is copied from the record, not derived, mapped or
 //     compared other than as text;
 //   - only characters that no JSON writer escapes, so a value is cut at slashes,
@@ -274,44 +273,4 @@ func longestPlain(s string) string {
 
 func plainByte(c byte) bool {
 	return alnum(c) || c == '.' || c == '_' || c == '-' || c == ' ' || c == ':'
-}
-
-// Plain reports whether raw spells letters, digits and the other characters
-// that RawText builds on as themselves. A record that writes one as \u0061, or
-// holds one of the two characters outside ASCII that fold to a letter in it, is
-// valid all the same; its rules must then be evaluated without a pre-scan.
-func Plain(raw []byte) bool {
-	if bytes.Contains(raw, []byte("\u212A")) || bytes.Contains(raw, []byte("\u017F")) { // Kelvin sign, long s
-		return false
-	}
-	for {
-		i := bytes.Index(raw, []byte(`\u`))
-		if i < 0 || i+6 > len(raw) {
-			return true
-		}
-		c := hex4(raw[i+2 : i+6])
-		if c < 0 || c < 0x80 && plainByte(byte(c)) || c == 0x212A || c == 0x017F {
-			return false
-		}
-		raw = raw[i+2:]
-	}
-}
-
-// hex4 is the number that four hexadecimal digits stand for, -1 if they do not.
-func hex4(b []byte) int {
-	n := 0
-	for _, c := range b {
-		switch {
-		case '0' <= c && c <= '9':
-			c -= '0'
-		case 'a' <= c && c <= 'f':
-			c -= 'a' - 10
-		case 'A' <= c && c <= 'F':
-			c -= 'A' - 10
-		default:
-			return -1
-		}
-		n = n<<4 | int(c)
-	}
-	return n
 }

@@ -15,17 +15,16 @@ import (
 // as they are. The other characters of a text, such as slashes, may have
 // backslashes before them or be written as escapes.
 type Literal struct {
-	Text string
-	Fold bool // ignoring ASCII case; see event.RawText for why that is the rule
+	Text string // in any case; see event.RawText for why
 	// Whole: the text is a complete JSON string, a quote on each side. In JSON
 	// text within a string the quotes have backslashes before them.
 	Whole bool
 }
 
 // Literals returns text of which every record that some rule can match holds at
-// least one piece, provided that event.Plain is true of the record: a record
-// with none of it need not be parsed. With all, some rule can match without any
-// text that could be looked for, and everything must be parsed.
+// least one piece, behind whatever escapes: a record with none of it need not be
+// parsed. With all, some rule can match without any text that could be looked for,
+// and everything must be parsed.
 func (s *Set) Literals() (lits []Literal, all bool) {
 	for _, c := range s.rules {
 		own := piecesOf(c.node)
@@ -131,7 +130,7 @@ func piecesOfTerm(n kql.Is) []piece {
 			alternatives = []string{around(part, alternatives[0])}
 		}
 		for _, text := range alternatives {
-			p := piece{Literal: Literal{Text: text, Fold: true}, worth: 2 * len(text)}
+			p := piece{Literal: Literal{Text: text}, worth: 2 * len(text)}
 			if !n.Value.Wildcard() && text == part && keptWhole(field) && isWord(text) {
 				p.Whole = true
 				p.worth += 16
