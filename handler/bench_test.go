@@ -106,12 +106,9 @@ func BenchmarkStart(b *testing.B) {
 // size of its body.
 func BenchmarkPeakMemory(b *testing.B) {
 	path := buildExecutable(b)
-	for _, matching := range []struct {
-		name string
-		nth  int
-	}{{"0%", 0}, {"0.1%", 1000}, {"1%", 100}, {"10%", 10}} {
-		body := logtest.Batch("kube-audit", 64<<20, matching.nth)
-		b.Run("matching="+matching.name, func(b *testing.B) {
+	for _, matching := range logtest.Shares {
+		body := logtest.Batch("kube-audit", 64<<20, matching.Nth)
+		b.Run("matching="+matching.Name, func(b *testing.B) {
 			most := 0.0
 			for b.Loop() {
 				e := execute(b, path)

@@ -13,6 +13,12 @@ import (
 // Logs are the names of the logs.
 var Logs = []string{"kube-audit", "activity", "mix"}
 
+// Shares are how many records of a log may match: every Nth, 0 for none.
+var Shares = []struct {
+	Name string
+	Nth  int
+}{{"0%", 0}, {"0.1%", 1000}, {"1%", 100}, {"10%", 10}}
+
 // PodsDeleted is the operation of the activity log's deletions.
 const PodsDeleted = "MICROSOFT.KUBERNETES/CONNECTEDCLUSTERS/PODS/DELETE"
 

@@ -58,8 +58,8 @@ func (d *detection) lookAround(candidates []*candidate) {
 				return
 			}
 			// What cannot be read was passed over before, and still is.
-			if ev, err := event.Parse(record.JSON); err == nil {
-				d.keep(ev)
+			if ev, err := event.Parse(record.JSON); err == nil && d.keep(ev) {
+				ev.Raw = bytes.Clone(ev.Raw)
 			}
 		}
 	}

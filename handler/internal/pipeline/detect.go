@@ -212,8 +212,8 @@ func (d *detection) read(message int) {
 	}
 }
 
-// evaluate reads one record of a message and notes the rules that it matches. A panic in
-// here is a bug of ours that must not cost the rest of the batch.
+// evaluate reads one record of a message and notes the rules that it matches. A
+// panic in here is a bug of ours that must not cost the rest of the batch.
 func (d *detection) evaluate(message int, record export.Record) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -228,10 +228,9 @@ func (d *detection) evaluate(message int, record export.Record) (err error) {
 		ev.Notes = append(ev.Notes, "the record was mended: "+record.Repaired)
 	}
 	d.batch.Counts.Events++
-	d.note(ev)
 	matches := d.Rules.Match(ev)
-	if len(matches) > 0 {
-		ev.Raw = bytes.Clone(ev.Raw) // an alert lives longer than the message
+	if d.note(ev) || len(matches) > 0 {
+		ev.Raw = bytes.Clone(ev.Raw) // the message makes room for the next one
 	}
 	for _, m := range matches {
 		d.batch.Counts.Matches++
@@ -257,20 +256,22 @@ func (d *detection) evaluate(message int, record export.Record) (err error) {
 	return nil
 }
 
-// note keeps what later steps want to know of an event that need not match.
-func (d *detection) note(ev *event.Event) {
-	d.keep(ev)
+// note keeps what later steps want to know of an event that need not match. It
+// reports whether the event itself is kept.
+func (d *detection) note(ev *event.Event) bool {
 	if source := source(ev); source != "" {
 		d.sources[source] = true
 	}
+	return d.keep(ev)
 }
 
-// keep keeps an event for the surroundings.
-func (d *detection) keep(ev *event.Event) {
-	if (ev.Dataset == event.ActivityLogs || ev.Audit != nil) && len(d.events) < maxBatchEvents {
-		ev.Raw = bytes.Clone(ev.Raw) // the message makes room for the next one
-		d.events = append(d.events, ev)
+// keep keeps an event for the surroundings, if they have a use for it.
+func (d *detection) keep(ev *event.Event) bool {
+	if ev.Dataset != event.ActivityLogs && ev.Audit == nil || len(d.events) >= maxBatchEvents {
+		return false
 	}
+	d.events = append(d.events, ev)
+	return true
 }
 
 // source names what a record tells about the feed: which log, of which cluster

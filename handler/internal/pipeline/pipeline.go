@@ -150,7 +150,7 @@ func newScanner(o Options) *scan.Scanner {
 	}
 	wanted := make([]scan.Literal, len(lits))
 	for i, l := range lits {
-		wanted[i] = scan.Literal{Text: l.Text, Whole: l.Whole}
+		wanted[i] = scan.Literal(l)
 	}
 	return scan.New(wanted)
 }

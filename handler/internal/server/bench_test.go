@@ -98,7 +98,7 @@ func readOnly() http.HandlerFunc {
 	}
 }
 
-// post sends the body in chunks of unknown length, as the host does.
+// benchPost sends the body in chunks of unknown length, as the host does.
 func benchPost(b *testing.B, client *http.Client, url string, body []byte) {
 	r, err := http.NewRequest(http.MethodPost, url+"/Detect", io.MultiReader(bytes.NewReader(body)))
 	if err != nil {
@@ -118,18 +118,12 @@ func benchPost(b *testing.B, client *http.Client, url string, body []byte) {
 
 const benchSize = 8 << 20
 
-// shares are how many records match: every nth, 0 for none.
-var shares = []struct {
-	name string
-	nth  int
-}{{"0%", 0}, {"0.1%", 1000}, {"1%", 100}, {"10%", 10}}
-
 // BenchmarkInvocation is a whole invocation over HTTP, sinks not counted.
 func BenchmarkInvocation(b *testing.B) {
 	for _, log := range logtest.Logs {
-		for _, matching := range shares {
-			body := logtest.Batch(log, benchSize, matching.nth)
-			b.Run(fmt.Sprintf("log=%s/matching=%s", log, matching.name), func(b *testing.B) {
+		for _, matching := range logtest.Shares {
+			body := logtest.Batch(log, benchSize, matching.Nth)
+			b.Run(fmt.Sprintf("log=%s/matching=%s", log, matching.Name), func(b *testing.B) {
 				post, end := poster(b, newBenchHandler(b), body)
 				defer end()
 				b.SetBytes(int64(len(body)))
@@ -181,9 +175,9 @@ func beside(b *testing.B, size int, contestants ...contestant) map[string]float6
 // that decodes everything, in the same run.
 func BenchmarkBeside(b *testing.B) {
 	for _, log := range logtest.Logs {
-		for _, matching := range shares {
-			body := logtest.Batch(log, benchSize, matching.nth)
-			b.Run(fmt.Sprintf("log=%s/matching=%s", log, matching.name), func(b *testing.B) {
+		for _, matching := range logtest.Shares {
+			body := logtest.Batch(log, benchSize, matching.Nth)
+			b.Run(fmt.Sprintf("log=%s/matching=%s", log, matching.Name), func(b *testing.B) {
 				podwatch, end := poster(b, newBenchHandler(b), body)
 				defer end()
 				reading, end := poster(b, readOnly(), body)
