@@ -1,120 +1,208 @@
 package invocation
 
 import (
-	"strings"
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"io"
+	"time"
 	"unicode/utf8"
+
+	"podwatch/handler/internal/jsontext"
 )
 
-// A Reply is the answer to an invocation that succeeded; send it with status
-// 200 and [ContentType]. The zero Reply says success and nothing more.
-//
-// The host takes an empty or null reply for one that never came and waits
-// until it kills the process, so neither can be made here.
+// IDHeader is the header that carries the invocation id. The id stays the same
+// over all retries of one batch.
+const IDHeader = "X-Azure-Functions-InvocationId"
+
+// ContentType is what a reply must be sent as: the host fails an invocation
+// whose reply is typed otherwise.
+const ContentType = "application/json"
+
+// Names of the output bindings of Detect, as function.json has them.
+const (
+	bindingUndelivered = "undelivered"
+	bindingUnreadable  = "unreadable"
+)
+
+// A Reply is the answer to an invocation that succeeded; send it with status 200
+// and [ContentType]. It is encoded while it is written, so that a body that
+// leaves as unreadable needs no second copy. The zero Reply is an answer without
+// outputs. An empty or null reply would never complete the invocation, so neither
+// can be made here.
 type Reply struct {
-	outputs []output
-	logs    []string
+	batch       *Batch // nil: of a function without outputs
+	undelivered [][]byte
+	unreadable  []unreadable
 }
 
-type output struct {
-	binding string
-	queue   bool
-	texts   []string
+type unreadable struct {
+	message, offset int
+	reason          string
+	text            jsontext.Text
 }
 
-func (r *Reply) output(binding string, queue bool) *output {
-	for i := range r.outputs {
-		if r.outputs[i].binding == binding && r.outputs[i].queue == queue {
-			return &r.outputs[i]
+// Reply returns the reply to the batch, which it closes when it is closed. If the
+// body is no batch, all of it is in the unreadable output: the host would send the
+// same bytes again for ever.
+func (b *Batch) Reply() *Reply {
+	r := &Reply{batch: b}
+	if b.err != nil {
+		r.Unreadable(-1, 0, b.err.Error(), jsontext.Text{Raw: b.buffer.bytes})
+	}
+	return r
+}
+
+// Undelivered puts an alert into the queue output, as one message. It must be a
+// JSON object of at most 48 KiB in UTF-8; it arrives byte for byte.
+func (r *Reply) Undelivered(alert []byte) { r.undelivered = append(r.undelivered, alert) }
+
+// Unreadable puts a piece of a message into the blob output, with its place in
+// the event hub. Of an invocation all pieces are one blob: an array of objects,
+// one a line. message is -1 if the piece is of none.
+func (r *Reply) Unreadable(message, offset int, reason string, text jsontext.Text) {
+	r.unreadable = append(r.unreadable, unreadable{message, offset, reason, text})
+}
+
+// Close gives the memory of the batch back.
+func (r *Reply) Close() {
+	if r.batch != nil {
+		r.batch.Close()
+	}
+}
+
+// Size returns the length of what WriteTo writes.
+func (r *Reply) Size() int64 {
+	n, _ := r.WriteTo(io.Discard) // which does not fail
+	return n
+}
+
+// WriteTo writes the reply.
+func (r *Reply) WriteTo(w io.Writer) (int64, error) {
+	out := &counter{w: w}
+	r.encode(out)
+	return out.n, out.err
+}
+
+// A counter counts what is written, and writes nothing more after an error.
+type counter struct {
+	w   io.Writer
+	n   int64
+	err error
+}
+
+func (c *counter) Write(p []byte) (int, error) {
+	if c.err == nil {
+		var n int
+		n, c.err = c.w.Write(p)
+		c.n += int64(n)
+	}
+	return len(p), nil
+}
+
+func (c *counter) text(s string) { _, _ = io.WriteString(c, s) }
+
+func (r *Reply) encode(out *counter) {
+	if len(r.undelivered) == 0 && len(r.unreadable) == 0 {
+		out.text("{}")
+		return
+	}
+	out.text(`{"Outputs":{`)
+	if len(r.undelivered) > 0 {
+		r.encodeUndelivered(out)
+	}
+	if len(r.unreadable) > 0 {
+		if len(r.undelivered) > 0 {
+			out.text(",")
 		}
+		r.encodeUnreadable(out)
 	}
-	r.outputs = append(r.outputs, output{binding: binding, queue: queue})
-	return &r.outputs[len(r.outputs)-1]
+	out.text("}}")
 }
 
-// Queue puts texts, one message each, into the queue of an output binding. They
-// arrive byte for byte, provided that they are UTF-8 and do not look like a
-// time; JSON objects never do. A message must not exceed 48 KiB.
-func (r *Reply) Queue(binding string, texts ...string) {
-	if len(texts) > 0 {
-		o := r.output(binding, true)
-		o.texts = append(o.texts, texts...)
-	}
-}
-
-// Blob writes text to the blob of an output binding. An invocation has one
-// blob a binding: further texts follow in it, each on its own line. Text that
-// the host would take for base64 or for a time is written as a JSON string.
-func (r *Reply) Blob(binding, text string) {
-	o := r.output(binding, false)
-	o.texts = append(o.texts, text)
-}
-
-// Log adds a line to the invocation's log, where it has the level Information.
-func (r *Reply) Log(line string) { r.logs = append(r.logs, line) }
-
-// JSON returns the body of the reply, at least "{}".
-func (r *Reply) JSON() []byte {
-	size := 64
-	if r != nil {
-		for _, o := range r.outputs {
-			for _, text := range o.texts {
-				size += 32 + len(text) + len(text)/8
-			}
-		}
-	}
-	b := append(make([]byte, 0, size), '{')
-	if r != nil && len(r.outputs) > 0 {
-		b = append(b, `"Outputs":{`...)
-		for i, o := range r.outputs {
-			if i > 0 {
-				b = append(b, ',')
-			}
-			b = appendQuoted(b, o.binding)
-			b = append(b, ':')
-			if o.queue {
-				b = appendStrings(b, o.texts) // never a string or objects: those the host would rewrite
-			} else {
-				b = appendQuoted(b, plainText(strings.Join(o.texts, "\n")))
-			}
-		}
-		b = append(b, '}')
-	}
-	if r != nil && len(r.logs) > 0 {
-		if len(b) > 1 {
-			b = append(b, ',')
-		}
-		b = append(b, `"Logs":`...)
-		b = appendStrings(b, r.logs)
-	}
-	return append(b, '}')
-}
-
-func appendStrings(b []byte, texts []string) []byte {
-	b = append(b, '[')
-	for i, text := range texts {
+// encodeUndelivered writes an array of strings: the host rewrites objects, and a
+// single string that looks like base64 or a time.
+func (r *Reply) encodeUndelivered(out *counter) {
+	out.text(`"` + bindingUndelivered + `":[`)
+	var quoted []byte
+	for i, alert := range r.undelivered {
 		if i > 0 {
-			b = append(b, ',')
+			out.text(",")
 		}
-		b = appendQuoted(b, text)
+		quoted = jsontext.AppendQuote(quoted[:0], alert)
+		_, _ = out.Write(quoted)
 	}
-	return append(b, ']')
+	out.text("]")
 }
 
-// plainText returns text as the host will write it out unchanged. The host
-// decodes a string that is valid base64 (it passes over white space) and
-// rewrites one that looks like a time; text with any other character is safe.
-func plainText(text string) string {
-	if strings.HasPrefix(text, "{") || strings.HasPrefix(text, "[") {
-		return text
+// encodeUnreadable writes a string of JSON text, which the host writes to the
+// blob as it is.
+func (r *Reply) encodeUnreadable(out *counter) {
+	place := r.batch.located()
+	out.text(`"` + bindingUnreadable + `":"`)
+	blob := &quoter{w: out}
+	for i, u := range r.unreadable {
+		_, _ = io.WriteString(blob, []string{"[\n", ",\n"}[min(i, 1)])
+		u.encode(blob, place)
 	}
-	base64 := strings.IndexFunc(text, func(c rune) bool {
-		return c >= utf8.RuneSelf || !(base64Begins(byte(c)) && c != '\\' || strings.ContainsRune("= \t\r\n", c))
-	}) < 0
-	// Json.NET reads 2025-03-04T09:15:22, with or without more, and /Date(1)/.
-	t := strings.TrimSpace(text)
-	time := len(t) >= 19 && len(t) <= 40 && t[4] == '-' && t[7] == '-' && t[10] == 'T' || strings.HasPrefix(t, "/Date(")
-	if base64 || time {
-		return string(appendQuoted(nil, text))
+	_, _ = io.WriteString(blob, "\n]\n")
+	out.text(`"`)
+}
+
+// A pieceHead is what a line of the blob begins with. Operators query it.
+type pieceHead struct {
+	Hub       string    `json:"EventHub,omitempty"`
+	Partition string    `json:"Partition,omitempty"`
+	Sequence  int64     `json:"SequenceNumber"` // -1: not known
+	Enqueued  time.Time `json:"EnqueuedTime,omitzero"`
+	Position  int       `json:"Position"` // byte in the message
+	Reason    string    `json:"Reason"`
+}
+
+// encode writes the piece as one JSON object: its text as Text, or as Base64
+// where it is not UTF-8.
+func (u unreadable) encode(w io.Writer, p *place) {
+	head, err := json.Marshal(pieceHead{p.hub, p.partition, p.sequence(u.message), p.enqueuedAt(u.message), u.offset, u.reason})
+	if err != nil {
+		panic(err) // a struct of text, numbers and a time that was read as one
 	}
-	return text
+	_, _ = w.Write(head[:len(head)-1])
+	text := u.text.Raw
+	if u.text.Depth > 0 {
+		if plain, err := u.text.Plain(nil); err == nil {
+			text = plain
+		}
+	}
+	if utf8.Valid(text) {
+		_, _ = io.WriteString(w, `,"Text":"`)
+		_, _ = (&quoter{w: w}).Write(text)
+	} else {
+		_, _ = io.WriteString(w, `,"Base64":"`)
+		encoder := base64.NewEncoder(base64.StdEncoding, w)
+		_, _ = encoder.Write(text)
+		_ = encoder.Close()
+	}
+	_, _ = io.WriteString(w, `"}`)
+}
+
+// A quoter writes text as the inside of a JSON string, in parts of bounded size.
+// Its errors are the counter's, which keeps them. Each text given to Write must end
+// at a character's end.
+type quoter struct {
+	w      io.Writer
+	quoted []byte
+}
+
+func (q *quoter) Write(p []byte) (int, error) {
+	const part = 32 << 10
+	for rest := p; len(rest) > 0; {
+		n := min(len(rest), part)
+		for n < len(rest) && n > 0 && !utf8.RuneStart(rest[n]) {
+			n--
+		}
+		q.quoted = jsontext.AppendQuote(q.quoted[:0], rest[:n])
+		_, _ = q.w.Write(bytes.TrimSuffix(q.quoted[1:], []byte(`"`)))
+		rest = rest[n:]
+	}
+	return len(p), nil
 }

@@ -1,22 +1,61 @@
-package invocation
+package jsontext
 
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"math/bits"
+	"slices"
 	"unicode/utf16"
 	"unicode/utf8"
 )
 
-const (
-	ones  = 0x0101010101010101
-	highs = 0x8080808080808080
-)
+// Plain appends the text, unquoted Depth times, to dst. Bytes that are not
+// UTF-8 remain.
+func (t Text) Plain(dst []byte) ([]byte, error) {
+	switch t.Depth {
+	case 0:
+		return append(dst, t.Raw...), nil
+	case 1:
+		return Unquote(dst, t.Raw)
+	}
+	n := len(dst)
+	src, depth := t.Raw, t.Depth
+	dst = slices.Grow(dst, len(src))
+	size, ok := unquoteTwice(dst[n:n+len(src)], src)
+	if ok {
+		depth -= 2
+	} else {
+		var err error
+		if size, err = unquote(dst[n:n+len(src)], src); err != nil {
+			return dst[:n], err
+		}
+		depth--
+	}
+	for ; depth > 0; depth-- {
+		var err error
+		if size, err = unquote(dst[n:n+size], dst[n:n+size]); err != nil {
+			return dst[:n], err
+		}
+	}
+	return dst[:n+size], nil
+}
 
-// unquote writes the text of a JSON string, whose quotes are already off, to
-// dst and returns its length, which is never more than len(src). dst is either
-// src itself or apart from it and at least as long. Bytes that are no UTF-8
-// pass as they are: what stands in a message is for others to judge.
+// Unquote appends the text of a JSON string, whose quotes are removed already,
+// to dst, which may be s[:0]. Bytes that are not UTF-8 remain. It is an error
+// if s contains a malformed escape.
+func Unquote(dst, s []byte) ([]byte, error) {
+	n := len(dst)
+	dst = slices.Grow(dst, len(s))
+	size, err := unquote(dst[n:n+len(s)], s)
+	if err != nil {
+		return dst[:n], err
+	}
+	return dst[:n+size], nil
+}
+
+// unquote writes the text of a JSON string without its quotes to dst, which is
+// src itself or apart from it and as long, and returns its length.
 //
 // Quoted text inside quoted text is mostly short runs between backslashes, so
 // eight bytes are copied at a time and the copy is cut at the first backslash.
@@ -24,22 +63,32 @@ func unquote(dst, src []byte) (int, error) {
 	inPlace := len(src) > 0 && &dst[0] == &src[0]
 	i, o := 0, 0
 	for i < len(src) {
+		if src[i] == '\\' {
+			read, wrote, ok := unescape(dst[o:], src[i:])
+			if !ok {
+				return 0, fmt.Errorf("offset %d: malformed escape %q", i, src[i:min(i+6, len(src))])
+			}
+			i += read
+			o += wrote
+			continue
+		}
 		// A store of eight bytes in place must not reach what is still to be read.
 		for i+8 <= len(src) && o+8 <= len(dst) && (!inPlace || i-o >= 8) {
 			w := binary.LittleEndian.Uint64(src[i:])
 			x := w ^ ('\\' * ones)
 			m := (x - ones) &^ x & highs
 			binary.LittleEndian.PutUint64(dst[o:], w)
+			n := 8
 			if m != 0 {
-				n := bits.TrailingZeros64(m) >> 3
-				i += n
-				o += n
-				goto escape
+				n = bits.TrailingZeros64(m) >> 3
 			}
-			i += 8
-			o += 8
+			i += n
+			o += n
+			if m != 0 {
+				break
+			}
 		}
-		{
+		if i < len(src) && src[i] != '\\' {
 			n := bytes.IndexByte(src[i:], '\\')
 			if n < 0 {
 				n = len(src) - i
@@ -47,54 +96,49 @@ func unquote(dst, src []byte) (int, error) {
 			copy(dst[o:], src[i:i+n])
 			i += n
 			o += n
-			if i == len(src) {
-				return o, nil
-			}
-		}
-	escape:
-		for i < len(src) && src[i] == '\\' {
-			if i+1 == len(src) {
-				return 0, errAt(i, "the text ends in an escape")
-			}
-			c := src[i+1]
-			switch c {
-			case '"', '\\', '/':
-			case 'n':
-				c = '\n'
-			case 't':
-				c = '\t'
-			case 'r':
-				c = '\r'
-			case 'b':
-				c = '\b'
-			case 'f':
-				c = '\f'
-			case 'u':
-				r, n := rune16(src[i:])
-				if n == 0 {
-					return 0, errAt(i, "bad escape %q", src[i:min(i+6, len(src))])
-				}
-				i += n
-				var enc [utf8.UTFMax]byte
-				o += copy(dst[o:], enc[:utf8.EncodeRune(enc[:], r)])
-				continue
-			default:
-				return 0, errAt(i, "bad escape %q", src[i:i+2])
-			}
-			dst[o] = c
-			i += 2
-			o++
 		}
 	}
 	return o, nil
 }
 
-// unquoteTwice takes two layers off src in one pass, with the rules of unquote
-// and dst apart from src. It returns false when it meets anything but what a
-// serialiser usually writes; then two passes of unquote have the last word.
+// unescape writes the character of the escape that src begins with.
+func unescape(dst, src []byte) (read, wrote int, ok bool) {
+	if len(src) < 2 {
+		return 0, 0, false
+	}
+	c := src[1]
+	switch c {
+	case '"', '\\', '/':
+	case 'n':
+		c = '\n'
+	case 't':
+		c = '\t'
+	case 'r':
+		c = '\r'
+	case 'b':
+		c = '\b'
+	case 'f':
+		c = '\f'
+	case 'u':
+		r, n := rune16(src)
+		if n == 0 {
+			return 0, 0, false
+		}
+		var enc [utf8.UTFMax]byte
+		return n, copy(dst, enc[:utf8.EncodeRune(enc[:], r)]), true
+	default:
+		return 0, 0, false
+	}
+	dst[0] = c
+	return 2, 1, true
+}
+
+// unquoteTwice removes two layers from src in one pass; dst is apart from src
+// and as long. It returns false at anything but what a serialiser usually
+// writes, which takes two passes of unquote.
 //
-// A run of backslashes loses a quarter: four are one in the message, and what
-// is left over of a run escapes what follows it at one depth or the other.
+// A run of backslashes loses three quarters: four are one in the result, and
+// the rest of a run escapes what follows it in one layer or the other.
 func unquoteTwice(dst, src []byte) (int, bool) {
 	i, o := 0, 0
 	for i < len(src) {
@@ -167,7 +211,7 @@ func unquoteTwice(dst, src []byte) (int, bool) {
 }
 
 // rune16 reads \uXXXX, or a surrogate pair of them, at the start of b and
-// returns how many bytes it took; 0 when it is malformed. Half a pair is
+// returns the number of bytes read; 0 when it is malformed. Half a pair is
 // U+FFFD, as in every decoder.
 func rune16(b []byte) (rune, int) {
 	r, ok := hex4(b)
@@ -206,9 +250,10 @@ func hex4(b []byte) (rune, bool) {
 	return r, true
 }
 
-// appendQuoted appends s as a JSON string the way the host's serialiser writes
-// it: nothing is escaped for HTML's sake. Bytes that are no UTF-8 become U+FFFD.
-func appendQuoted(dst []byte, s string) []byte {
+// AppendQuote appends s as a JSON string, as the serialiser of the Functions
+// host (.NET) writes it: nothing is escaped for HTML, and line separators are.
+// Bytes that are not UTF-8 become U+FFFD.
+func AppendQuote[T []byte | string](dst []byte, s T) []byte {
 	const hex = "0123456789abcdef"
 	dst = append(dst, '"')
 	start := 0
@@ -240,7 +285,7 @@ func appendQuoted(dst []byte, s string) []byte {
 			start = i
 			continue
 		}
-		r, n := utf8.DecodeRuneInString(s[i:])
+		r, n := utf8.DecodeRuneInString(string(s[i:min(i+utf8.UTFMax, len(s))]))
 		switch {
 		case r == utf8.RuneError && n == 1:
 			dst = append(dst, s[start:i]...)

@@ -1,0 +1,176 @@
+package invocation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	"podwatch/handler/internal/prefilter"
+)
+
+const (
+	// freeShare is what each body may occupy without waiting for the budget.
+	freeShare = 1 << 20
+	// maxWait is how long a body waits unread for its share of the budget.
+	maxWait = time.Minute
+	// maxRead bounds one read, so that the search finds the bytes in the
+	// processor's cache.
+	maxRead = 256 << 10
+	// firstBuffer is the initial size of a buffer that has to grow.
+	firstBuffer = 64 << 10
+	// maxPooled is the most memory that an idle buffer retains, so that one huge
+	// batch does not occupy its memory for ever.
+	maxPooled = 16 << 20
+	// pooledBuffers is how many idle buffers are kept.
+	pooledBuffers = 4
+)
+
+// Errors of [Reader.Read]. The host sends the batch again after each of them, so
+// nothing is lost while somebody mends the cause.
+var (
+	ErrTooLarge = errors.New("the request is too large: raise BODY_LIMIT_MIB, or lower extensions.eventHubs.maxEventBatchSize in host.json")
+	ErrBroken   = errors.New("the request ended early")
+	ErrBusy     = errors.New("no memory became free for the request")
+)
+
+// A brokenError is ErrBroken with its cause.
+type brokenError struct {
+	got   int // bytes
+	cause error
+}
+
+func (e brokenError) Error() string {
+	return fmt.Sprintf("%v, after %d bytes: %v", ErrBroken, e.got, e.cause)
+}
+
+func (e brokenError) Is(target error) bool { return target == ErrBroken }
+func (e brokenError) Unwrap() error        { return e.cause }
+
+// A Reader reads request bodies into memory that it owns and reuses. The bodies
+// that are held at one time are bounded by a budget for the whole process: each
+// occupies 1 MiB freely and then waits, unread and in order of arrival, until
+// its limit fits into the budget. Waiting once for the limit, instead of growing
+// step by step, keeps two half-read bodies from waiting for each other.
+//
+// A Reader is safe for concurrent use.
+type Reader struct {
+	limit  int64
+	budget *semaphore.Weighted
+	wait   time.Duration
+
+	mu   sync.Mutex
+	idle []*buffer
+}
+
+// NewReader returns a Reader of bodies up to limit bytes, which together occupy
+// at most budget bytes; budget must not be below limit.
+func NewReader(limit, budget int64) *Reader {
+	return &Reader{limit: limit, budget: semaphore.NewWeighted(max(limit, budget)), wait: maxWait}
+}
+
+// A buffer is memory for one body. Where the system supports it (see reserve) it
+// has room for the largest body from the start and occupies memory only as it
+// fills, so that it is never copied to a larger one: the host does not announce
+// the length of its bodies.
+type buffer struct {
+	bytes    []byte
+	reserved bool
+}
+
+func (r *Reader) acquire() *buffer {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if n := len(r.idle); n > 0 {
+		b := r.idle[n-1]
+		r.idle = r.idle[:n-1]
+		return b
+	}
+	if bytes := reserve(int(r.limit) + 1); bytes != nil {
+		return &buffer{bytes[:0], true}
+	}
+	return &buffer{bytes: make([]byte, 0, firstBuffer)}
+}
+
+func (r *Reader) release(b *buffer) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	all := b.bytes[:cap(b.bytes)]
+	if unmapAtClose || len(r.idle) == pooledBuffers {
+		if b.reserved {
+			unreserve(all)
+		}
+		return
+	}
+	if !b.reserved && len(all) > maxPooled {
+		return
+	}
+	if b.reserved && len(b.bytes) > maxPooled {
+		shrink(all, maxPooled)
+	}
+	b.bytes = b.bytes[:0]
+	r.idle = append(r.idle, b)
+}
+
+// grow makes room for more in a buffer that was not reserved: a quarter at a
+// time, so that the old and the new one together occupy little more than twice
+// the body.
+func (b *buffer) grow() {
+	b.bytes = append(make([]byte, 0, cap(b.bytes)+max(cap(b.bytes)/4, firstBuffer)), b.bytes...)
+}
+
+// A share is the part of the budget that one body holds.
+type share struct {
+	reader *Reader
+	held   int64
+}
+
+// take waits until the whole limit fits into the budget.
+func (s *share) take(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, s.reader.wait)
+	defer cancel()
+	if s.reader.budget.Acquire(ctx, s.reader.limit) != nil {
+		return ErrBusy
+	}
+	s.held = s.reader.limit
+	return nil
+}
+
+func (s *share) release() {
+	if s.held > 0 {
+		s.reader.budget.Release(s.held)
+		s.held = 0
+	}
+}
+
+// fill reads all of body into b and searches it as it arrives.
+func (r *Reader) fill(ctx context.Context, b *buffer, s *share, body io.Reader, search *prefilter.Search) error {
+	for {
+		if len(b.bytes) >= freeShare && s.held == 0 {
+			if err := s.take(ctx); err != nil {
+				return err
+			}
+		}
+		if len(b.bytes) == cap(b.bytes) {
+			b.grow()
+		}
+		have := len(b.bytes)
+		n, err := body.Read(b.bytes[have:min(cap(b.bytes), have+maxRead)])
+		b.bytes = b.bytes[:have+n]
+		if int64(len(b.bytes)) > r.limit {
+			return ErrTooLarge
+		}
+		end := errors.Is(err, io.EOF)
+		if err != nil && !end {
+			return brokenError{len(b.bytes), err}
+		}
+		search.More(b.bytes, end)
+		if end {
+			return nil
+		}
+	}
+}

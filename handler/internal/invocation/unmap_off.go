@@ -1,0 +1,5 @@
+//go:build !unmap
+
+package invocation
+
+const unmapAtClose = false
