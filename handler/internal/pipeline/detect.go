@@ -145,12 +145,12 @@ func (p *Pipeline) DetectAmong(ctx context.Context, in Input) *Batch {
 	for i := range in.Messages {
 		d.read(i)
 	}
-	if err := d.Feed.Seen(ctx, slices.Collect(maps.Keys(d.sources))); err != nil {
-		p.Log.Warn("the feed's state cannot be written; the next batch tries again", "err", err)
-	}
 	d.dropDelivered(ctx)
 	alerts := d.raise(ctx)
 	d.batch.Undelivered = p.deliver(ctx, alerts, &d.batch.Counts)
+	if err := d.Feed.Seen(ctx, slices.Collect(maps.Keys(d.sources))); err != nil {
+		p.Log.Warn("the feed's state cannot be written; a later batch tries again", "err", err)
+	}
 	d.batch.Counts.Undelivered = len(d.batch.Undelivered)
 	d.batch.Counts.Unreadable = len(d.batch.Unreadable)
 	return d.batch
