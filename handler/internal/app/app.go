@@ -226,7 +226,7 @@ func (b *builder) storage() error {
 	}
 	b.Poison = poison
 	b.Ledger = sink.Both(sink.NewMemoryLedger(), ledger)
-	b.Windows = state.NewWindows(container, time.Now)
+	b.Windows = state.NewWindows(container, time.Now, b.log)
 	b.Feed = state.NewFeed(container, b.cfg.FeedSilenceAfter, b.gauges(account), time.Now)
 	return nil
 }
