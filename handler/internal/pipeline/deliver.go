@@ -64,14 +64,21 @@ func (p *Pipeline) deliverAtOnce(ctx context.Context, route Route, alerts []*ale
 	return p.deliverBy(ctx, route, alerts, p.send)
 }
 
-// deliverBy hands to send what the sink should have and does not have yet.
+// deliverBy hands to send what the sink should have and does not have yet. What an
+// exception keeps from the sink is marked all the same: only with that mark does
+// a repeat of the record find its alert settled at every sink, before look-ups.
 func (p *Pipeline) deliverBy(ctx context.Context, route Route, alerts []*alert.Alert, send func(context.Context, Route, []*alert.Alert) tally) tally {
-	var wanted []*alert.Alert
+	var wanted, unwanted []*alert.Alert
 	for _, a := range alerts {
-		if p.wants(route, a) {
+		switch {
+		case !p.mayWant(route, a):
+		case route.ForPeople && a.Suppressed:
+			unwanted = append(unwanted, a)
+		default:
 			wanted = append(wanted, a)
 		}
 	}
+	p.mark(ctx, route, unwanted)
 	var all tally
 	left := p.flights.alone(ctx, route.Name(), wanted, func(mine []*alert.Alert) {
 		var due []*alert.Alert
@@ -139,12 +146,13 @@ func (t *tally) add(other tally) {
 	maps.Copy(t.failures, other.failures)
 }
 
-// wants reports whether an alert belongs at a sink at all.
-func (p *Pipeline) wants(route Route, a *alert.Alert) bool {
+// mayWant reports whether an alert belongs at a sink unless an exception
+// suppresses it, which is known only after the look-ups.
+func (p *Pipeline) mayWant(route Route, a *alert.Alert) bool {
 	if !route.ForPeople {
 		return true
 	}
-	if a.Suppressed || a.Routine {
+	if a.Routine {
 		return false
 	}
 	r := p.Rules.Rule(a.RuleId)
@@ -161,15 +169,19 @@ func (p *Pipeline) delivered(ctx context.Context, route Route, a *alert.Alert) b
 	return done
 }
 
-// everywhere reports whether every sink that wants the alert has it.
+// everywhere reports whether every sink that may want the alert has it.
 func (p *Pipeline) everywhere(ctx context.Context, a *alert.Alert) bool {
+	asked := false
 	for _, route := range p.Routes {
-		done, err := p.Ledger.Delivered(ctx, route.Name(), a.AlertId)
-		if !done || err != nil {
+		if !p.mayWant(route, a) {
+			continue
+		}
+		asked = true
+		if done, err := p.Ledger.Delivered(ctx, route.Name(), a.AlertId); !done || err != nil {
 			return false
 		}
 	}
-	return len(p.Routes) > 0
+	return asked
 }
 
 // holdWithin bounds what the storm window may cost a card.
