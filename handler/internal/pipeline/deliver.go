@@ -15,15 +15,15 @@ import (
 )
 
 // deliver hands the alerts to all sinks side by side and returns those that at
-// least one sink still lacks.
-func (p *Pipeline) deliver(ctx context.Context, alerts []*alert.Alert, counts *Counts) []*alert.Alert {
+// least one sink still lacks. settled is what the ledger answered about them.
+func (p *Pipeline) deliver(ctx context.Context, alerts []*alert.Alert, settled *settled, counts *Counts) []*alert.Alert {
 	if len(alerts) == 0 {
 		return nil
 	}
 	tallies := make([]tally, len(p.Routes))
 	var wait sync.WaitGroup
 	for i, route := range p.Routes {
-		wait.Go(func() { tallies[i] = p.deliverTo(ctx, route, alerts) })
+		wait.Go(func() { tallies[i] = p.deliverTo(ctx, route, alerts, settled) })
 	}
 	wait.Wait()
 	lacking := map[*alert.Alert]bool{}
@@ -52,22 +52,22 @@ type tally struct {
 
 // deliverTo delivers to one sink what it should have and does not have yet, and
 // holds storms back from people.
-func (p *Pipeline) deliverTo(ctx context.Context, route Route, alerts []*alert.Alert) tally {
+func (p *Pipeline) deliverTo(ctx context.Context, route Route, alerts []*alert.Alert, settled *settled) tally {
 	if route.ForPeople {
-		return p.deliverBy(ctx, route, alerts, p.post)
+		return p.deliverBy(ctx, route, alerts, settled, p.post)
 	}
-	return p.deliverBy(ctx, route, alerts, p.send)
+	return p.deliverBy(ctx, route, alerts, settled, p.send)
 }
 
 // deliverAtOnce is deliverTo without regard to storms.
-func (p *Pipeline) deliverAtOnce(ctx context.Context, route Route, alerts []*alert.Alert) tally {
-	return p.deliverBy(ctx, route, alerts, p.send)
+func (p *Pipeline) deliverAtOnce(ctx context.Context, route Route, alerts []*alert.Alert, settled *settled) tally {
+	return p.deliverBy(ctx, route, alerts, settled, p.send)
 }
 
 // deliverBy hands to send what the sink should have and does not have yet. What an
 // exception keeps from the sink is marked all the same: only with that mark does
 // a repeat of the record find its alert settled at every sink, before look-ups.
-func (p *Pipeline) deliverBy(ctx context.Context, route Route, alerts []*alert.Alert, send func(context.Context, Route, []*alert.Alert) tally) tally {
+func (p *Pipeline) deliverBy(ctx context.Context, route Route, alerts []*alert.Alert, settled *settled, send func(context.Context, Route, []*alert.Alert) tally) tally {
 	var wanted, unwanted []*alert.Alert
 	for _, a := range alerts {
 		switch {
@@ -81,13 +81,7 @@ func (p *Pipeline) deliverBy(ctx context.Context, route Route, alerts []*alert.A
 	p.mark(ctx, route, unwanted)
 	var all tally
 	left := p.flights.alone(ctx, route.Name(), wanted, func(mine []*alert.Alert) {
-		var due []*alert.Alert
-		for _, a := range mine {
-			if !p.delivered(ctx, route, a) {
-				due = append(due, a)
-			}
-		}
-		if len(due) > 0 {
+		if due := settled.lacking(ctx, route, mine); len(due) > 0 {
 			all.add(send(ctx, route, due))
 		}
 	})
@@ -157,31 +151,6 @@ func (p *Pipeline) mayWant(route Route, a *alert.Alert) bool {
 	}
 	r := p.Rules.Rule(a.RuleId)
 	return r == nil || !r.BuildingBlock
-}
-
-// delivered asks the ledger. When it cannot answer, the alert counts as not
-// delivered: twice is better than never.
-func (p *Pipeline) delivered(ctx context.Context, route Route, a *alert.Alert) bool {
-	done, err := p.Ledger.Delivered(ctx, route.Name(), a.AlertId)
-	if err != nil {
-		p.Log.Warn("the ledger cannot be read; the alert may be delivered twice", "sink", route.Name(), "alert_id", a.AlertId, "err", err)
-	}
-	return done
-}
-
-// everywhere reports whether every sink that may want the alert has it.
-func (p *Pipeline) everywhere(ctx context.Context, a *alert.Alert) bool {
-	asked := false
-	for _, route := range p.Routes {
-		if !p.mayWant(route, a) {
-			continue
-		}
-		asked = true
-		if done, err := p.Ledger.Delivered(ctx, route.Name(), a.AlertId); !done || err != nil {
-			return false
-		}
-	}
-	return asked
 }
 
 // holdWithin bounds what the storm window may cost a card.
@@ -285,12 +254,14 @@ func (p *Pipeline) Redeliver(ctx context.Context, a *alert.Alert) (Counts, error
 }
 
 // redeliver delivers one alert by the given way to all sinks, one after another.
-func (p *Pipeline) redeliver(ctx context.Context, a *alert.Alert, deliverTo func(context.Context, Route, []*alert.Alert) tally) (Counts, error) {
+func (p *Pipeline) redeliver(ctx context.Context, a *alert.Alert, deliverTo func(context.Context, Route, []*alert.Alert, *settled) tally) (Counts, error) {
 	counts := Counts{Alerts: 1}
+	settled := p.ask(ctx, p.Routes, []*alert.Alert{a})
+	defer settled.close()
 	var failures []error
 	var refusing []Route
 	for _, route := range p.Routes {
-		t := deliverTo(ctx, route, []*alert.Alert{a})
+		t := deliverTo(ctx, route, []*alert.Alert{a}, settled)
 		counts.Delivered += t.delivered
 		counts.Held += t.held
 		if len(t.lacking) == 0 {

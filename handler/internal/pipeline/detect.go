@@ -12,8 +12,6 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"golang.org/x/sync/errgroup"
-
 	"podwatch/handler/internal/alert"
 	"podwatch/handler/internal/caller"
 	"podwatch/handler/internal/event"
@@ -148,9 +146,11 @@ func (p *Pipeline) DetectAmong(ctx context.Context, in Input) *Batch {
 	if err := d.Feed.Seen(ctx, slices.Collect(maps.Keys(d.sources))); err != nil {
 		p.Log.Warn("the feed's state cannot be written; the next batch tries again", "err", err)
 	}
-	d.dropDelivered(ctx)
+	settled := p.ask(ctx, p.Routes, d.alerts())
+	defer settled.close()
+	d.dropSettled(settled)
 	alerts := d.raise(ctx)
-	d.batch.Undelivered = p.deliver(ctx, alerts, &d.batch.Counts)
+	d.batch.Undelivered = p.deliver(ctx, alerts, settled, &d.batch.Counts)
 	d.batch.Counts.Undelivered = len(d.batch.Undelivered)
 	d.batch.Counts.Unreadable = len(d.batch.Unreadable)
 	return d.batch
@@ -288,31 +288,21 @@ func source(ev *event.Event) string {
 	return ev.Dataset
 }
 
-// asksAtOnce bounds the questions to the ledger about one batch.
-const asksAtOnce = 16
+// alerts are those of the candidates.
+func (d *detection) alerts() []*alert.Alert {
+	alerts := make([]*alert.Alert, len(d.candidates))
+	for i, c := range d.candidates {
+		alerts[i] = c.alert
+	}
+	return alerts
+}
 
-// dropDelivered forgets the candidates that every sink already has, before
-// anything is looked up for them.
-func (d *detection) dropDelivered(ctx context.Context) {
-	delivered := make([]bool, len(d.candidates))
-	var asking errgroup.Group
-	asking.SetLimit(asksAtOnce)
-	for i, c := range d.candidates {
-		asking.Go(func() error {
-			delivered[i] = d.everywhere(ctx, c.alert)
-			return nil
-		})
-	}
-	_ = asking.Wait()
-	due := d.candidates[:0]
-	for i, c := range d.candidates {
-		if delivered[i] {
-			d.batch.Counts.Repeats++
-			continue
-		}
-		due = append(due, c)
-	}
-	d.candidates = due
+// dropSettled forgets the candidates that every sink already has, before anything
+// is looked up for them.
+func (d *detection) dropSettled(settled *settled) {
+	found := len(d.candidates)
+	d.candidates = slices.DeleteFunc(d.candidates, func(c *candidate) bool { return d.everywhere(settled, c.alert) })
+	d.batch.Counts.Repeats += found - len(d.candidates)
 }
 
 // raise turns the candidates into complete alerts.
@@ -326,13 +316,10 @@ func (d *detection) raise(ctx context.Context) []*alert.Alert {
 		callers = append(callers, &c.caller)
 	}
 	d.Directory.Resolve(ctx, callers)
-	alerts := make([]*alert.Alert, 0, len(d.candidates))
 	for _, c := range enriched {
 		c.alert.SetCaller(c.first, c.caller)
 	}
-	for _, c := range d.candidates {
-		alerts = append(alerts, c.alert)
-	}
+	alerts := d.alerts()
 	d.lookAround(enriched)
 	d.Surroundings.Surround(ctx, alerts[:len(enriched)], d.events)
 	for i, c := range d.candidates {
