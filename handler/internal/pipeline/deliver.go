@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -23,7 +24,15 @@ func (p *Pipeline) deliver(ctx context.Context, alerts []*alert.Alert, settled *
 	tallies := make([]tally, len(p.Routes))
 	var wait sync.WaitGroup
 	for i, route := range p.Routes {
-		wait.Go(func() { tallies[i] = p.deliverTo(ctx, route, alerts, settled) })
+		wait.Go(func() {
+			err := p.guard("deliver to "+route.Name(), func() error {
+				tallies[i] = p.deliverTo(ctx, route, alerts, settled)
+				return nil
+			})
+			if err != nil {
+				tallies[i] = lackingAll(alerts, err)
+			}
+		})
 	}
 	wait.Wait()
 	lacking := map[*alert.Alert]bool{}
@@ -113,7 +122,7 @@ func (p *Pipeline) post(ctx context.Context, route Route, due []*alert.Alert) ta
 		t := p.send(ctx, route, group)
 		all.add(t)
 		for _, err := range t.failures {
-			if !rejected(err) {
+			if !rejected(err) && !errors.Is(err, errBroke) {
 				down = err
 			}
 		}
@@ -161,24 +170,24 @@ const holdWithin = 5 * time.Second
 func (p *Pipeline) hold(ctx context.Context, group []*alert.Alert) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, holdWithin)
 	defer cancel()
-	admitted, err := p.Windows.Admit(ctx, group)
-	if err == nil && admitted {
-		return false, nil
-	}
-	if err == nil {
-		err = p.Windows.Hold(ctx, group)
-	}
+	admitted := false
+	err := p.guard("hold a storm", func() (err error) {
+		if admitted, err = p.Windows.Admit(ctx, group); admitted || err != nil {
+			return err
+		}
+		return p.Windows.Hold(ctx, group)
+	})
 	if err != nil {
 		p.Log.Warn("the storm window cannot be used; alerts are posted at once", "alerts", len(group), "err", err)
 	}
-	return err == nil, err
+	return err == nil && !admitted, err
 }
 
 // send delivers and marks. The mark comes after the sink's acceptance, so a
 // crash in between costs one repeat and never an alert.
 func (p *Pipeline) send(ctx context.Context, route Route, due []*alert.Alert) tally {
 	var t tally
-	failures := route.Deliver(ctx, due)
+	failures := p.handOver(ctx, route, due)
 	var accepted []*alert.Alert
 	for i, a := range due {
 		if failures == nil || failures[i] == nil {
@@ -202,6 +211,19 @@ func (p *Pipeline) send(ctx context.Context, route Route, due []*alert.Alert) ta
 	return t
 }
 
+// handOver calls the sink. One that panics, as on an alert that breaks its card,
+// counts as having accepted nothing.
+func (p *Pipeline) handOver(ctx context.Context, route Route, due []*alert.Alert) (failures []error) {
+	err := p.guard("post to "+route.Name(), func() error {
+		failures = route.Deliver(ctx, due)
+		return nil
+	})
+	if err != nil {
+		return slices.Repeat([]error{err}, len(due))
+	}
+	return failures
+}
+
 // marksAtOnce and markWithin bound the marks of one delivery: a ledger that is
 // down must not use up the time of the invocation.
 const (
@@ -218,7 +240,8 @@ func (p *Pipeline) mark(ctx context.Context, route Route, accepted []*alert.Aler
 	marking.SetLimit(marksAtOnce)
 	for _, a := range accepted {
 		marking.Go(func() error {
-			if err := p.Ledger.Mark(ctx, route.Name(), a.AlertId); err != nil {
+			err := p.guard("mark delivery", func() error { return p.Ledger.Mark(ctx, route.Name(), a.AlertId) })
+			if err != nil {
 				return fmt.Errorf("alert %q: %w", a.AlertId, err)
 			}
 			return nil

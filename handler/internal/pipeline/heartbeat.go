@@ -15,8 +15,10 @@ import (
 // kept in storage until they were delivered.
 func (p *Pipeline) Heartbeat(ctx context.Context) (Counts, error) {
 	var counts Counts
-	summaries := p.Windows.Summaries(ctx, func(ctx context.Context, alerts []*alert.Alert) error {
-		return p.summarise(ctx, alerts, &counts)
+	summaries := p.guard("post summaries", func() error {
+		return p.Windows.Summaries(ctx, func(ctx context.Context, alerts []*alert.Alert) error {
+			return p.summarise(ctx, alerts, &counts)
+		})
 	})
 	// Storm windows do not apply to the feed's alerts: they are few, and each is
 	// about something else.

@@ -50,7 +50,11 @@ func (s *settled) ask(ctx context.Context, questions []flight) {
 	asking.SetLimit(asksAtOnce)
 	for _, q := range questions {
 		asking.Go(func() error {
-			done, err := s.pipeline.Ledger.Delivered(ctx, q.sink, q.alertID)
+			done := false
+			err := s.pipeline.guard("ask the ledger", func() (err error) {
+				done, err = s.pipeline.Ledger.Delivered(ctx, q.sink, q.alertID)
+				return err
+			})
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			s.known[q] = done && err == nil
