@@ -20,6 +20,7 @@ import (
 	"podwatch/handler/internal/rule"
 	"podwatch/handler/internal/server"
 	"podwatch/handler/internal/sink"
+	"podwatch/handler/internal/surroundings"
 )
 
 // Each of these breaks one stage: at every call, or where a name tells which
@@ -85,6 +86,11 @@ func (s *memorySink) Deliver(_ context.Context, alerts []*alert.Alert) []error {
 	return nil
 }
 
+// brokenAnswer breaks where a look-up reads an answer, in a goroutine of its own.
+type brokenAnswer struct{}
+
+func (brokenAnswer) Do(*http.Request) (*http.Response, error) { panic("answer") }
+
 // TestAPanicCostsNoMoreThanWhatItsStageWorkedOn breaks one stage after the other
 // over a batch of two deletions. The host must get its 200, since it would send
 // the batch again for ever; no deletion may be lost, and that which breaks nothing
@@ -108,11 +114,18 @@ func TestAPanicCostsNoMoreThanWhatItsStageWorkedOn(t *testing.T) {
 			var first sync.Once
 			o.Now = func() time.Time { first.Do(func() { panic("alert") }); return began }
 		}, outcome{cards: []string{good}, rows: []string{good}, unreadable: true}},
-		"the feed's state":    {func(o *pipeline.Options, _, _ *memorySink) { o.Feed = broken{} }, outcome{cards: both, rows: both}},
-		"asking the ledger":   {func(o *pipeline.Options, _, _ *memorySink) { o.Ledger = brokenLedger{o.Ledger, true} }, outcome{cards: both, rows: both}},
-		"writing the ledger":  {func(o *pipeline.Options, _, _ *memorySink) { o.Ledger = brokenLedger{o.Ledger, false} }, outcome{cards: both, rows: both}},
-		"the directory":       {func(o *pipeline.Options, _, _ *memorySink) { o.Directory = broken{} }, outcome{cards: both, rows: both, noted: both}},
-		"the surroundings":    {func(o *pipeline.Options, _, _ *memorySink) { o.Surroundings = broken{} }, outcome{cards: both, rows: both, noted: both}},
+		"the feed's state":   {func(o *pipeline.Options, _, _ *memorySink) { o.Feed = broken{} }, outcome{cards: both, rows: both}},
+		"asking the ledger":  {func(o *pipeline.Options, _, _ *memorySink) { o.Ledger = brokenLedger{o.Ledger, true} }, outcome{cards: both, rows: both}},
+		"writing the ledger": {func(o *pipeline.Options, _, _ *memorySink) { o.Ledger = brokenLedger{o.Ledger, false} }, outcome{cards: both, rows: both}},
+		"the directory":      {func(o *pipeline.Options, _, _ *memorySink) { o.Directory = broken{} }, outcome{cards: both, rows: both, noted: both}},
+		"the surroundings":   {func(o *pipeline.Options, _, _ *memorySink) { o.Surroundings = broken{} }, outcome{cards: both, rows: both, noted: both}},
+		"a call to Azure Resource Manager": {func(o *pipeline.Options, _, _ *memorySink) {
+			s, err := surroundings.New("http://127.0.0.1", nil, surroundings.Options{Transport: brokenAnswer{}})
+			if err != nil {
+				panic(err)
+			}
+			o.Surroundings = s
+		}, outcome{cards: both, rows: both, noted: both}},
 		"an exception":        {func(o *pipeline.Options, _, _ *memorySink) { o.Exceptions = broken{} }, outcome{cards: both, rows: both, noted: []string{bad}}},
 		"a storm window":      {func(o *pipeline.Options, _, _ *memorySink) { o.Windows = broken{} }, outcome{cards: both, rows: both}},
 		"a card":              {func(_ *pipeline.Options, cards, _ *memorySink) { cards.broken = true }, outcome{cards: []string{good}, rows: both, queued: []string{bad}}},
