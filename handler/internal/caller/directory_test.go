@@ -539,3 +539,23 @@ func TestResolveConcurrently(t *testing.T) {
 	}
 	wg.Wait()
 }
+
+// broken breaks where an answer is read.
+type broken struct{}
+
+func (broken) Do(*http.Request) (*http.Response, error) { panic("a bug") }
+
+// TestAPanicOfACallReachesTheCaller: in the call's own goroutine it would end the
+// process.
+func TestAPanicOfACallReachesTheCaller(t *testing.T) {
+	d, err := caller.NewDirectory("http://127.0.0.1", nil, caller.DirectoryOptions{Transport: broken{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if text := fmt.Sprint(recover()); !strings.Contains(text, "a bug") || !strings.Contains(text, "broken.Do") {
+			t.Errorf("recovered %s, want the panic and its stack", text)
+		}
+	}()
+	d.Resolve(t.Context(), []*caller.Caller{{Kind: "user", ID: userID}})
+}

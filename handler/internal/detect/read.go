@@ -8,6 +8,7 @@ import (
 	"podwatch/handler/internal/event"
 	"podwatch/handler/internal/export"
 	"podwatch/handler/internal/jsontext"
+	"podwatch/handler/internal/rule"
 )
 
 // A reading is the work on one batch.
@@ -15,19 +16,14 @@ type reading struct {
 	*Detector
 	Result
 	batch  Batch
-	events event.Reader
-	plain  []byte          // the record that is read, reused
 	done   int             // all before this position has been read
-	raised map[string]bool // ids of findings
-}
+	raised map[string]bool // ids of the findings
 
-// A piece is text of a message that should be a record.
-type piece struct {
-	jsontext.Text
-	start, end int    // in the text of the batch; end 0: not in place
-	message    int    // where it is not in place
-	offset     int    // in the message, likewise
-	mended     string // what was mended in it
+	// Reused from record to record.
+	events  event.Reader
+	plain   []byte // a record
+	whole   []byte // a message
+	matches []rule.Match
 }
 
 // follow goes from hit to hit. The search goes on behind the record of each.
@@ -41,20 +37,116 @@ func (r *reading) follow() {
 }
 
 // open reads the record around a position: the smallest object there that is a
-// record of a known log, or the largest. Where none is found in place, it reads
-// the whole message.
+// record of a known log. Where none is found in place, it reads the whole message.
 func (r *reading) open(pos int) {
-	var found piece
-	for start, end := range export.Around(r.batch.Text(), pos) {
-		found = piece{Text: r.batch.Text().Cut(start, end), start: start, end: end}
-		if r.known(found) {
-			break
+	text := r.batch.Text()
+	for start, end := range export.Around(text, pos) {
+		if r.read(piece{Text: text.Cut(start, end)}) {
+			r.done = end
+			return
 		}
 	}
-	if found.end > 0 {
-		r.done = found.end
-		r.read(found)
-	} else if i := r.batch.At(pos); i >= 0 {
+	if i := r.batch.At(pos); i >= 0 {
 		r.message(i)
 	}
+}
+
+// message reads all records of a message in which the rules may match.
+func (r *reading) message(i int) {
+	text := r.batch.Message(i)
+	r.done = r.batch.End(i)
+	plain, err := text.Plain(r.whole[:0])
+	if err != nil {
+		r.unreadable(piece{Text: text, message: i}, err.Error())
+		return
+	}
+	r.whole = plain
+	kept := len(r.Findings) + len(r.Unreadable)
+	for p := range export.Pieces(plain) {
+		it := piece{Text: jsontext.Text{Raw: p.JSON}, whole: true, message: i, offset: p.Offset, mended: p.Mended}
+		switch {
+		case p.Reason != "":
+			r.unreadable(it, p.Reason)
+		case r.filter.Contains(p.JSON):
+			r.read(it)
+		}
+	}
+	if len(r.Findings)+len(r.Unreadable) > kept {
+		r.whole = nil // they share it
+	}
+}
+
+// A piece is text of a message that may be a record.
+type piece struct {
+	jsontext.Text
+	whole   bool // taken from a message that was read as a whole: a record, whatever is in it
+	message int  // index, of one that is whole
+	offset  int  // in the message, of one that is whole
+	mended  string
+}
+
+// read evaluates the events of a record. It reports whether the record is one of a
+// known log; one that is not is evaluated only if it is whole. A panic in here is
+// a bug of podwatch and costs the record.
+func (r *reading) read(p piece) (known bool) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			r.Failed++
+			r.unreadable(p, fmt.Sprintf("panic while the record was read; this is a bug in podwatch: %v\n%s", cause, debug.Stack()))
+			known = true
+		}
+	}()
+	record := p.Raw
+	if p.Depth > 0 {
+		plain, err := p.Plain(r.plain[:0])
+		if err != nil {
+			return false
+		}
+		r.plain, record = plain, plain
+	}
+	n := 0
+	for ev, err := range r.events.Events(record) {
+		if err != nil {
+			r.Failed++
+			r.unreadable(p, err.Error())
+			return true
+		}
+		if known = ev.Dataset() != ""; !known && !p.whole {
+			return false
+		}
+		r.evaluate(p, ev, n)
+		n++
+	}
+	r.Opened++
+	return true
+}
+
+// evaluate notes the rules that an event matches.
+func (r *reading) evaluate(p piece, ev *event.Event, n int) {
+	r.Logs[ev.Dataset()]++
+	r.matches = r.rules.Match(r.matches[:0], ev)
+	for _, m := range r.matches {
+		r.Matches++
+		if m.Routine {
+			r.Routine++
+			if !r.routine {
+				continue
+			}
+		}
+		id := alert.ID(m.Rule.ID, ev)
+		if r.raised[id] {
+			r.Repeats++
+			continue
+		}
+		r.raised[id] = true
+		f := alert.Finding{Match: m, ID: id, Record: p.Text, Nth: n}
+		if p.mended != "" {
+			f.Notes = append(f.Notes, "the record was mended: "+p.mended)
+		}
+		r.Findings = append(r.Findings, f)
+	}
+}
+
+func (r *reading) unreadable(p piece, reason string) {
+	r.Unreadable = append(r.Unreadable, Unreadable{Message: r.messageOf(p), Offset: p.offset, Reason: reason, Text: p.Text})
 }

@@ -49,7 +49,7 @@ type Options struct {
 	Service   string             // name for people: "Microsoft Graph"
 	Scope     string             // token scope; default is the endpoint's own "/.default"
 	MaxBody   int64              // largest answer in bytes; default 4 MiB
-	Transport policy.Transporter // default http.DefaultClient; the context bounds each call
+	Transport policy.Transporter // default follows no redirect; the context bounds each call
 	Now       func() time.Time   // default time.Now
 	Log       *slog.Logger       // told once when a failure starts to be remembered; default none
 
@@ -96,7 +96,7 @@ func New(endpoint string, cred azcore.TokenCredential, opts Options) (*Client, e
 	}
 	transport := opts.Transport
 	if transport == nil {
-		transport = http.DefaultClient
+		transport = noRedirects
 	}
 	c := &Client{opts: opts, base: base, failures: failures}
 	c.pipeline = runtime.NewPipeline("podwatch", "1", runtime.PipelineOptions{PerRetry: perRetry}, &policy.ClientOptions{
@@ -107,6 +107,12 @@ func New(endpoint string, cred azcore.TokenCredential, opts Options) (*Client, e
 		Retry: policy.RetryOptions{MaxRetries: 1, RetryDelay: 100 * time.Millisecond, MaxRetryDelay: time.Second},
 	})
 	return c, nil
+}
+
+// noRedirects hands a redirect over as the answer: none of the services uses them,
+// and what was asked must not go to another place.
+var noRedirects = &http.Client{
+	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 }
 
 func checkEndpoint(endpoint string) (*url.URL, error) {
@@ -229,7 +235,7 @@ func (c *Client) remember(ctx context.Context, area string, f *Failure) {
 		return // an answer, the invocation's own end, or one bad link: says nothing of the next call
 	case Refused:
 		wait = rememberRefused
-	case Malformed, TooLarge, Rejected:
+	case Malformed, TooLarge, Rejected, Redirected:
 		wait = rememberOther
 	case Throttled:
 		wait = cmp.Or(f.retryAfter, rememberOther)

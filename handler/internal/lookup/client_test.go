@@ -104,9 +104,17 @@ func TestFailures(t *testing.T) {
 		},
 		"server error is tried twice": {handler: answer(502, secret), want: "Service had an error of its own (HTTP 502)", calls: 2, remember: time.Minute},
 		"bad request":                 {handler: answer(400, ``), want: "Service rejected the look-up (HTTP 400)", calls: 1, remember: time.Minute, sameArea: true},
-		"not JSON":                    {handler: answer(200, `<html>`+secret), want: "Service gave an unreadable answer", calls: 1, remember: time.Minute, sameArea: true},
-		"JSON of another shape":       {handler: answer(200, `[]`), want: "Service gave an unreadable answer", calls: 1, remember: time.Minute, sameArea: true},
-		"empty":                       {handler: answer(200, ``), want: "Service gave an unreadable answer", calls: 1, remember: time.Minute, sameArea: true},
+		"a redirect is not followed": {
+			handler: answer(302, ``, "Location", "/elsewhere"),
+			want:    "Service answered with a redirect, which is not followed (HTTP 302)", calls: 1, remember: time.Minute, sameArea: true,
+		},
+		"a redirect to another host is not followed": {
+			handler: answer(307, ``, "Location", "http://localhost:1/"+secret),
+			want:    "Service answered with a redirect, which is not followed (HTTP 307)", calls: 1, remember: time.Minute, sameArea: true,
+		},
+		"not JSON":              {handler: answer(200, `<html>`+secret), want: "Service gave an unreadable answer", calls: 1, remember: time.Minute, sameArea: true},
+		"JSON of another shape": {handler: answer(200, `[]`), want: "Service gave an unreadable answer", calls: 1, remember: time.Minute, sameArea: true},
+		"empty":                 {handler: answer(200, ``), want: "Service gave an unreadable answer", calls: 1, remember: time.Minute, sameArea: true},
 		"connection cut": {
 			handler: func(w http.ResponseWriter, _ *http.Request) { hangUp(w) },
 			want:    "Service could not be reached", calls: 2, remember: time.Minute,

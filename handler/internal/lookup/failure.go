@@ -19,6 +19,7 @@ const (
 	NotFound    Kind = "not found"    // 404: an answer, not a fault
 	Throttled   Kind = "throttled"    // 429
 	Rejected    Kind = "rejected"     // another 4xx
+	Redirected  Kind = "redirected"   // 3xx, which is not followed
 	ServerError Kind = "server error" // 5xx
 	Slow        Kind = "slow"         // the batch's budget ran out
 	Unreachable Kind = "unreachable"  // no connection, or one that broke
@@ -54,6 +55,8 @@ func (f *Failure) Error() string {
 		text += "asked podwatch to wait" + f.status()
 	case Rejected:
 		text += "rejected the look-up" + f.status()
+	case Redirected:
+		text += "answered with a redirect, which is not followed" + f.status()
 	case ServerError:
 		text += "had an error of its own" + f.status()
 	case Slow:
@@ -114,6 +117,8 @@ func failureOf(ctx context.Context, err error) *Failure {
 func failureOfStatus(resp *http.Response, body []byte, now time.Time) *Failure {
 	f := &Failure{Status: resp.StatusCode, Code: errorCode(body)}
 	switch s := resp.StatusCode; {
+	case s >= 300 && s < 400:
+		f.Kind = Redirected
 	case s == http.StatusUnauthorized, s == http.StatusForbidden:
 		f.Kind = Refused
 	case s == http.StatusNotFound:

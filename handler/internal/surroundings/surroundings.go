@@ -22,7 +22,6 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	lru "github.com/hashicorp/golang-lru/v2"
-	"golang.org/x/sync/errgroup"
 
 	"podwatch/handler/internal/alert"
 	"podwatch/handler/internal/event"
@@ -201,7 +200,7 @@ func (s *Surroundings) ask(ctx context.Context, requests []Request) *answers {
 	}
 	ctx, cancel := lookup.WithBudget(ctx, s.opts.Budget)
 	defer cancel()
-	var g errgroup.Group // its functions report into a and never fail
+	var g lookup.Group // its calls report into a
 	g.SetLimit(maxCalls)
 
 	a.windows = windows(requests)
@@ -212,12 +211,11 @@ func (s *Surroundings) ask(ctx context.Context, requests []Request) *answers {
 			a.mu.Unlock()
 			continue
 		}
-		g.Go(func() error {
+		g.Go(func() {
 			l := s.list(ctx, w)
 			a.mu.Lock()
 			defer a.mu.Unlock()
 			a.listings[w] = l
-			return nil
 		})
 	}
 	clusters := map[string]bool{"": true}
@@ -233,14 +231,13 @@ func (s *Surroundings) ask(ctx context.Context, requests []Request) *answers {
 			a.mu.Unlock()
 			continue
 		}
-		g.Go(func() error {
+		g.Go(func() {
 			t := s.tagsOf(ctx, r.Cluster)
 			a.mu.Lock()
 			defer a.mu.Unlock()
 			a.tags[key] = t
-			return nil
 		})
 	}
-	_ = g.Wait() // always nil
+	g.Wait()
 	return a
 }
