@@ -107,7 +107,7 @@ func TestParse(t *testing.T) {
 		{`a:\not x`, "a:ot x", isText("a", "ot x")}, // \n, then "ot"
 		{`a:\Not x`, `a:\Not x`, isText("a", "Not x")},
 		{`a:x \NOT y`, `a:x \NOT y`, isText("a", "x NOT y")},
-		{`a:x\n`, "a:x", isText("a", "x")},          // trimmed after the escape is read
+		{`a:x\n`, "a:x", isText("a", "x")}, // trimmed after the escape is read
 		{`a:x\ty`, `a:x\ty`, isText("a", "x\ty")},
 		{"a:x\ny", `a:x\ny`, isText("a", "x\ny")},
 		{"a:x\u00a0y", `a:x\u00a0y`, isText("a", "x\u00a0y")},
