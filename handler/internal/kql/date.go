@@ -189,98 +189,59 @@ func parseMillis(s string) (int64, bool) {
 	return ms, err == nil
 }
 
+// isoLayouts are the layouts of an ISO date without its offset, by their length,
+// and what such a date is exact to.
+var isoLayouts = map[int]struct {
+	text string
+	unit byte
+}{
+	4: {"2006", 'y'}, 7: {"2006-01", 'M'}, 10: {"2006-01-02", 'd'}, 11: {"2006-01-02T", 'd'},
+	13: {"2006-01-02T15", 'h'}, 16: {"2006-01-02T15:04", 'm'}, 19: {"2006-01-02T15:04:05", 's'},
+}
+
 // parseISO reads an ISO date. unit is what the date is exact to: y M d h m s,
 // or 0 for a fraction of a second.
 func parseISO(s string) (t time.Time, unit byte, ok bool) {
-	r := digitReader{s: s, ok: true}
-	var month, day, hour, minute, second, nanos, offset = 1, 1, 0, 0, 0, 0, 0
-	year := r.number(4)
-	unit = 'y'
-	if r.skip('-') {
-		month, unit = r.number(2), 'M'
-		if r.skip('-') {
-			day, unit = r.number(2), 'd'
-			if r.skip('T') && r.s != "" {
-				hour, unit = r.number(2), 'h'
-				if r.skip(':') {
-					minute, unit = r.number(2), 'm'
-					if r.skip(':') {
-						second, unit = r.number(2), 's'
-						if r.skip('.') || r.skip(',') {
-							nanos, unit = r.fraction(), 0
-						}
-					}
-				}
-				offset = r.offset()
-			}
-		}
+	date, offset := s, ""
+	if i := strings.LastIndexAny(s, "Z+-"); i > len("2006-01-02T") {
+		date, offset = s[:i], s[i:]
 	}
-	if !r.ok || r.s != "" || month < 1 || month > 12 || day < 1 || day > daysIn(year, time.Month(month)) ||
-		hour > 23 || minute > 59 || second > 59 {
+	seconds, fraction := date, strings.IndexAny(date, ".,")
+	if fraction >= 0 {
+		seconds = date[:fraction]
+	}
+	layout, ok := isoLayouts[len(seconds)]
+	minutes, valid := parseOffset(offset)
+	if !ok || !valid || fraction >= 0 && (layout.unit != 's' || len(date)-fraction > len(".123456789")) {
 		return time.Time{}, 0, false
 	}
-	t = time.Date(year, time.Month(month), day, hour, minute, second, nanos, time.UTC)
-	return t.Add(-time.Duration(offset) * time.Minute), unit, true
-}
-
-// A digitReader takes fixed parts off the front of a date; ok turns false when
-// one does not fit.
-type digitReader struct {
-	s  string
-	ok bool
-}
-
-func (r *digitReader) skip(c byte) bool {
-	if r.s == "" || r.s[0] != c {
-		return false
+	t, err := time.Parse(layout.text, date) // takes the fraction, too
+	if unit = layout.unit; fraction >= 0 {
+		unit = 0
 	}
-	r.s = r.s[1:]
-	return true
+	return t.Add(-time.Duration(minutes) * time.Minute), unit, err == nil
 }
 
-// number reads exactly n digits.
-func (r *digitReader) number(n int) int {
-	if r.ok = r.ok && len(r.s) >= n && leadingDigits(r.s[:n]) == n; !r.ok {
-		return 0
+// parseOffset reads Z, +hh, +hhmm or +hh:mm as minutes; nothing is UTC.
+func parseOffset(s string) (minutes int, ok bool) {
+	if s == "" || s == "Z" {
+		return 0, true
 	}
-	v, err := strconv.Atoi(r.s[:n])
-	r.ok = err == nil
-	r.s = r.s[n:]
-	return v
-}
-
-// fraction reads one to nine digits as nanoseconds.
-func (r *digitReader) fraction() int {
-	n := min(leadingDigits(r.s), 9)
-	v := r.number(n)
-	r.ok = r.ok && n > 0
-	for ; n < 9; n++ {
-		v *= 10
-	}
-	return v
-}
-
-// offset reads Z, +hh, +hhmm or +hh:mm as minutes; nothing is UTC.
-func (r *digitReader) offset() int {
-	if r.s == "" || r.skip('Z') {
-		return 0
-	}
-	sign := 1
-	switch {
-	case r.skip('+'):
-	case r.skip('-'):
-		sign = -1
+	digits := strings.Replace(s[1:], ":", "", 1)
+	n, err := strconv.Atoi(digits)
+	switch len(digits) {
+	case 2:
+		minutes = 60 * n
+	case 4:
+		minutes = 60*(n/100) + n%100
 	default:
-		return 0 // what is left over makes the date invalid
+		return 0, false
 	}
-	hours, minutes := r.number(2), 0
-	if r.skip(':') || r.s != "" {
-		minutes = r.number(2)
+	ok = err == nil && leadingDigits(digits) == len(digits) && n%100 < 60 && minutes < 19*60
+	if s[0] == '-' {
+		minutes = -minutes
 	}
-	if hours > 18 || minutes > 59 {
-		r.ok = false
-	}
-	return sign * (60*hours + minutes)
+	return minutes, ok
 }
 
 // millisOf returns the date of a value in a document.
