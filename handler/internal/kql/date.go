@@ -57,11 +57,8 @@ func parseMoment(s string) (moment, bool) {
 			return moment{}, false
 		}
 		rest = rest[1:]
-		digits := 0
-		for digits < len(rest) && '0' <= rest[digits] && rest[digits] <= '9' {
-			digits++
-		}
 		step.count = sign
+		digits := leadingDigits(rest)
 		if digits > 0 {
 			n, err := strconv.Atoi(rest[:digits])
 			if err != nil || n > maxDateCount || step.round && n != 1 {
@@ -145,18 +142,22 @@ func floor(t time.Time, unit byte) time.Time {
 	y, month, d := t.Date()
 	h, m, s := t.Clock()
 	switch unit {
-	case 'y':
-		return time.Date(y, 1, 1, 0, 0, 0, 0, time.UTC)
-	case 'M':
-		return time.Date(y, month, 1, 0, 0, 0, 0, time.UTC)
 	case 'w': // weeks begin on Monday
-		return time.Date(y, month, d-(int(t.Weekday())+6)%7, 0, 0, 0, 0, time.UTC)
+		d, h, m, s = d-(int(t.Weekday())+6)%7, 0, 0, 0
+	case 'y':
+		month = 1
+		fallthrough
+	case 'M':
+		d = 1
+		fallthrough
 	case 'd':
-		return time.Date(y, month, d, 0, 0, 0, 0, time.UTC)
+		h = 0
+		fallthrough
 	case 'h':
-		return time.Date(y, month, d, h, 0, 0, 0, time.UTC)
+		m = 0
+		fallthrough
 	case 'm':
-		return time.Date(y, month, d, h, m, 0, 0, time.UTC)
+		s = 0
 	}
 	return time.Date(y, month, d, h, m, s, 0, time.UTC)
 }
@@ -181,125 +182,66 @@ func parseDate(s string) (first, last time.Time, ok bool) {
 
 func parseMillis(s string) (int64, bool) {
 	digits := strings.TrimPrefix(s, "-")
-	if digits == "" || len(digits) > 17 {
+	if n := leadingDigits(digits); n == 0 || n < len(digits) || n > 17 {
 		return 0, false
 	}
-	var ms int64
-	for i := range len(digits) {
-		if digits[i] < '0' || digits[i] > '9' {
-			return 0, false
-		}
-		ms = 10*ms + int64(digits[i]-'0')
-	}
-	if len(digits) < len(s) {
-		ms = -ms
-	}
-	return ms, true
+	ms, err := strconv.ParseInt(s, 10, 64)
+	return ms, err == nil
+}
+
+// isoLayouts are the layouts of an ISO date without its offset, by their length,
+// and what such a date is exact to.
+var isoLayouts = map[int]struct {
+	text string
+	unit byte
+}{
+	4: {"2006", 'y'}, 7: {"2006-01", 'M'}, 10: {"2006-01-02", 'd'}, 11: {"2006-01-02T", 'd'},
+	13: {"2006-01-02T15", 'h'}, 16: {"2006-01-02T15:04", 'm'}, 19: {"2006-01-02T15:04:05", 's'},
 }
 
 // parseISO reads an ISO date. unit is what the date is exact to: y M d h m s,
 // or 0 for a fraction of a second.
 func parseISO(s string) (t time.Time, unit byte, ok bool) {
-	r := digitReader{s: s, ok: true}
-	var month, day, hour, minute, second, nanos, offset = 1, 1, 0, 0, 0, 0, 0
-	year := r.number(4)
-	unit = 'y'
-	if r.skip('-') {
-		month, unit = r.number(2), 'M'
-		if r.skip('-') {
-			day, unit = r.number(2), 'd'
-			if r.skip('T') && r.s != "" {
-				hour, unit = r.number(2), 'h'
-				if r.skip(':') {
-					minute, unit = r.number(2), 'm'
-					if r.skip(':') {
-						second, unit = r.number(2), 's'
-						if r.skip('.') || r.skip(',') {
-							nanos, unit = r.fraction(), 0
-						}
-					}
-				}
-				offset = r.offset()
-			}
-		}
+	date, offset := s, ""
+	if i := strings.LastIndexAny(s, "Z+-"); i > len("2006-01-02T") {
+		date, offset = s[:i], s[i:]
 	}
-	if !r.ok || r.s != "" || month < 1 || month > 12 || day < 1 || day > daysIn(year, time.Month(month)) ||
-		hour > 23 || minute > 59 || second > 59 {
+	seconds, fraction := date, strings.IndexAny(date, ".,")
+	if fraction >= 0 {
+		seconds = date[:fraction]
+	}
+	layout, ok := isoLayouts[len(seconds)]
+	minutes, valid := parseOffset(offset)
+	if !ok || !valid || fraction >= 0 && (layout.unit != 's' || len(date)-fraction > len(".123456789")) {
 		return time.Time{}, 0, false
 	}
-	t = time.Date(year, time.Month(month), day, hour, minute, second, nanos, time.UTC)
-	return t.Add(-time.Duration(offset) * time.Minute), unit, true
+	t, err := time.Parse(layout.text, date) // takes the fraction, too
+	if unit = layout.unit; fraction >= 0 {
+		unit = 0
+	}
+	return t.Add(-time.Duration(minutes) * time.Minute), unit, err == nil
 }
 
-// A digitReader takes fixed parts off the front of a date; ok turns false when
-// one does not fit.
-type digitReader struct {
-	s  string
-	ok bool
-}
-
-func (r *digitReader) skip(c byte) bool {
-	if r.s == "" || r.s[0] != c {
-		return false
+// parseOffset reads Z, +hh, +hhmm or +hh:mm as minutes; nothing is UTC.
+func parseOffset(s string) (minutes int, ok bool) {
+	if s == "" || s == "Z" {
+		return 0, true
 	}
-	r.s = r.s[1:]
-	return true
-}
-
-// number reads exactly n digits.
-func (r *digitReader) number(n int) int {
-	if len(r.s) < n {
-		r.ok = false
-		return 0
-	}
-	v := 0
-	for i := range n {
-		c := r.s[i]
-		if c < '0' || c > '9' {
-			r.ok = false
-			return 0
-		}
-		v = 10*v + int(c-'0')
-	}
-	r.s = r.s[n:]
-	return v
-}
-
-// fraction reads one to nine digits as nanoseconds.
-func (r *digitReader) fraction() int {
-	v, n := 0, 0
-	for ; n < 9 && n < len(r.s) && '0' <= r.s[n] && r.s[n] <= '9'; n++ {
-		v = 10*v + int(r.s[n]-'0')
-	}
-	r.ok = r.ok && n > 0
-	r.s = r.s[n:]
-	for ; n < 9; n++ {
-		v *= 10
-	}
-	return v
-}
-
-// offset reads Z, +hh, +hhmm or +hh:mm as minutes; nothing is UTC.
-func (r *digitReader) offset() int {
-	if r.s == "" || r.skip('Z') {
-		return 0
-	}
-	sign := 1
-	switch {
-	case r.skip('+'):
-	case r.skip('-'):
-		sign = -1
+	digits := strings.Replace(s[1:], ":", "", 1)
+	n, err := strconv.Atoi(digits)
+	switch len(digits) {
+	case 2:
+		minutes = 60 * n
+	case 4:
+		minutes = 60*(n/100) + n%100
 	default:
-		return 0 // what is left over makes the date invalid
+		return 0, false
 	}
-	hours, minutes := r.number(2), 0
-	if r.skip(':') || r.s != "" {
-		minutes = r.number(2)
+	ok = err == nil && leadingDigits(digits) == len(digits) && n%100 < 60 && minutes < 19*60
+	if s[0] == '-' {
+		minutes = -minutes
 	}
-	if hours > 18 || minutes > 59 {
-		r.ok = false
-	}
-	return sign * (60*hours + minutes)
+	return minutes, ok
 }
 
 // millisOf returns the date of a value in a document.
@@ -319,51 +261,34 @@ func millisOf(v any) (int64, bool) {
 	return int64(n.f), ok
 }
 
-// momentTest compares a date field with a moment.
-type momentTest struct {
-	op  Op
-	m   moment
-	now func() time.Time
-}
-
 // dateTest compiles a comparison with a date. Without an operator the value may
 // lie anywhere in the unit that the date names; > and <= take the end of the
 // unit, >= and < its beginning. A date without now is resolved here.
 func dateTest(op Op, value string, now func() time.Time) valueTest {
 	m, ok := parseMoment(value)
 	if !ok {
-		return never{}
+		return nil
 	}
-	if m.now {
-		return momentTest{op, m, now}
+	first, last := m.at(false, now), m.at(true, now)
+	return func(v any) bool {
+		ms, ok := millisOf(v)
+		if !ok {
+			return false
+		}
+		first, last := first, last
+		if m.now {
+			first, last = m.at(false, now), m.at(true, now)
+		}
+		switch op {
+		case Less:
+			return ms < first
+		case LessEqual:
+			return ms <= last
+		case Greater:
+			return ms > last
+		case GreaterEqual:
+			return ms >= first
+		}
+		return first <= ms && ms <= last
 	}
-	return spanTest{op, m.at(false, nil), m.at(true, nil)}
-}
-
-func (t momentTest) test(v any) bool {
-	return spanTest{t.op, t.m.at(false, t.now), t.m.at(true, t.now)}.test(v)
-}
-
-// spanTest compares a date field with a span of milliseconds.
-type spanTest struct {
-	op          Op
-	first, last int64
-}
-
-func (t spanTest) test(v any) bool {
-	ms, ok := millisOf(v)
-	if !ok {
-		return false
-	}
-	switch t.op {
-	case Less:
-		return ms < t.first
-	case LessEqual:
-		return ms <= t.last
-	case Greater:
-		return ms > t.last
-	case GreaterEqual:
-		return ms >= t.first
-	}
-	return t.first <= ms && ms <= t.last
 }

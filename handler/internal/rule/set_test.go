@@ -77,6 +77,27 @@ value = ""
 	}
 }
 
+func TestOnlyWhatIsCertainIsRoutine(t *testing.T) {
+	const who = "azure.platformlogs.properties.who"
+	for _, test := range []struct {
+		name, routine, properties string
+		want                      bool
+	}{
+		{"another caller is known", "not " + who + ": admin", `"who":"robot"`, true},
+		{"the caller is known", "not " + who + ": admin", `"who":"admin"`, false},
+		{"no caller is known", "not " + who + ": admin", ``, false},
+		{"absence is asked for", "not " + who + ": *", ``, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			set, _ := load(t, rule.FS("", files{"a.toml": head(idA) + queryKey + "event.action: SecretGet'''\n[podwatch]\nroutine = '" + test.routine + "'"}))
+			got := set.Match(vault(t, test.properties))
+			if len(got) != 1 || got[0].Routine != test.want {
+				t.Errorf("got %+v, want routine %t", got, test.want)
+			}
+		})
+	}
+}
+
 func TestMatchesComeInTheOrderOfLoading(t *testing.T) {
 	set, _ := load(t, rule.FS("", files{
 		"a.toml": head(idA) + queryKey + "data_stream.dataset: azure.platformlogs and event.action: SecretGet'''",
@@ -162,7 +183,7 @@ func TestIndexChangesNoMatch(t *testing.T) {
 		return field + ":" + value(field)
 	}
 	folder := files{}
-	var queries []kql.Node
+	var queries []*kql.Node
 	for i := range 300 {
 		q := query(3)
 		n, err := kql.Parse(q)
@@ -184,11 +205,11 @@ func TestIndexChangesNoMatch(t *testing.T) {
 			got[m.Rule.ID] = true
 		}
 		for i, e := range report.Entries {
-			o := kql.Options{Types: func(f string) kql.Type { typ, _ := kql.ParseType(event.FieldType(f)); return typ }}
+			o := kql.Options{Type: func(f string) kql.Type { typ, _ := kql.ParseType(event.FieldType(f)); return typ }}
 			if i%5 == 0 {
 				o.FoldCase = func(f string) bool { return f == "event.action" }
 			}
-			want := kql.Compile(queries[i], o).Match(ev.Fields)
+			want := kql.Compile(queries[i], o).Match(kql.Map(ev.Fields))
 			if e.Verdict == rule.Waits {
 				want = false
 			}
