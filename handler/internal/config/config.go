@@ -18,6 +18,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"podwatch/handler/internal/arm"
 )
 
 // A Config holds podwatch's settings after validation.
@@ -148,7 +150,7 @@ var settings = []setting{
 	}},
 	{"LOG_ANALYTICS_WORKSPACE_ID", func(l *loader, v string) error {
 		l.LogAnalyticsWorkspace = strings.TrimRight(v, "/")
-		if v != "" && !workspaceID.MatchString(v) {
+		if id, ok := arm.Parse(v); v != "" && (!ok || id.Group == "" || !id.Is("Microsoft.OperationalInsights", "workspaces")) {
 			return fmt.Errorf("%q is not the resource id of a workspace (/subscriptions/.../Microsoft.OperationalInsights/workspaces/NAME)", v)
 		}
 		return nil
@@ -222,7 +224,6 @@ var settings = []setting{
 var (
 	ruleID      = regexp.MustCompile(`^dcr-[0-9a-f]{32}$`)
 	accountName = regexp.MustCompile(`^[a-z0-9]{3,24}$`)
-	workspaceID = regexp.MustCompile(`(?i)^/subscriptions/[0-9a-f-]{36}/resourceGroups/[\w.()-]{1,90}/providers/Microsoft\.OperationalInsights/workspaces/[\w-]{4,63}/?$`)
 )
 
 // Load reads the settings through getenv (os.Getenv in production). dir is the
