@@ -16,7 +16,8 @@ import (
 // listed here is new and has to find its place first.
 var mayImport = map[string][]string{
 	"arm":        {},
-	"config":     {"arm"},
+	"outbound":   {},
+	"config":     {"arm", "outbound"},
 	"kql":        {},
 	"invocation": {},
 	"export":     {},
@@ -32,17 +33,17 @@ var mayImport = map[string][]string{
 	"surroundings": {"alert", "event", "lookup"},
 	"exception":    {"alert", "event", "kql"},
 
-	"sink":              {"alert"},
+	"sink":              {"alert", "outbound"},
 	"sink/sinktest":     {"alert", "sink"},
-	"sink/teams":        {"alert", "arm", "sink"},
-	"sink/loganalytics": {"alert", "sink"},
+	"sink/teams":        {"alert", "arm", "outbound", "sink"},
+	"sink/loganalytics": {"alert", "outbound", "sink"},
 	"sink/console":      {"alert"},
 
 	"state":    {"alert"},
 	"pipeline": {"alert", "arm", "caller", "event", "export", "invocation", "rule", "scan", "sink"},
 	"server":   {"alert", "invocation", "pipeline", "scan"},
 
-	"app": {"alert", "caller", "config", "exception", "pipeline", "rule", "sink", "sink/console", "sink/loganalytics", "sink/teams", "state", "surroundings"},
+	"app": {"alert", "caller", "config", "exception", "outbound", "pipeline", "rule", "sink", "sink/console", "sink/loganalytics", "sink/teams", "state", "surroundings"},
 
 	"hub":           {},
 	"hub/hubtest":   {},
