@@ -15,33 +15,35 @@ import (
 // way, and siblings under sink do not know each other. A package that is not
 // listed here is new and has to find its place first.
 var mayImport = map[string][]string{
-	"config":     {},
+	"arm":        {},
+	"outbound":   {},
+	"config":     {"arm", "outbound"},
 	"kql":        {},
 	"invocation": {},
 	"export":     {},
 	"lookup":     {},
 	"azurite":    {},
-	"event":      {},
+	"event":      {"arm"},
 	"scan":       {},
 	"logtest":    {"invocation"},
 
-	"rule":         {"event", "kql"},
-	"caller":       {"event", "lookup"},
+	"rule":         {"arm", "event", "kql"},
+	"caller":       {"arm", "event", "lookup"},
 	"alert":        {"event", "rule", "caller"},
 	"surroundings": {"alert", "event", "lookup"},
 	"exception":    {"alert", "event", "kql"},
 
-	"sink":              {"alert"},
+	"sink":              {"alert", "outbound"},
 	"sink/sinktest":     {"alert", "sink"},
-	"sink/teams":        {"alert", "sink"},
-	"sink/loganalytics": {"alert", "sink"},
+	"sink/teams":        {"alert", "arm", "outbound", "sink"},
+	"sink/loganalytics": {"alert", "outbound", "sink"},
 	"sink/console":      {"alert"},
 
 	"state":    {"alert"},
-	"pipeline": {"alert", "caller", "event", "export", "invocation", "rule", "scan", "sink"},
+	"pipeline": {"alert", "arm", "caller", "event", "export", "invocation", "rule", "scan", "sink"},
 	"server":   {"alert", "invocation", "pipeline", "scan"},
 
-	"app": {"alert", "caller", "config", "exception", "pipeline", "rule", "sink", "sink/console", "sink/loganalytics", "sink/teams", "state", "surroundings"},
+	"app": {"alert", "caller", "config", "exception", "outbound", "pipeline", "rule", "sink", "sink/console", "sink/loganalytics", "sink/teams", "state", "surroundings"},
 
 	"hub":           {},
 	"hub/hubtest":   {},

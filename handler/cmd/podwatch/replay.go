@@ -181,7 +181,7 @@ func delivering(log *slog.Logger) (pipeline.Options, error) {
 	if err != nil {
 		return pipeline.Options{}, fmt.Errorf("deliver: the app settings are wrong:\n%w", err)
 	}
-	if cfg.TeamsWebhookURL == "" && cfg.LogAnalyticsEndpoint == "" {
+	if cfg.TeamsWebhook.IsZero() && cfg.LogAnalyticsEndpoint.IsZero() {
 		return pipeline.Options{}, usageError(errors.New("deliver: no sink is set: TEAMS_WEBHOOK_URL, or LOG_ANALYTICS_ENDPOINT and LOG_ANALYTICS_RULE_ID"))
 	}
 	full, err := app.New(cfg, log, io.Discard)

@@ -38,7 +38,7 @@ func New(cfg *config.Config, log *slog.Logger, stdout io.Writer) (*pipeline.Pipe
 	b := &builder{cfg: cfg, log: log, stdout: stdout, Options: pipeline.Options{
 		Directory: pipeline.None{}, Surroundings: surroundings.BatchOnly(), Exceptions: pipeline.None{},
 		Windows: pipeline.None{}, Feed: pipeline.None{}, Poison: pipeline.None{}, Ledger: sink.NewMemoryLedger(),
-		Portal:        alert.Portal{Base: cfg.Cloud.Portal, Workspace: cfg.LogAnalyticsWorkspace},
+		Portal:        alert.Portal{Base: cfg.Cloud.Portal, Workspace: cfg.LogAnalyticsWorkspace.String()},
 		RecordRoutine: cfg.RecordRoutine, Now: time.Now, Log: log,
 	}}
 	for _, build := range []func() error{b.rules, b.exceptions, b.lookups, b.sinks, b.storage} {
@@ -138,14 +138,14 @@ func (b *builder) lookups() error {
 		return err
 	}
 	if b.cfg.GraphLookups {
-		directory, err := caller.NewDirectory(b.cfg.GraphEndpoint, cred, caller.DirectoryOptions{Log: b.log})
+		directory, err := caller.NewDirectory(b.cfg.GraphEndpoint.String(), cred, caller.DirectoryOptions{Log: b.log})
 		if err != nil {
 			return fmt.Errorf("GRAPH_ENDPOINT: %w", err)
 		}
 		b.Directory = directory
 	}
 	if b.cfg.ActivityLookups {
-		around, err := surroundings.New(b.cfg.ARMEndpoint, cred, surroundings.Options{Log: b.log})
+		around, err := surroundings.New(b.cfg.ARMEndpoint.String(), cred, surroundings.Options{Log: b.log})
 		if err != nil {
 			return fmt.Errorf("ARM_ENDPOINT: %w", err)
 		}
@@ -157,10 +157,10 @@ func (b *builder) lookups() error {
 // sinks makes the sinks that are configured, or the console where none is.
 func (b *builder) sinks() error {
 	var mistakes []error
-	if b.cfg.TeamsWebhookURL != "" {
-		mistakes = append(mistakes, b.teams())
+	if !b.cfg.TeamsWebhook.IsZero() {
+		b.teams()
 	}
-	if b.cfg.LogAnalyticsEndpoint != "" {
+	if !b.cfg.LogAnalyticsEndpoint.IsZero() {
 		mistakes = append(mistakes, b.logAnalytics())
 	}
 	if len(b.Routes) == 0 {
@@ -169,17 +169,9 @@ func (b *builder) sinks() error {
 	return errors.Join(mistakes...)
 }
 
-func (b *builder) teams() error {
-	s, err := teams.New(string(b.cfg.TeamsWebhookURL), teams.Options{
-		AllowedHosts: b.cfg.TeamsWebhookHosts,
-		Guide:        b.guide,
-		Delivery:     b.delivery(),
-	})
-	if err != nil {
-		return fmt.Errorf("TEAMS_WEBHOOK_URL: %w", err)
-	}
+func (b *builder) teams() {
+	s := teams.New(b.cfg.TeamsWebhook, teams.Options{Guide: b.guide, Delivery: b.delivery()})
 	b.Routes = append(b.Routes, pipeline.Route{Sink: s, ForPeople: true})
-	return nil
 }
 
 // delivery bounds a delivery of one batch. A sink that is down is not waited for
@@ -202,12 +194,9 @@ func (b *builder) logAnalytics() error {
 	if err != nil {
 		return err
 	}
-	s, err := loganalytics.New(b.cfg.LogAnalyticsEndpoint, b.cfg.LogAnalyticsRuleID, b.cfg.LogAnalyticsStream, cred, loganalytics.Options{
-		Scope:    b.cfg.Cloud.MonitorScope,
-		Delivery: b.delivery(),
-	})
+	s, err := loganalytics.New(b.cfg.LogAnalyticsEndpoint, tokens(cred, b.cfg.Cloud.MonitorScope), b.cfg.LogAnalyticsRuleID, b.cfg.LogAnalyticsStream, b.delivery())
 	if err != nil {
-		return fmt.Errorf("LOG_ANALYTICS_ENDPOINT: %w", err)
+		return err
 	}
 	b.Routes = append(b.Routes, pipeline.Route{Sink: s})
 	return nil

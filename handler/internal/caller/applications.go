@@ -1,5 +1,7 @@
 package caller
 
+import "podwatch/handler/internal/arm"
+
 // An Application is a client that Microsoft documents or ships. Its name tells
 // which tool was used, never that the call was benign: anybody can sign in with
 // Azure CLI, and its id is borrowed by other tools.
@@ -38,7 +40,7 @@ var applications = []Application{
 
 // WellKnown finds an application by its id, in any spelling.
 func WellKnown(id string) (Application, bool) {
-	id, ok := ParseID(id)
+	id, ok := arm.ParseGUID(id)
 	if !ok {
 		return Application{}, false
 	}

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 
+	"podwatch/handler/internal/arm"
 	"podwatch/handler/internal/event"
 )
 
@@ -98,22 +99,9 @@ func From(ev *event.Event) Caller {
 
 func (c *Caller) note(text string) { c.Notes = append(c.Notes, text) }
 
-// ParseID reads an Entra object or application id, with or without hyphens, in
-// any case, and gives the usual form. ok is false for anything else.
-func ParseID(s string) (id string, ok bool) {
-	s = strings.ToLower(strings.TrimSpace(s))
-	if len(s) == 36 && s[8] == '-' && s[13] == '-' && s[18] == '-' && s[23] == '-' {
-		s = s[:8] + s[9:13] + s[14:18] + s[19:23] + s[24:]
-	}
-	if len(s) != 32 || strings.Trim(s, "0123456789abcdef") != "" {
-		return "", false
-	}
-	return s[:8] + "-" + s[8:12] + "-" + s[12:16] + "-" + s[16:20] + "-" + s[20:], true
-}
-
 // idOrText normalises an id and passes anything else through.
 func idOrText(s string) string {
-	if id, ok := ParseID(s); ok {
+	if id, ok := arm.ParseGUID(s); ok {
 		return id
 	}
 	return s

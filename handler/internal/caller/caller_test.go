@@ -285,24 +285,6 @@ func TestFromAudit(t *testing.T) {
 	}
 }
 
-func TestParseID(t *testing.T) {
-	for in, want := range map[string]string{
-		oid:                                    oid,
-		strings.ToUpper(oid):                   oid,
-		strings.ReplaceAll(oid, "-", ""):       oid,
-		" " + oid + "\n":                       oid,
-		oid[:35]:                               "", // one short
-		strings.Replace(oid, "-", "0", 1):      "", // no hyphen where one belongs
-		"g0a2d6f4-15be-4b39-9d57-08f1e7a4b6d2": "",
-		"../../me":                             "",
-		"":                                     "",
-	} {
-		if got, ok := caller.ParseID(in); got != want || ok != (want != "") {
-			t.Errorf("ParseID(%q) = %q, %t, want %q", in, got, ok, want)
-		}
-	}
-}
-
 func TestWellKnown(t *testing.T) {
 	if got, ok := caller.WellKnown("04B077958DDB461ABBEE02F9E1BF7B46"); !ok || got.Name != "Azure CLI" {
 		t.Errorf("WellKnown by id without hyphens = %+v, %t", got, ok)

@@ -17,6 +17,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	lru "github.com/hashicorp/golang-lru/v2"
 
+	"podwatch/handler/internal/arm"
 	"podwatch/handler/internal/lookup"
 )
 
@@ -140,17 +141,17 @@ func keysOf(c *Caller) [3]key {
 	if c.Kind == KindKubernetes {
 		return keys
 	}
-	if id, ok := ParseID(c.ID); ok {
+	if id, ok := arm.ParseGUID(c.ID); ok {
 		keys[0] = "id:" + key(id)
-	} else if app, ok := ParseID(c.AppID); ok && c.Kind != KindUser {
+	} else if app, ok := arm.ParseGUID(c.AppID); ok && c.Kind != KindUser {
 		keys[0] = "app:" + key(app)
 	} else if c.Kind == KindUser && strings.Contains(c.Name, "@") && len(c.Name) <= 256 {
 		keys[0] = "upn:" + key(strings.ToLower(c.Name))
 	}
-	if app, ok := ParseID(c.AppID); ok && c.Kind == KindUser && c.AppName == "" {
+	if app, ok := arm.ParseGUID(c.AppID); ok && c.Kind == KindUser && c.AppName == "" {
 		keys[1] = "app:" + key(app)
 	}
-	if group, ok := ParseID(c.RoleGroup); ok {
+	if group, ok := arm.ParseGUID(c.RoleGroup); ok {
 		keys[2] = "id:" + key(group)
 	}
 	return keys
@@ -207,7 +208,7 @@ func (b *batch) askIDs(ctx context.Context, ids []key) (unknown []key) {
 		for id, o := range found {
 			b.keep("id:"+key(id), answer{object: o})
 			if o.AppID != nil {
-				if app, ok := ParseID(*o.AppID); ok {
+				if app, ok := arm.ParseGUID(*o.AppID); ok {
 					b.keep("app:"+key(app), answer{object: o})
 				}
 			}
@@ -263,7 +264,7 @@ func (d *Directory) getByIDs(ctx context.Context, ids []key) (map[string]*direct
 			if o == nil {
 				continue
 			}
-			if id, ok := ParseID(o.ID); ok {
+			if id, ok := arm.ParseGUID(o.ID); ok {
 				found[id] = o
 			}
 		}
@@ -431,7 +432,7 @@ func (c *Caller) applyApplication(o *directoryObject) {
 		c.Kind = KindServicePrincipal
 	}
 	c.Name = cmp.Or(c.Name, deref(o.DisplayName))
-	if id, ok := ParseID(deref(o.AppID)); ok {
+	if id, ok := arm.ParseGUID(deref(o.AppID)); ok {
 		c.AppID = cmp.Or(c.AppID, id)
 	}
 	c.AppName = cmp.Or(c.AppName, deref(o.DisplayName))

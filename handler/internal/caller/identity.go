@@ -4,8 +4,9 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
-	"path"
 	"strings"
+
+	"podwatch/handler/internal/arm"
 )
 
 // Claim names as the activity log writes them. Other resource logs use the
@@ -61,9 +62,12 @@ func readIdentity(c *Caller, identity map[string]any, ip string) {
 	switch {
 	case c.OwnerResource != "":
 		c.Kind = KindManagedIdentity
-		c.Name = path.Base(c.OwnerResource)
+		c.Name = arm.Name(c.OwnerResource)
 		if on := cl.get("xms_az_rid"); on != "" && !strings.EqualFold(on, c.OwnerResource) {
-			c.note("the token was issued on " + short(path.Base(path.Dir(on))+"/"+path.Base(on)))
+			var last arm.Pair
+			for last = range arm.Pairs(on) {
+			}
+			c.note("the token was issued on " + short(last.Key+"/"+last.Value))
 		}
 	case idtyp == "app" || subject != "" && subject == c.ID || idtyp != "user" && upn+unique+scope == "" && c.AppID != "" && principalType != "user":
 		c.Kind = KindServicePrincipal

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"podwatch/handler/internal/arm"
 	"podwatch/handler/internal/event"
 )
 
@@ -63,8 +64,8 @@ func readSource(c *Caller, addresses []string) {
 
 func fromAuditUser(u event.AuditUser, userAgent string) Caller {
 	c := Caller{Kind: KindKubernetes, Name: u.Name}
-	oid, hasOID := ParseID(first(u.Extra["oid"]))
-	guid, isGUID := ParseID(u.Name)
+	oid, hasOID := arm.ParseGUID(first(u.Extra["oid"]))
+	guid, isGUID := arm.ParseGUID(u.Name)
 	masters := slices.Contains(u.Groups, "system:masters")
 
 	switch {
@@ -146,7 +147,7 @@ func product(userAgent string) string {
 
 func hasGroupID(groups []string) bool {
 	for _, g := range groups {
-		if _, ok := ParseID(g); ok {
+		if _, ok := arm.ParseGUID(g); ok {
 			return true
 		}
 	}

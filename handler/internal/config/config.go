@@ -10,27 +10,27 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
 	"time"
+
+	"podwatch/handler/internal/arm"
+	"podwatch/handler/internal/outbound"
 )
 
 // A Config holds podwatch's settings after validation.
 type Config struct {
 	Port int // FUNCTIONS_CUSTOMHANDLER_PORT: where the host expects the handler on loopback
 
-	TeamsWebhookURL   Secret   // empty: no cards
-	TeamsWebhookHosts []string // host suffixes allowed besides the built-in ones
+	TeamsWebhook outbound.Endpoint // zero: no cards
 
-	LogAnalyticsEndpoint  string // empty: no rows
-	LogAnalyticsRuleID    string // immutable id of the data collection rule
+	LogAnalyticsEndpoint  outbound.Endpoint // zero: no rows
+	LogAnalyticsRuleID    string            // immutable id of the data collection rule
 	LogAnalyticsStream    string
-	LogAnalyticsWorkspace string // resource id, only for the card's query button
+	LogAnalyticsWorkspace arm.ID // only for the card's query button
 
 	Storage Storage // the zero value: none, state lives in memory
 
@@ -39,8 +39,8 @@ type Config struct {
 
 	GraphLookups    bool
 	ActivityLookups bool
-	GraphEndpoint   string
-	ARMEndpoint     string
+	GraphEndpoint   outbound.Endpoint
+	ARMEndpoint     outbound.Endpoint
 	Cloud           Cloud
 	ClientID        string // AZURE_CLIENT_ID: the user-assigned identity to act as
 	ManagedIdentity bool   // IDENTITY_ENDPOINT is set: the platform signs podwatch in
@@ -86,7 +86,7 @@ func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
 
 // Settings are the names of all settings that podwatch or the host's bindings
-// read, in the order of the documentation. local.settings.json.example and the
+// read, in the order in which they are read. local.settings.json.example and the
 // Bicep template are held against this list.
 func Settings() []string {
 	names := make([]string, 0, len(settings))
@@ -113,26 +113,22 @@ type setting struct {
 // A loader collects the Config while the table is read.
 type loader struct {
 	Config
-	dir string // where the executable is: default place of rules and exceptions
+	dir          string   // where the executable is: default place of rules and exceptions
+	webhookHosts []string // allowed besides Power Automate's
 }
 
 var settings = []setting{
-	{"TEAMS_WEBHOOK_URL", func(l *loader, v string) error {
-		l.TeamsWebhookURL = Secret(v)
-		return checkEndpoint(v, true)
-	}},
 	{"TEAMS_WEBHOOK_HOSTS", func(l *loader, v string) error {
-		for _, host := range strings.Split(v, ",") {
-			if host = strings.TrimSpace(host); host != "" {
-				l.TeamsWebhookHosts = append(l.TeamsWebhookHosts, strings.ToLower(host))
-			}
-		}
+		l.webhookHosts = strings.Split(v, ",")
 		return nil
 	}},
-	{"LOG_ANALYTICS_ENDPOINT", func(l *loader, v string) error {
-		l.LogAnalyticsEndpoint = strings.TrimRight(v, "/")
-		return checkEndpoint(v, false)
+	{"TEAMS_WEBHOOK_URL", func(l *loader, v string) (err error) {
+		if v != "" {
+			l.TeamsWebhook, err = parseWebhook(v, l.webhookHosts)
+		}
+		return err
 	}},
+	{"LOG_ANALYTICS_ENDPOINT", func(l *loader, v string) error { return readService(v, &l.LogAnalyticsEndpoint) }},
 	{"LOG_ANALYTICS_RULE_ID", func(l *loader, v string) error {
 		l.LogAnalyticsRuleID = v
 		if v != "" && !ruleID.MatchString(v) {
@@ -148,10 +144,11 @@ var settings = []setting{
 		return nil
 	}},
 	{"LOG_ANALYTICS_WORKSPACE_ID", func(l *loader, v string) error {
-		l.LogAnalyticsWorkspace = strings.TrimRight(v, "/")
-		if v != "" && !workspaceID.MatchString(v) {
+		id, ok := arm.Parse(v)
+		if v != "" && (!ok || id.Group == "" || !id.Is("Microsoft.OperationalInsights", "workspaces")) {
 			return fmt.Errorf("%q is not the resource id of a workspace (/subscriptions/.../Microsoft.OperationalInsights/workspaces/NAME)", v)
 		}
+		l.LogAnalyticsWorkspace = id
 		return nil
 	}},
 	{"EventHub", nil},
@@ -171,11 +168,11 @@ var settings = []setting{
 	}},
 	{"AzureWebJobsStorage__blobServiceUri", func(l *loader, v string) error {
 		l.Storage.BlobServiceURI = v
-		return checkEndpoint(v, false)
+		return checkURI(v)
 	}},
 	{"AzureWebJobsStorage__queueServiceUri", func(l *loader, v string) error {
 		l.Storage.QueueServiceURI = v
-		return checkEndpoint(v, false)
+		return checkURI(v)
 	}},
 	{"RULES_DIR", func(l *loader, v string) (err error) {
 		l.RulesDir, err = besideExecutable(l.dir, v, "rules")
@@ -188,12 +185,10 @@ var settings = []setting{
 	{"GRAPH_LOOKUPS", func(l *loader, v string) error { return readSwitch(v, &l.GraphLookups) }},
 	{"ACTIVITY_LOOKUPS", func(l *loader, v string) error { return readSwitch(v, &l.ActivityLookups) }},
 	{"GRAPH_ENDPOINT", func(l *loader, v string) error {
-		l.GraphEndpoint = strings.TrimRight(orDefault(v, l.Cloud.Graph), "/")
-		return checkEndpoint(v, false)
+		return readService(strings.TrimSuffix(strings.TrimRight(orDefault(v, l.Cloud.Graph), "/"), "/v1.0"), &l.GraphEndpoint)
 	}},
 	{"ARM_ENDPOINT", func(l *loader, v string) error {
-		l.ARMEndpoint = strings.TrimRight(orDefault(v, l.Cloud.ARM), "/")
-		return checkEndpoint(v, false)
+		return readService(orDefault(v, l.Cloud.ARM), &l.ARMEndpoint)
 	}},
 	{"FEED_SILENCE_AFTER", func(l *loader, v string) error {
 		d, err := time.ParseDuration(orDefault(v, "60m"))
@@ -223,7 +218,6 @@ var settings = []setting{
 var (
 	ruleID      = regexp.MustCompile(`^dcr-[0-9a-f]{32}$`)
 	accountName = regexp.MustCompile(`^[a-z0-9]{3,24}$`)
-	workspaceID = regexp.MustCompile(`(?i)^/subscriptions/[0-9a-f-]{36}/resourceGroups/[\w.()-]{1,90}/providers/Microsoft\.OperationalInsights/workspaces/[\w-]{4,63}/?$`)
 )
 
 // Load reads the settings through getenv (os.Getenv in production). dir is the
@@ -268,39 +262,29 @@ func (l *loader) readPort(getenv func(string) string) error {
 // crossCheck finds settings that only make sense together.
 func (l *loader) crossCheck() error {
 	var mistakes []error
-	if (l.LogAnalyticsEndpoint == "") != (l.LogAnalyticsRuleID == "") {
+	if l.LogAnalyticsEndpoint.IsZero() != (l.LogAnalyticsRuleID == "") {
 		mistakes = append(mistakes, errors.New("LOG_ANALYTICS_ENDPOINT and LOG_ANALYTICS_RULE_ID: set both or neither"))
 	}
 	return errors.Join(mistakes...)
 }
 
-// checkEndpoint accepts https anywhere and plain http on loopback only. The
-// value may be a secret, so no error repeats it.
-func checkEndpoint(value string, secret bool) error {
+// readService reads the address of a service; an empty one is none.
+func readService(value string, to *outbound.Endpoint) (err error) {
 	if value == "" {
 		return nil
 	}
-	shown := "the value"
-	if !secret {
-		shown = strconv.Quote(value)
+	if *to, err = outbound.ParseService(value); err != nil {
+		return fmt.Errorf("%q: %w", value, err)
 	}
-	u, err := url.Parse(value)
-	switch {
-	case err != nil || u.Host == "":
-		return fmt.Errorf("%s is not a URL", shown)
-	case u.Scheme == "https":
-		return nil
-	case u.Scheme == "http" && isLoopback(u.Hostname()):
-		return nil
-	case u.Scheme == "http":
-		return fmt.Errorf("%s is plain http: allowed only for a loopback address", shown)
-	}
-	return fmt.Errorf("%s is not an https URL", shown)
+	return nil
 }
 
-func isLoopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
+// checkURI checks the address of a storage service, which may have a path.
+func checkURI(value string) error {
+	if _, err := outbound.ParseEndpoint(value); value != "" && err != nil {
+		return fmt.Errorf("%q: %w", value, err)
+	}
+	return nil
 }
 
 // besideExecutable returns value, which must then exist, or the default name in

@@ -38,7 +38,7 @@ func TestLoadGivesDefaults(t *testing.T) {
 		c.LogLevel != slog.LevelInfo || c.BodyLimit != 96<<20 || c.GraphLookups || c.ActivityLookups || c.RecordRoutine {
 		t.Errorf("defaults are %+v", c)
 	}
-	if c.GraphEndpoint != "https://graph.microsoft.com" || c.ARMEndpoint != "https://management.azure.com" {
+	if c.GraphEndpoint.String() != "https://graph.microsoft.com" || c.ARMEndpoint.String() != "https://management.azure.com" {
 		t.Errorf("endpoints of the public cloud are %q and %q", c.GraphEndpoint, c.ARMEndpoint)
 	}
 	if c.Storage.Configured() || c.RulesDir != "" || c.ExceptionsFile != "" {
@@ -53,7 +53,7 @@ func TestLoadRefuses(t *testing.T) {
 		want   string
 	}{
 		"a switch that is neither on nor off":      {map[string]string{"GRAPH_LOOKUPS": "yes"}, `GRAPH_LOOKUPS: "yes" is neither on nor off`},
-		"plain http to another machine":            {map[string]string{"LOG_ANALYTICS_ENDPOINT": "http://192.0.2.1", "LOG_ANALYTICS_RULE_ID": "dcr-0123456789abcdef0123456789abcdef"}, "only for a loopback address"},
+		"plain http to another machine":            {map[string]string{"LOG_ANALYTICS_ENDPOINT": "http://192.0.2.1", "LOG_ANALYTICS_RULE_ID": "dcr-0123456789abcdef0123456789abcdef"}, "on a loopback address only"},
 		"an unresolved Key Vault reference":        {map[string]string{"TEAMS_WEBHOOK_URL": "@Microsoft.KeyVault(SecretUri=https://v.example/s)"}, "TEAMS_WEBHOOK_URL: the Key Vault reference was not resolved"},
 		"an endpoint without a rule":               {map[string]string{"LOG_ANALYTICS_ENDPOINT": "https://x.ingest.monitor.azure.com"}, "set both or neither"},
 		"a resource id where an immutable id goes": {map[string]string{"LOG_ANALYTICS_ENDPOINT": "https://x", "LOG_ANALYTICS_RULE_ID": "/subscriptions/x"}, "immutable id"},
@@ -64,7 +64,7 @@ func TestLoadRefuses(t *testing.T) {
 		"no port":                                  {map[string]string{"FUNCTIONS_CUSTOMHANDLER_PORT": ""}, "podwatch run"},
 		"a body limit of nothing":                  {map[string]string{"BODY_LIMIT_MIB": "0"}, "from 1 to 2048"},
 		"an account name with capitals":            {map[string]string{"AzureWebJobsStorage__accountName": "Account"}, "lower-case"},
-		"a webhook by plain http, unseen":          {map[string]string{"TEAMS_WEBHOOK_URL": strings.Replace(url, "https", "http", 1)}, "the value is plain http"},
+		"a webhook by plain http, unseen":          {map[string]string{"TEAMS_WEBHOOK_URL": strings.Replace(url, "https", "http", 1)}, "plain http is allowed on a loopback address only"},
 		"an authority nobody knows":                {map[string]string{"AZURE_AUTHORITY_HOST": "https://login.example.com"}, "AZURE_AUTHORITY_HOST"},
 		"a workspace given by name":                {map[string]string{"LOG_ANALYTICS_WORKSPACE_ID": "log-podwatch"}, "resource id of a workspace"},
 	}
@@ -108,7 +108,7 @@ func TestLoadAcceptsLoopbackAndFindsFilesBesideTheExecutable(t *testing.T) {
 	if c.RulesDir != filepath.Join(dir, "rules") || c.ExceptionsFile != "" {
 		t.Errorf("rules are looked for in %q, exceptions in %q", c.RulesDir, c.ExceptionsFile)
 	}
-	if c.GraphEndpoint != "http://[::1]:9001" || c.ARMEndpoint != "https://management.usgovcloudapi.net" {
+	if c.GraphEndpoint.String() != "http://[::1]:9001" || c.ARMEndpoint.String() != "https://management.usgovcloudapi.net" {
 		t.Errorf("endpoints are %q and %q", c.GraphEndpoint, c.ARMEndpoint)
 	}
 }
@@ -119,17 +119,17 @@ func TestSecretNeverPrints(t *testing.T) {
 		t.Fatal(err)
 	}
 	var log strings.Builder
-	slog.New(slog.NewJSONHandler(&log, nil)).Info("config", "config", c, "url", c.TeamsWebhookURL)
+	slog.New(slog.NewJSONHandler(&log, nil)).Info("config", "config", c, "url", c.TeamsWebhook)
 	text, err := json.Marshal(c)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, shown := range []string{fmt.Sprint(c), fmt.Sprintf("%+v", c), fmt.Sprintf("%#v", c), fmt.Sprintf("%s|%q", c.TeamsWebhookURL, c.TeamsWebhookURL), log.String(), string(text)} {
+	for _, shown := range []string{fmt.Sprint(c), fmt.Sprintf("%+v", c), fmt.Sprintf("%#v", c), fmt.Sprintf("%s|%q", c.TeamsWebhook, c.TeamsWebhook), log.String(), string(text)} {
 		if strings.Contains(shown, "planted") {
 			t.Errorf("a secret is shown: %s", shown)
 		}
 	}
-	if string(c.TeamsWebhookURL) == c.TeamsWebhookURL.String() {
+	if c.TeamsWebhook.URL("", nil) != "https://x.logic.azure.com/?sig=planted" {
 		t.Error("the secret itself was lost")
 	}
 }

@@ -1,6 +1,10 @@
 package event
 
-import "strings"
+import (
+	"strings"
+
+	"podwatch/handler/internal/arm"
+)
 
 // Kinds of cluster.
 const (
@@ -74,86 +78,47 @@ func below(id, parent string) bool {
 	return len(id) == len(parent) || id[len(parent)] == '/'
 }
 
-// A segment is one part of a resource id.
-type segment struct {
-	text string
-	end  int // offset after the part in the id
-}
-
-// maxSegments bounds the work on a hostile id; ARM ids have fewer than 20.
-const maxSegments = 64
-
-func segments(id string, into []segment) []segment {
-	for start := 0; start < len(id) && len(into) < maxSegments; {
-		end := strings.IndexByte(id[start:], '/')
-		if end < 0 {
-			end = len(id)
-		} else {
-			end += start
-		}
-		if end > start {
-			into = append(into, segment{id[start:end], end})
-		}
-		start = end + 1
-	}
-	return into
-}
-
 // parseResource reads an id tolerantly: any case, parts missing, extension
 // resources (the last provider is the resource's own), Kubernetes objects below
 // a cluster.
 func parseResource(id string) Resource {
 	var r Resource
-	var buf [24]segment
-	segs := segments(id, buf[:0])
-	next := func(i int) string {
-		if i+1 < len(segs) {
-			return segs[i+1].text
-		}
-		return ""
-	}
-	for i := 0; i < len(segs); i += 2 {
-		switch key := segs[i].text; {
-		case strings.EqualFold(key, "providers"):
-			r.Provider, r.Type, r.Name = next(i), "", ""
-		case r.Provider == "":
-			switch {
-			case strings.EqualFold(key, "subscriptions"):
-				r.SubscriptionID = next(i)
-			case strings.EqualFold(key, "resourceGroups"):
-				r.ResourceGroup = next(i)
-			}
-		default:
-			if r.Type == "" {
-				r.Type = key
-			} else {
-				r.Type += "/" + key
-			}
-			name := next(i)
-			if name == "" {
-				break
-			}
-			r.Name = name
-			switch {
-			case r.ClusterID != "":
-				if strings.EqualFold(key, "namespaces") {
-					r.Namespace = name
-				} else if strings.EqualFold(key, "pods") {
-					r.Pod = name
-				}
-			case strings.EqualFold(key, "connectedClusters") && strings.EqualFold(r.Provider, "Microsoft.Kubernetes"):
-				r.ClusterKind = Arc
-			case strings.EqualFold(key, "managedClusters") && strings.EqualFold(r.Provider, "Microsoft.ContainerService"):
-				r.ClusterKind = AKS
-			}
-			if r.ClusterKind != "" && r.ClusterID == "" {
-				r.ClusterName = name
-				r.ClusterID = id[:segs[i+1].end]
-				r.ClusterKey = strings.ToLower(r.ClusterID)
+	for p := range arm.Pairs(id) {
+		switch {
+		case strings.EqualFold(p.Key, "providers"):
+			r.Provider, r.Type, r.Name = p.Value, "", ""
+		case r.Provider == "" && strings.EqualFold(p.Key, "subscriptions"):
+			r.SubscriptionID = p.Value
+		case r.Provider == "" && strings.EqualFold(p.Key, "resourceGroups"):
+			r.ResourceGroup = p.Value
+		case r.Provider != "":
+			r.Type = strings.TrimPrefix(r.Type+"/"+p.Key, "/")
+			if p.Value != "" {
+				r.Name = p.Value
+				r.locate(p, id)
 			}
 		}
 	}
 	return r
+}
+
+// locate enters what a named type of id says of a cluster or of an object in it.
+func (r *Resource) locate(p arm.Pair, id string) {
+	switch {
+	case r.ClusterID != "" && strings.EqualFold(p.Key, "namespaces"):
+		r.Namespace = p.Value
+	case r.ClusterID != "" && strings.EqualFold(p.Key, "pods"):
+		r.Pod = p.Value
+	case r.ClusterID != "":
+	case strings.EqualFold(p.Key, "connectedClusters") && strings.EqualFold(r.Provider, "Microsoft.Kubernetes"):
+		r.ClusterKind = Arc
+	case strings.EqualFold(p.Key, "managedClusters") && strings.EqualFold(r.Provider, "Microsoft.ContainerService"):
+		r.ClusterKind = AKS
+	}
+	if r.ClusterKind != "" && r.ClusterID == "" {
+		r.ClusterName, r.ClusterID = p.Value, id[:p.End]
+		r.ClusterKey = strings.ToLower(r.ClusterID)
+	}
 }
 
 // resource fills azure.resource.*, azure.subscription_id and related.entity as
@@ -171,39 +136,36 @@ func (n *normaliser) resource() {
 	res["id"] = id
 	n.put("related", "entity", []any{id})
 
-	var buf [24]segment
-	segs := segments(id, buf[:0])
+	var pairs []arm.Pair
 	provider := -1
-	for i, s := range segs {
-		if i+1 == len(segs) {
-			break
+	for p := range arm.Pairs(id) {
+		switch i := len(pairs); {
+		case p.Value == "":
+		case i == 0 && strings.EqualFold(p.Key, "subscriptions"):
+			n.azure["subscription_id"] = p.Value
+		case i == 1 && strings.EqualFold(p.Key, "resourceGroups"):
+			res["group"] = p.Value
+		case strings.EqualFold(p.Key, "providers"):
+			provider = i
 		}
-		switch {
-		case strings.EqualFold(s.text, "subscriptions") && i == 0:
-			n.azure["subscription_id"] = segs[1].text
-		case strings.EqualFold(s.text, "resourceGroups") && i == 2:
-			res["group"] = segs[3].text
-		case strings.EqualFold(s.text, "providers"):
-			provider = i + 1
-		}
+		pairs = append(pairs, p)
 	}
 	if provider < 0 {
 		return
 	}
-	if i := provider + 1; i+3 < len(segs) &&
-		strings.EqualFold(segs[i].text, "namespaces") && strings.EqualFold(segs[i+2].text, "authorizationRules") {
-		res["provider"] = segs[provider].text
-		res["namespace"] = segs[i+1].text
-		res["authorization_rule"] = id[segs[i+2].end+1:]
+	start := pairs[provider].End - len(pairs[provider].Value)
+	types := pairs[provider+1:]
+	if len(types) >= 2 && strings.EqualFold(types[0].Key, "namespaces") && strings.EqualFold(types[1].Key, "authorizationRules") && types[1].Value != "" {
+		res["provider"] = pairs[provider].Value
+		res["namespace"] = types[0].Value
+		res["authorization_rule"] = id[types[1].KeyEnd+1:]
 		return
 	}
-	last := provider
-	if provider+1 < len(segs) {
-		last = provider + 1
-	}
-	start := segs[provider].end - len(segs[provider].text)
-	res["provider"] = id[start:segs[last].end]
-	if last+1 < len(segs) {
-		res["name"] = id[segs[last].end+1:]
+	res["provider"] = id[start:]
+	if len(types) > 0 {
+		res["provider"] = id[start:types[0].KeyEnd]
+		if types[0].Value != "" {
+			res["name"] = id[types[0].KeyEnd+1:]
+		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"podwatch/handler/internal/arm"
 	"podwatch/handler/internal/event"
 	"podwatch/handler/internal/export"
 	"podwatch/handler/internal/scan"
@@ -153,11 +154,8 @@ func wholeWords(words []string) *scan.Scanner {
 // group, which has the name in its own, and deployments. An id without one
 // stands for itself.
 func groupOf(clusterID string) string {
-	parts := strings.Split(strings.Trim(clusterID, "/"), "/")
-	for i, part := range parts[:len(parts)-1] {
-		if strings.EqualFold(part, "resourceGroups") {
-			return parts[i+1]
-		}
+	if id, ok := arm.Parse(clusterID); ok && id.Group != "" {
+		return id.Group
 	}
-	return parts[len(parts)-1]
+	return arm.Name(clusterID)
 }

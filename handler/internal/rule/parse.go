@@ -9,6 +9,7 @@ import (
 	"time"
 	"unicode"
 
+	"podwatch/handler/internal/arm"
 	"podwatch/handler/internal/event"
 	"podwatch/handler/internal/kql"
 )
@@ -46,7 +47,6 @@ var (
 	}
 	knownTypes      = []string{"query", "saved_query", "threshold", "new_terms", "threat_match", "eql", "esql", "machine_learning"}
 	severities      = []string{"low", "medium", "high", "critical"} // ascending
-	uuidPattern     = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
 	durationPattern = regexp.MustCompile(`^([1-9][0-9]{0,5})([smhd])$`)
 )
 
@@ -117,7 +117,7 @@ func (dr *draft) warn(path, code, format string, args ...any) {
 
 func (dr *draft) readIdentity(t *table) {
 	dr.ID = t.required("rule_id")
-	if dr.ID != "" && !uuidPattern.MatchString(dr.ID) {
+	if _, ok := arm.ParseGUID(dr.ID); dr.ID != "" && !ok {
 		dr.warn(t.at("rule_id"), "value", "rule_id %q is not a UUID", dr.ID)
 	}
 	dr.Name = t.required("name")

@@ -3,19 +3,19 @@ package sink
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"time"
+
+	"podwatch/handler/internal/outbound"
 )
 
 // Options bound a delivery. The zero value is right for production.
 type Options struct {
-	Transport http.RoundTripper // nil: [NewTransport]
+	Transport http.RoundTripper // nil: that of package outbound
 	Logger    *slog.Logger      // one debug line for a try that failed and will be repeated; nil: none
 	Timeout   time.Duration     // of one try, answer included; 0: 10 s
 	Tries     int               // at most, within the context's deadline; 0: 8
@@ -24,86 +24,54 @@ type Options struct {
 	MaxWait   time.Duration     // longest wait that the other side can ask for within a delivery; 0: 2 min
 }
 
-// unknownTries caps the tries after answers that no sink should give.
-const unknownTries = 2
-
-// NewTransport returns a transport of its own: TLS 1.2 or later, proxies from
-// the environment, few idle connections.
-func NewTransport() *http.Transport {
-	t := http.DefaultTransport.(*http.Transport).Clone()
-	t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
-	t.MaxResponseHeaderBytes = 64 << 10
-	return t
-}
+// oddTries caps the tries after answers that no sink should give.
+const oddTries = 2
 
 // A Client makes the deliveries of one sink. It is safe for concurrent use.
 type Client struct {
-	name   string
-	http   *http.Client
-	redact *redactor
-	o      Options
+	name string
+	http *outbound.Client
+	o    Options
 }
 
-// NewClient returns the client of the sink with that name. secrets are never
-// told, in whatever encoding; see also [URLSecrets].
-func NewClient(name string, o Options, secrets ...string) *Client {
-	if o.Transport == nil {
-		o.Transport = NewTransport()
-	}
+// NewClient returns the client of the sink with that name, which delivers to a
+// service at endpoint.
+func NewClient(name, service string, endpoint outbound.Endpoint, token outbound.Token, o Options) *Client {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	o.Timeout = cmp.Or(o.Timeout, 10*time.Second)
 	o.Tries = cmp.Or(o.Tries, 8)
 	o.Delay = cmp.Or(o.Delay, 500*time.Millisecond)
 	o.MaxDelay = cmp.Or(o.MaxDelay, 16*time.Second)
 	o.MaxWait = cmp.Or(o.MaxWait, 2*time.Minute)
 	return &Client{
 		name: name,
-		http: &http.Client{
-			Transport: limitBodies{o.Transport},
-			// A redirect would carry the secret to another place.
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		},
-		redact: newRedactor(secrets),
-		o:      o,
+		http: &outbound.Client{Service: service, Endpoint: endpoint, Token: token, Attempt: o.Timeout, Transport: o.Transport},
+		o:    o,
 	}
 }
 
-// HTTP returns the client that tries must use: it follows no redirect and bounds
-// every answer.
-func (c *Client) HTTP() *http.Client { return c.http }
-
-// Fail returns the error of this sink for a failure outside of HTTP.
-func (c *Client) Fail(retryable bool, err error) *Error {
-	return &Error{Sink: c.name, Retryable: retryable, Err: c.redact.err(err)}
-}
-
-// A Try makes one HTTP request with the given context. It returns the answer
-// with its body open, or the error of the HTTP client. An [*Error] instead is
-// final: the try itself knows what it means.
-type Try func(ctx context.Context) (*http.Response, error)
+// Fail returns the error of this sink for alerts that cannot become a request.
+func (c *Client) Fail(err error) *Error { return &Error{Sink: c.name, Err: err} }
 
 // Do makes one delivery: it tries until the answer is 2xx, the other side
 // refuses for good, or no further try fits before the deadline. When the other
 // side asks to wait for longer than that, Do gives up at once and reports the
-// time, so that the caller can park the alert. The error is an [*Error].
-func (c *Client) Do(ctx context.Context, try Try) error {
+// time, so that the caller can park the alert. The error is an [*Error]. request
+// makes the request of a try.
+func (c *Client) Do(ctx context.Context, request func(ctx context.Context) (*http.Request, error)) error {
 	for n := 1; ; n++ {
 		if err := ctx.Err(); err != nil {
 			return c.outOfTime(ctx, n-1, nil)
 		}
-		failure, v := c.once(ctx, try)
-		if failure == nil {
-			return nil
-		}
-		if v == rejected {
-			return failure
+		failure, most := c.once(ctx, request)
+		if failure == nil || most == 1 {
+			return errorOrNil(failure)
 		}
 		if ctx.Err() != nil {
 			return c.outOfTime(ctx, n, failure)
 		}
-		if n >= c.o.Tries || v == unknown && n >= unknownTries {
+		if n >= most {
 			failure.Err = fmt.Errorf("%w (%s)", failure.Err, tries(n))
 			return failure
 		}
@@ -120,48 +88,35 @@ func (c *Client) Do(ctx context.Context, try Try) error {
 	}
 }
 
-// once makes one try and reads its answer to the end.
-func (c *Client) once(ctx context.Context, try Try) (*Error, verdict) {
-	ctx, cancel := context.WithTimeout(ctx, c.o.Timeout)
-	defer cancel()
-	resp, err := try(ctx)
+// once makes one try. A failure comes with the most tries that it is worth.
+func (c *Client) once(ctx context.Context, request func(ctx context.Context) (*http.Request, error)) (failure *Error, most int) {
+	r, err := request(ctx)
 	if err != nil {
-		return c.noAnswer(err)
+		return c.Fail(errors.New("make the request: its address is not a URL")), 1
 	}
-	defer resp.Body.Close()
-	// Read to the end (of what is let through), so that the connection is used
-	// again. The status has been said; a body cut short does not change it.
-	body, _ := io.ReadAll(resp.Body)
-	v := classify(resp.StatusCode)
-	if v == accepted {
-		return nil, v
+	_, err = c.http.Do(r)
+	var e *outbound.Error
+	if !errors.As(err, &e) || e.Status >= 200 && e.Status <= 299 {
+		return nil, 0 // the status is the acceptance; what the body says is of no use
 	}
-	text := fmt.Sprintf("%d %s", resp.StatusCode, cmp.Or(http.StatusText(resp.StatusCode), "unknown status"))
-	if why := reason(body, c.redact); why != "" {
-		text += ": " + why
+	failure = &Error{Sink: c.name, Status: e.Status, Retryable: true, RetryAfter: e.RetryAfter, Err: e}
+	switch odd := e.Status != 0 && e.Status < 400 || e.Status > 599; {
+	case e.Kind == outbound.Forbidden, e.Kind == outbound.Rejected:
+		failure.Retryable = false
+		return failure, 1
+	case e.Kind == outbound.NoToken:
+		return failure, 1 // credentials have tries of their own
+	case odd:
+		return failure, min(oddTries, c.o.Tries)
 	}
-	if resp.StatusCode >= 300 && resp.StatusCode <= 399 {
-		text += ": redirects are not followed"
-	}
-	failure := &Error{Sink: c.name, Status: resp.StatusCode, Retryable: v != rejected, Err: errors.New(text)}
-	if failure.Retryable {
-		failure.RetryAfter = retryAfter(resp.Header, time.Now())
-	}
-	return failure, v
+	return failure, c.o.Tries
 }
 
-// noAnswer judges a try that got no answer.
-func (c *Client) noAnswer(err error) (*Error, verdict) {
-	var own *Error
-	if errors.As(err, &own) {
-		return own, rejected // not in Retryable's sense: no further try here
+func errorOrNil(e *Error) error {
+	if e == nil {
+		return nil
 	}
-	failure := &Error{Sink: c.name, Retryable: true, Err: c.redact.err(err)}
-	var certificate *tls.CertificateVerificationError
-	if errors.As(err, &certificate) {
-		return failure, unknown
-	}
-	return failure, retryable
+	return e
 }
 
 // outOfTime is the error of a delivery that its context ended.

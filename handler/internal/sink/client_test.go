@@ -2,19 +2,17 @@ package sink_test
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
-	"net/http/httptest"
-	"net/url"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"podwatch/handler/internal/alert"
+	"podwatch/handler/internal/outbound"
 	"podwatch/handler/internal/sink"
 	"podwatch/handler/internal/sink/sinktest"
 )
@@ -28,11 +26,16 @@ const (
 type plain struct{ *sink.Client }
 
 func newPlain(t testing.TB, transport http.RoundTripper, log *slog.Logger) sinktest.Sink {
-	u, err := url.Parse(secretURL)
+	return plain{newClient(t, sink.Options{Transport: transport, Logger: log})}
+}
+
+func newClient(t testing.TB, o sink.Options) *sink.Client {
+	t.Helper()
+	e, err := outbound.ParseEndpoint(secretURL)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return plain{sink.NewClient("plain", sink.Options{Transport: transport, Logger: log}, sink.URLSecrets(u)...)}
+	return sink.NewClient("plain", "Plain", e, nil, o)
 }
 
 func (plain) Name() string { return "plain" }
@@ -41,14 +44,7 @@ func (p plain) Deliver(ctx context.Context, alerts []*alert.Alert) []error {
 	if len(alerts) == 0 {
 		return nil
 	}
-	err := p.Do(ctx, func(ctx context.Context) (*http.Response, error) {
-		req, err := http.NewRequestWithContext(ctx, http.MethodPost, secretURL, strings.NewReader("{}"))
-		if err != nil {
-			return nil, err
-		}
-		req.Header.Set("Content-Type", "application/json")
-		return p.HTTP().Do(req)
-	})
+	err := p.Do(ctx, post)
 	if err == nil {
 		return nil
 	}
@@ -70,8 +66,8 @@ func TestClientKeepsTheContract(t *testing.T) {
 func TestWaitsDouble(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var at []time.Time
-		client := sink.NewClient("plain", sink.Options{Transport: failing(func() { at = append(at, time.Now()) }), Tries: 7})
-		err := client.Do(t.Context(), post(client))
+		client := newClient(t, sink.Options{Transport: failing(func() { at = append(at, time.Now()) }), Tries: 7})
+		err := client.Do(t.Context(), post)
 		if err == nil || len(at) != 7 {
 			t.Fatalf("Do = %v after %d tries, want an error after 7", err, len(at))
 		}
@@ -90,8 +86,8 @@ func TestNoTimeForAnother(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 		defer cancel()
 		start, n := time.Now(), 0
-		client := sink.NewClient("plain", sink.Options{Transport: failing(func() { n++ })})
-		err := client.Do(ctx, post(client))
+		client := newClient(t, sink.Options{Transport: failing(func() { n++ })})
+		err := client.Do(ctx, post)
 		if took := time.Since(start); err == nil || n != 1 || took != 0 {
 			t.Errorf("Do = %v after %d tries and %s, want an error after one try, at once", err, n, took)
 		}
@@ -112,67 +108,37 @@ func TestErrorText(t *testing.T) {
 	}
 }
 
-func TestErrorNamesStatusReasonAndTries(t *testing.T) {
+func TestErrorNamesStatusCodeAndTries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		transport := sinktest.Serve(t, func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(503)
 			fmt.Fprint(w, `{"error":{"code":"Busy","message":"come\nback \u001b[31m later"}}`)
 		})
-		client := sink.NewClient("plain", sink.Options{Transport: transport, Tries: 3})
-		err := client.Do(t.Context(), post(client))
-		const want = "deliver to plain: 503 Service Unavailable: Busy: come back [31m later (3 tries)"
+		client := newClient(t, sink.Options{Transport: transport, Tries: 3})
+		err := client.Do(t.Context(), post)
+		const want = "deliver to plain: Plain had an error of its own (HTTP 503 Busy) (3 tries)"
 		if err == nil || err.Error() != want {
 			t.Errorf("got %v, want %s", err, want)
 		}
 	})
 }
 
-// TestOwnVerdictIsFinal: a try that knows what its failure means is not repeated.
-func TestOwnVerdictIsFinal(t *testing.T) {
+// TestNoTokenIsNotTriedAgain: a credential has tries of its own.
+func TestNoTokenIsNotTriedAgain(t *testing.T) {
+	e, err := outbound.ParseEndpoint("https://x.example.com")
+	if err != nil {
+		t.Fatal(err)
+	}
 	n := 0
-	client := sink.NewClient("plain", sink.Options{})
-	err := client.Do(t.Context(), func(context.Context) (*http.Response, error) {
+	client := sink.NewClient("plain", "Plain", e, func(context.Context) (string, error) {
 		n++
-		return nil, client.Fail(true, errors.New("no token"))
-	})
-	var e *sink.Error
-	if !errors.As(err, &e) || !e.Retryable || n != 1 {
+		return "", errors.New("AADSTS700016")
+	}, sink.Options{})
+	var failure *sink.Error
+	if err := client.Do(t.Context(), func(ctx context.Context) (*http.Request, error) {
+		return http.NewRequestWithContext(ctx, http.MethodPost, e.URL("", nil), http.NoBody)
+	}); !errors.As(err, &failure) || !failure.Retryable || n != 1 {
 		t.Errorf("got %v after %d tries, want a retryable error after one", err, n)
-	}
-}
-
-// TestCertificatesAreChecked: with the transport of production, a server with a
-// certificate of its own making gets nothing, and that is not tried for long.
-func TestCertificatesAreChecked(t *testing.T) {
-	server := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("the request arrived") }))
-	server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
-	server.StartTLS()
-	defer server.Close()
-	client := sink.NewClient("plain", sink.Options{Delay: time.Millisecond})
-	n := 0
-	err := client.Do(t.Context(), func(ctx context.Context) (*http.Response, error) {
-		n++
-		return client.HTTP().Get(server.URL)
-	})
-	var e *sink.Error
-	if !errors.As(err, &e) || !e.Retryable || !strings.Contains(e.Error(), "certificate") || n != 2 {
-		t.Errorf("got %v after %d tries, want an error about the certificate after 2", err, n)
-	}
-}
-
-func TestOldTLSIsRefused(t *testing.T) {
-	if got := sink.NewTransport().TLSClientConfig.MinVersion; got != tls.VersionTLS12 {
-		t.Errorf("the least version is %x, want TLS 1.2", got)
-	}
-	server := httptest.NewUnstartedServer(http.NotFoundHandler())
-	server.TLS = &tls.Config{MaxVersion: tls.VersionTLS11, MinVersion: tls.VersionTLS10}
-	server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
-	server.StartTLS()
-	defer server.Close()
-	transport := sink.NewTransport()
-	transport.TLSClientConfig.RootCAs = server.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
-	if _, err := (&http.Client{Transport: transport}).Get(server.URL); err == nil {
-		t.Error("a server that speaks TLS 1.1 was talked to")
 	}
 }
 
@@ -188,12 +154,11 @@ func failing(tried func()) http.RoundTripper {
 	})
 }
 
-func post(client *sink.Client) sink.Try {
-	return func(ctx context.Context) (*http.Response, error) {
-		req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://127.0.0.1/", http.NoBody)
-		if err != nil {
-			return nil, err
-		}
-		return client.HTTP().Do(req)
+func post(ctx context.Context) (*http.Request, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, secretURL, strings.NewReader("{}"))
+	if err != nil {
+		return nil, err
 	}
+	r.Header.Set("Content-Type", "application/json")
+	return r, nil
 }

@@ -11,28 +11,8 @@ import (
 
 const redacted = "[redacted]"
 
-// URLSecrets returns what of a URL must not be told when the URL itself is the
-// credential: the whole of it and its parts, long path segments, and the values
-// of its query that sign it.
-func URLSecrets(u *url.URL) []string {
-	bare := *u
-	bare.Fragment = ""
-	secrets := []string{
-		u.String(), bare.String(), u.Host + u.RequestURI(), u.RequestURI(), u.RawQuery,
-		u.EscapedPath(), u.Path,
-	}
-	for segment := range strings.SplitSeq(u.EscapedPath(), "/") {
-		if len(segment) >= 16 {
-			secrets = append(secrets, segment)
-		}
-	}
-	for pair := range strings.SplitSeq(u.RawQuery, "&") {
-		if name, value, _ := strings.Cut(pair, "="); strings.EqualFold(name, "sig") {
-			secrets = append(secrets, value)
-		}
-	}
-	return slices.DeleteFunc(secrets, func(s string) bool { return s == "" || s == "/" })
-}
+// maxReason is the most bytes of a text from elsewhere that get into an error.
+const maxReason = 300
 
 // A redactor takes secrets out of texts and errors.
 type redactor struct {

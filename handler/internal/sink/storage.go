@@ -12,6 +12,8 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/container"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/service"
+
+	"podwatch/handler/internal/outbound"
 )
 
 // Storage names the storage account of the Functions host, in the forms that
@@ -70,20 +72,20 @@ func (s Storage) service(options *service.ClientOptions) (*service.Client, error
 	case uri == "":
 		uri = "https://" + s.AccountName + ".blob.core.windows.net"
 	}
-	u, err := ParseEndpoint(uri)
+	u, err := outbound.ParseEndpoint(uri)
 	if err != nil {
 		return nil, fmt.Errorf("the blob service URI cannot be used: %w", err)
 	}
-	if u.Scheme != "https" {
+	if !strings.HasPrefix(u.String(), "https://") {
 		return nil, errors.New("the blob service URI cannot be used: a token is sent over https only; use a connection string for Azurite")
 	}
-	if u.RawQuery != "" {
+	if u.Query() != "" {
 		return nil, errors.New("the blob service URI cannot be used: it has a query; a signature belongs into a connection string")
 	}
 	if s.Credential == nil {
 		return nil, errors.New("storage is named without connection string, and there is no credential")
 	}
-	account, err := service.NewClient(strings.TrimRight(u.String(), "/")+"/", s.Credential, options)
+	account, err := service.NewClient(u.URL("/", nil), s.Credential, options)
 	if err != nil {
 		return nil, fmt.Errorf("open storage account: %w", err)
 	}

@@ -6,31 +6,24 @@
 // of its alerts. Accepted means that the service answered 204: it stores the row
 // later, and what it cannot store shows only in the table DCRLogErrors.
 //
-// Tries and waits are those of package sink; azcore's own retries are off, so
-// that one rule and one deadline hold for all sinks.
+// Tries and waits are those of package sink.
 package loganalytics
 
 import (
 	"bytes"
-	"cmp"
 	"compress/gzip"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"regexp"
-	"strings"
 
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/streaming"
 	"github.com/google/uuid"
 
 	"podwatch/handler/internal/alert"
+	"podwatch/handler/internal/outbound"
 	"podwatch/handler/internal/sink"
 )
 
@@ -45,81 +38,30 @@ const (
 	maxField = 64 << 10
 )
 
-// Token scopes of the Logs Ingestion API. Each of Azure's clouds has its own,
-// and azcore does not know them.
-const (
-	ScopePublic       = "https://monitor.azure.com/.default"
-	ScopeUSGovernment = "https://monitor.azure.us/.default"
-	ScopeChina        = "https://monitor.azure.cn/.default"
-)
-
-// Options of the sink. The zero value is right for the public cloud.
-type Options struct {
-	Scope    string       // of the token; empty: by the endpoint's cloud
-	Delivery sink.Options // times, transport and logger of a delivery
-}
-
 // A Sink writes to one stream of one data collection rule. It is safe for
 // concurrent use.
 type Sink struct {
 	url      string
 	client   *sink.Client
-	pipeline runtime.Pipeline
 	maxChunk int
 }
 
 // New returns the sink for a stream of the data collection rule with the given
 // immutable id, at the ingestion endpoint that the rule names. It does no I/O.
-//
-// An endpoint on a loopback address with plain http is used without a token;
-// every other needs https and a credential.
-func New(endpoint, ruleID, stream string, cred azcore.TokenCredential, o Options) (*Sink, error) {
-	u, err := sink.ParseEndpoint(endpoint)
-	if err != nil {
-		return nil, fmt.Errorf("log analytics endpoint: %w", err)
-	}
-	if strings.Trim(u.Path, "/") != "" || u.RawQuery != "" {
-		return nil, errors.New("log analytics endpoint: it has a path or a query; give scheme and host only, as the data collection rule's endpoints.logsIngestion does")
-	}
+func New(endpoint outbound.Endpoint, token outbound.Token, ruleID, stream string, o sink.Options) (*Sink, error) {
 	for _, name := range []struct{ what, value string }{{"rule id", ruleID}, {"stream", stream}} {
 		if !plainName.MatchString(name.value) {
 			return nil, fmt.Errorf("log analytics %s %q: want letters, digits, hyphens and underscores", name.what, name.value)
 		}
 	}
-	client := sink.NewClient(Name, o.Delivery)
-	var perRetry []policy.Policy
-	if u.Scheme == "https" {
-		if cred == nil {
-			return nil, errors.New("log analytics endpoint: https needs a credential")
-		}
-		scope := cmp.Or(o.Scope, scopeOf(u))
-		perRetry = append(perRetry, runtime.NewBearerTokenPolicy(tokens{cred}, []string{scope}, nil))
-	}
 	return &Sink{
-		url: u.Scheme + "://" + u.Host + "/dataCollectionRules/" + url.PathEscape(ruleID) +
-			"/streams/" + url.PathEscape(stream) + "?api-version=" + apiVersion,
-		client: client,
-		pipeline: runtime.NewPipeline("podwatch", "", runtime.PipelineOptions{PerRetry: perRetry}, &policy.ClientOptions{
-			Transport: client.HTTP(),
-			Retry:     policy.RetryOptions{MaxRetries: -1},
-			Telemetry: policy.TelemetryOptions{ApplicationID: "podwatch"},
-		}),
+		url:      endpoint.URL("dataCollectionRules/"+ruleID+"/streams/"+stream, url.Values{"api-version": {apiVersion}}),
+		client:   sink.NewClient(Name, "Log Analytics", endpoint, token, o),
 		maxChunk: maxChunk,
 	}, nil
 }
 
 var plainName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,128}$`)
-
-// scopeOf picks the scope by the endpoint's name.
-func scopeOf(u *url.URL) string {
-	switch host := strings.ToLower(u.Hostname()); {
-	case strings.HasSuffix(host, ".azure.us"):
-		return ScopeUSGovernment
-	case strings.HasSuffix(host, ".azure.cn"):
-		return ScopeChina
-	}
-	return ScopePublic
-}
 
 // Name is the name of the sink in errors, logs and the ledger.
 const Name = "loganalytics"
@@ -178,61 +120,26 @@ func (s *Sink) deliver(ctx context.Context, c chunk, outcome []error) error {
 func (s *Sink) send(ctx context.Context, c chunk) error {
 	body, err := c.compressed()
 	if err != nil {
-		return s.client.Fail(false, fmt.Errorf("compress rows: %w", err))
+		return s.client.Fail(fmt.Errorf("compress rows: %w", err))
 	}
 	id := uuid.NewString()
-	err = s.client.Do(ctx, func(ctx context.Context) (*http.Response, error) { return s.try(ctx, body, id) })
+	// The id is the same for each try, so that support can recognise a repeat.
+	err = s.client.Do(ctx, func(ctx context.Context) (*http.Request, error) {
+		r, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url, bytes.NewReader(body))
+		if err != nil {
+			return nil, err
+		}
+		r.Header.Set("Content-Type", "application/json")
+		r.Header.Set("Content-Encoding", "gzip")
+		r.Header.Set("x-ms-client-request-id", id)
+		return r, nil
+	})
 	var e *sink.Error
 	if errors.As(err, &e) {
 		e.Err = fmt.Errorf("%w (request %s)", e.Err, id)
 	}
 	return err
 }
-
-// try posts a body once. The id is the same for each try, so that support can
-// tell a repeat.
-func (s *Sink) try(ctx context.Context, body []byte, id string) (*http.Response, error) {
-	req, err := runtime.NewRequest(ctx, http.MethodPost, s.url)
-	if err != nil {
-		return nil, err
-	}
-	req.Raw().Header.Set("Content-Encoding", "gzip")
-	req.Raw().Header.Set("x-ms-client-request-id", id)
-	if err := req.SetBody(streaming.NopCloser(bytes.NewReader(body)), "application/json"); err != nil {
-		return nil, err
-	}
-	// azcore's own GetBody rewinds the reader that the transport may still be
-	// reading, and net/http asks for a body as soon as a redirect arrives.
-	req.Raw().GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
-	runtime.SkipBodyDownload(req) // package sink reads it, and no more than it should
-	resp, err := s.pipeline.Do(req)
-	var token *tokenError
-	if errors.As(err, &token) {
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		// Credentials have retries of their own.
-		return nil, s.client.Fail(true, token)
-	}
-	return resp, err
-}
-
-// tokens marks the errors of a credential, which mean something else than those
-// of the endpoint.
-type tokens struct{ azcore.TokenCredential }
-
-func (t tokens) GetToken(ctx context.Context, o policy.TokenRequestOptions) (azcore.AccessToken, error) {
-	token, err := t.TokenCredential.GetToken(ctx, o)
-	if err != nil {
-		return token, &tokenError{err}
-	}
-	return token, nil
-}
-
-type tokenError struct{ err error }
-
-func (e *tokenError) Error() string { return "get token: " + e.err.Error() }
-func (e *tokenError) Unwrap() error { return e.err }
 
 // A chunk is the rows of one call.
 type chunk struct {
@@ -279,7 +186,7 @@ func (s *Sink) chunks(alerts []*alert.Alert, outcome []error) []chunk {
 	for i, a := range alerts {
 		row := a.JSON()
 		if err := s.check(row); err != nil {
-			outcome[i] = s.client.Fail(false, fmt.Errorf("alert %q: %w", a.AlertId, err))
+			outcome[i] = s.client.Fail(fmt.Errorf("alert %q: %w", a.AlertId, err))
 			continue
 		}
 		// A row costs itself and a comma or bracket, and the last bracket.

@@ -15,13 +15,11 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
-	"time"
 
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/google/uuid"
 
 	"podwatch/handler/internal/alert"
+	"podwatch/handler/internal/outbound"
 	"podwatch/handler/internal/sink"
 	"podwatch/handler/internal/sink/sinktest"
 )
@@ -36,34 +34,28 @@ func TestSinkKeepsTheContract(t *testing.T) {
 	sinktest.Run(t, sinktest.Subject{
 		New: func(t testing.TB, transport http.RoundTripper, log *slog.Logger) sinktest.Sink {
 			// The credential is there, and not used over plain http.
-			return open(t, "http://127.0.0.1", credential{}, sink.Options{Transport: transport, Logger: log})
+			return open(t, "http://127.0.0.1", planted, sink.Options{Transport: transport, Logger: log})
 		},
 		Secrets:  []string{secret},
 		Accepted: http.StatusNoContent,
 	})
 }
 
-func open(t testing.TB, endpoint string, cred azcore.TokenCredential, o sink.Options) *Sink {
+func open(t testing.TB, endpoint string, token outbound.Token, o sink.Options) *Sink {
 	t.Helper()
-	s, err := New(endpoint, ruleID, stream, cred, Options{Delivery: o})
+	e, err := outbound.ParseService(endpoint)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := New(e, token, ruleID, stream, o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return s
 }
 
-// A credential gives the planted token, or fails.
-type credential struct {
-	err    error
-	scopes *[]string
-}
-
-func (c credential) GetToken(_ context.Context, o policy.TokenRequestOptions) (azcore.AccessToken, error) {
-	if c.scopes != nil {
-		*c.scopes = append(*c.scopes, o.Scopes...)
-	}
-	return azcore.AccessToken{Token: secret, ExpiresOn: time.Now().Add(time.Hour)}, c.err
-}
+// planted is the token of every request over TLS.
+func planted(context.Context) (string, error) { return secret, nil }
 
 // A service is the ingestion endpoint: it keeps the rows that it accepts.
 type service struct {
@@ -259,18 +251,20 @@ func TestRowsThatWouldBeCut(t *testing.T) {
 	}
 }
 
-// TestToken: over TLS the request carries the credential's token for the cloud's
-// scope, and no error has it.
+// TestToken: over TLS the request carries the token, and no error has it.
 func TestToken(t *testing.T) {
 	for name, c := range map[string]struct {
 		status    int
-		cred      error
+		token     outbound.Token
 		retryable bool
 		text      string
 	}{
-		"accepted":             {status: 204},
-		"refused":              {status: 403, text: "403 Forbidden"},
-		"the credential fails": {cred: errors.New("no managed identity\nis assigned"), retryable: true, text: "get token: no managed identity is assigned"},
+		"accepted": {status: 204, token: planted},
+		"refused":  {status: 403, token: planted, text: "HTTP 403"},
+		"the credential fails": {
+			token:     func(context.Context) (string, error) { return "", errors.New("AADSTS700016") },
+			retryable: true, text: "got no token: AADSTS700016",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -283,12 +277,7 @@ func TestToken(t *testing.T) {
 				}
 			}))
 			defer server.Close()
-			var scopes []string
-			s := open(t, server.URL, credential{c.cred, &scopes}, sink.Options{Transport: server.Client().Transport})
-			failures := s.Deliver(t.Context(), sinktest.Alerts(1))
-			if len(scopes) != 1 || scopes[0] != ScopePublic {
-				t.Errorf("the token is for %q, asked for once; want %s", scopes, ScopePublic)
-			}
+			failures := open(t, server.URL, c.token, sink.Options{Transport: server.Client().Transport}).Deliver(t.Context(), sinktest.Alerts(1))
 			if c.text == "" {
 				if failures != nil {
 					t.Error(failures)
@@ -311,7 +300,7 @@ func TestEchoedTokenIsNotTold(t *testing.T) {
 		fmt.Fprint(w, r.Header)
 	}))
 	defer server.Close()
-	s := open(t, server.URL, credential{}, sink.Options{Transport: server.Client().Transport})
+	s := open(t, server.URL, planted, sink.Options{Transport: server.Client().Transport})
 	failures := s.Deliver(t.Context(), sinktest.Alerts(1))
 	if len(failures) != 1 || strings.Contains(failures[0].Error(), secret) {
 		t.Errorf("the token is told: %v", failures)
@@ -319,41 +308,14 @@ func TestEchoedTokenIsNotTold(t *testing.T) {
 }
 
 func TestSettings(t *testing.T) {
-	for name, c := range map[string]struct {
-		endpoint, ruleID, stream string
-		cred                     azcore.TokenCredential
-		want                     string // part of the error; empty: none
-	}{
-		"public":               {"https://x-abcd.westeurope-1.ingest.monitor.azure.com", ruleID, stream, credential{}, ""},
-		"with a slash":         {"https://x.ingest.monitor.azure.com/", ruleID, stream, credential{}, ""},
-		"loopback":             {"http://127.0.0.1:9", "dcr-local", stream, nil, ""},
-		"no credential":        {"https://x.ingest.monitor.azure.com", ruleID, stream, nil, "credential"},
-		"plain http":           {"http://x.ingest.monitor.azure.com", ruleID, stream, credential{}, "plain http"},
-		"a path":               {"https://x.ingest.monitor.azure.com/dataCollectionRules", ruleID, stream, credential{}, "path"},
-		"a resource id":        {"https://x.ingest.monitor.azure.com", "/subscriptions/x", stream, credential{}, "rule id"},
-		"no stream":            {"https://x.ingest.monitor.azure.com", ruleID, "", credential{}, "stream"},
-		"not even an endpoint": {"", ruleID, stream, credential{}, "endpoint"},
+	for name, c := range map[string]struct{ ruleID, stream, want string }{
+		"good":          {"dcr-local", stream, ""},
+		"a resource id": {"/subscriptions/x", stream, "rule id"},
+		"no stream":     {ruleID, "", "stream"},
 	} {
-		_, err := New(c.endpoint, c.ruleID, c.stream, c.cred, Options{})
+		_, err := New(outbound.Endpoint{}, nil, c.ruleID, c.stream, sink.Options{})
 		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: got %v, want an error with %q", name, err, c.want)
-		}
-	}
-}
-
-func TestScopeByCloud(t *testing.T) {
-	for endpoint, want := range map[string]string{
-		"https://x.westeurope-1.ingest.monitor.azure.com":   ScopePublic,
-		"https://x.usgovvirginia-1.ingest.monitor.azure.us": ScopeUSGovernment,
-		"https://x.chinaeast2-1.ingest.monitor.azure.cn":    ScopeChina,
-		"https://logs.example.com":                          ScopePublic,
-	} {
-		u, err := sink.ParseEndpoint(endpoint)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := scopeOf(u); got != want {
-			t.Errorf("scope of %s is %s, want %s", endpoint, got, want)
 		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"podwatch/handler/internal/alert"
+	"podwatch/handler/internal/arm"
 )
 
 // MaxCard is the most bytes of a message. Teams refuses 28 KB after the workflow
@@ -260,7 +261,7 @@ func (d drawing) sentence() []element {
 		if len(d.alerts) > 1 {
 			s = append(s, run(fmt.Sprintf(", %d times", len(d.alerts))))
 		}
-		if name := plain(lastSegment(a.ResourceId), d.value); name != "" {
+		if name := plain(arm.Name(a.ResourceId), d.value); name != "" {
 			s = append(s, run(" on "), bold(name))
 		}
 		return s
@@ -712,10 +713,4 @@ func portalURL(address string, portals []string) bool {
 	}
 	u, err := url.Parse(address)
 	return err == nil && u.Scheme == "https" && u.User == nil && slices.Contains(portals, u.Host)
-}
-
-// lastSegment is the name at the end of a resource id.
-func lastSegment(id string) string {
-	id = strings.TrimRight(id, "/")
-	return id[strings.LastIndexByte(id, '/')+1:]
 }

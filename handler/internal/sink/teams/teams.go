@@ -16,11 +16,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
-	"net/url"
 
 	"podwatch/handler/internal/alert"
+	"podwatch/handler/internal/outbound"
 	"podwatch/handler/internal/sink"
 )
 
@@ -29,27 +28,21 @@ const Name = "teams"
 
 // Options of the sink. The zero value is right for production.
 type Options struct {
-	AllowedHosts []string                   // hosts of webhooks, with all below them, besides Microsoft's
-	PortalHosts  []string                   // hosts that buttons may lead to; empty: the Azure portal of each cloud
-	Guide        func(ruleID string) string // what to do about a rule's alerts, in Markdown of our own; may be nil
-	Delivery     sink.Options               // times, transport and logger of a delivery
+	PortalHosts []string                   // hosts that buttons may lead to; empty: the Azure portal of each cloud
+	Guide       func(ruleID string) string // what to do about a rule's alerts, in Markdown of our own; may be nil
+	Delivery    sink.Options               // times, transport and logger of a delivery
 }
 
 // A Sink posts to one channel. It is safe for concurrent use. Printing it shows
 // no secret.
 type Sink struct {
-	webhook *url.URL
+	webhook outbound.Endpoint
 	client  *sink.Client
 	cards   cards
 }
 
-// New returns the sink for a webhook URL. It does no I/O. The URL is the
-// credential: the error says what is wrong with it and never repeats it.
-func New(webhook string, o Options) (*Sink, error) {
-	u, err := parseWebhook(webhook, o.AllowedHosts)
-	if err != nil {
-		return nil, fmt.Errorf("teams webhook: %w", err)
-	}
+// New returns the sink for a webhook. It does no I/O.
+func New(webhook outbound.Endpoint, o Options) *Sink {
 	portals := o.PortalHosts
 	if len(portals) == 0 {
 		portals = []string{"portal.azure.com", "portal.azure.us", "portal.azure.cn"}
@@ -59,10 +52,10 @@ func New(webhook string, o Options) (*Sink, error) {
 		guide = func(string) string { return "" }
 	}
 	return &Sink{
-		webhook: u,
-		client:  sink.NewClient(Name, o.Delivery, sink.URLSecrets(u)...),
+		webhook: webhook,
+		client:  sink.NewClient(Name, "Microsoft Teams", webhook, nil, o.Delivery),
 		cards:   cards{portals: portals, guide: guide},
-	}, nil
+	}
 }
 
 // Name returns "teams".
@@ -114,17 +107,16 @@ func (s *Sink) post(ctx context.Context, group []*alert.Alert) error {
 	message, err := s.cards.message(group)
 	if err != nil {
 		// The same alerts will make the same card.
-		return s.client.Fail(false, err)
+		return s.client.Fail(err)
 	}
-	return s.client.Do(ctx, func(ctx context.Context) (*http.Response, error) {
+	return s.client.Do(ctx, func(ctx context.Context) (*http.Request, error) {
 		// There is no Authorization header: with one beside the signature the
 		// workflow refuses.
-		req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.webhook.String(), bytes.NewReader(message))
+		r, err := http.NewRequestWithContext(ctx, http.MethodPost, s.webhook.URL("", nil), bytes.NewReader(message))
 		if err != nil {
 			return nil, err
 		}
-		req.Header.Set("Content-Type", "application/json; charset=utf-8")
-		req.Header.Set("User-Agent", "podwatch")
-		return s.client.HTTP().Do(req)
+		r.Header.Set("Content-Type", "application/json; charset=utf-8")
+		return r, nil
 	})
 }

@@ -1,13 +1,12 @@
-package teams
+package config
 
 import (
 	"errors"
 	"fmt"
-	"net/url"
 	"slices"
 	"strings"
 
-	"podwatch/handler/internal/sink"
+	"podwatch/handler/internal/outbound"
 )
 
 // webhookHosts are the places of Power Automate, with all hosts below them:
@@ -22,25 +21,25 @@ var webhookHosts = []string{
 	"logic.azure.us",
 }
 
-// parseWebhook checks a webhook URL and returns it with its query untouched.
-// Errors explain what to do and never repeat any of it but the host.
-func parseWebhook(raw string, moreHosts []string) (*url.URL, error) {
-	u, err := sink.ParseEndpoint(raw)
-	if err != nil {
-		return nil, err
-	}
-	if host := strings.ToLower(u.Hostname()); strings.HasSuffix(host, ".webhook.office.com") || host == "outlook.office.com" {
-		return nil, errors.New("this is the address of an Office 365 connector; those were switched off in May 2026: " +
+// parseWebhook checks a webhook URL, whose query stays as it is. Errors explain
+// what to do and never repeat any of it but the host.
+func parseWebhook(raw string, moreHosts []string) (outbound.Endpoint, error) {
+	e, err := outbound.ParseEndpoint(raw)
+	switch {
+	case err != nil:
+	case e.Within("webhook.office.com", "outlook.office.com"):
+		err = errors.New("this is the address of an Office 365 connector; those were switched off in May 2026: " +
 			"make a workflow \"Send webhook alerts to a channel\" in Teams and use its URL")
-	}
-	if !sink.Loopback(u) && !sink.HostAllowed(u, slices.Concat(webhookHosts, moreHosts)) {
-		return nil, fmt.Errorf("the host %q is not one of Power Automate's; if it is yours, allow it in TEAMS_WEBHOOK_HOSTS", u.Hostname())
-	}
-	if !signed(u.RawQuery) {
-		return nil, errors.New("the URL has no sig in its query: either it was copied in part, or the workflow accepts people of the tenant only; " +
+	case !e.Loopback() && !e.Within(slices.Concat(webhookHosts, moreHosts)...):
+		err = fmt.Errorf("the host %q is not one of Power Automate's; if it is yours, allow it in TEAMS_WEBHOOK_HOSTS", e.Host())
+	case !signed(e.Query()):
+		err = errors.New("the URL has no sig in its query: either it was copied in part, or the workflow accepts people of the tenant only; " +
 			"set \"Who can trigger the flow\" to \"Anyone\" and copy the whole URL again")
 	}
-	return u, nil
+	if err != nil {
+		return outbound.Endpoint{}, err
+	}
+	return e, nil
 }
 
 // signed reports whether a query has a value for sig. It looks at the text
