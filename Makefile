@@ -62,7 +62,7 @@ start: deps ## Run the same app under `func start` (needs Azure Functions Core T
 test: deps build ## Run every test
 	$(GO) vet ./...
 	$(GO) test $$($(GO) list ./... | grep -v /faulttest)
-	$(GO) test -v ./handler/internal/faulttest
+	$(GO) test -v ./handler/cmd/podwatch/internal/faulttest
 
 # The fault test drives the executable from outside, where the detector sees
 # nothing of it.

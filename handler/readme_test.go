@@ -33,8 +33,8 @@ var readmeCommands = map[string]coverage{
 		{"Makefile", `	$(GO) run ./infra/pack -o "$(DIST).zip" "$(DIST)"`},
 		{"handler/internal/infra/package_test.go", "func TestPackageRunsAsItIsUnpacked("},
 	}},
-	"go test -v ./handler/internal/faulttest": {seen: []place{
-		{"Makefile", "	$(GO) test -v ./handler/internal/faulttest"}, {".ci/run", "make test"},
+	"go test -v ./handler/cmd/podwatch/internal/faulttest": {seen: []place{
+		{"Makefile", "	$(GO) test -v ./handler/cmd/podwatch/internal/faulttest"}, {".ci/run", "make test"},
 	}},
 
 	"bin/podwatch run":                 {runBy: "make run"},

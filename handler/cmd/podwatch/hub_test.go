@@ -16,11 +16,11 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"podwatch/handler/cmd/podwatch/internal/devhost"
+	"podwatch/handler/cmd/podwatch/internal/devhost/inbox"
+	"podwatch/handler/cmd/podwatch/internal/hub"
+	"podwatch/handler/cmd/podwatch/internal/hub/hubtest"
 	"podwatch/handler/internal/alert"
-	"podwatch/handler/internal/devhost"
-	"podwatch/handler/internal/devhost/inbox"
-	"podwatch/handler/internal/hub"
-	"podwatch/handler/internal/hub/hubtest"
 )
 
 // stageApp stages the app as `make stage` does, with the real handler.

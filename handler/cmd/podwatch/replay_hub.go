@@ -12,7 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"podwatch/handler/internal/hub"
+	"podwatch/handler/cmd/podwatch/internal/hub"
 	"podwatch/handler/internal/invocation"
 	"podwatch/handler/internal/pipeline"
 )

@@ -12,7 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
-	"podwatch/handler/internal/hub"
+	"podwatch/handler/cmd/podwatch/internal/hub"
 )
 
 const (

@@ -16,8 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"podwatch/handler/cmd/podwatch/internal/devhost"
 	"podwatch/handler/internal/alert"
-	"podwatch/handler/internal/devhost"
 )
 
 var repository = filepath.Join("..", "..", "..")

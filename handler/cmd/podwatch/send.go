@@ -11,7 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"podwatch/handler/internal/hub"
+	"podwatch/handler/cmd/podwatch/internal/hub"
 )
 
 // maxBody bounds what is read into memory as one message. It is far above what

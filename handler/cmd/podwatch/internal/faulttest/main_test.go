@@ -24,7 +24,7 @@ import (
 	"sync"
 	"testing"
 
-	"podwatch/handler/internal/devhost"
+	"podwatch/handler/cmd/podwatch/internal/devhost"
 )
 
 // shared is what all tests of a run have in common.

@@ -117,7 +117,7 @@ func (o Options) args(local string) []string {
 func localFolder(t testing.TB) string {
 	t.Helper()
 	if _, file, _, ok := runtime.Caller(0); ok {
-		dir := filepath.Join(filepath.Dir(file), "..", "..", "..", "..", "infra", "local")
+		dir := filepath.Join(filepath.Dir(file), "..", "..", "..", "..", "..", "..", "infra", "local")
 		if _, err := os.Stat(filepath.Join(dir, "eventhub.mjs")); err == nil {
 			return dir
 		}

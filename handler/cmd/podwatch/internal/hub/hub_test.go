@@ -17,8 +17,8 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/messaging/azeventhubs/v2"
 	"github.com/google/go-cmp/cmp"
 
-	"podwatch/handler/internal/hub"
-	"podwatch/handler/internal/hub/hubtest"
+	"podwatch/handler/cmd/podwatch/internal/hub"
+	"podwatch/handler/cmd/podwatch/internal/hub/hubtest"
 )
 
 func connect(h *hubtest.Hub) hub.Connection {

@@ -16,9 +16,9 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/container"
 	"github.com/google/go-cmp/cmp"
 
+	"podwatch/handler/cmd/podwatch/internal/hub"
+	"podwatch/handler/cmd/podwatch/internal/hub/hubtest"
 	"podwatch/handler/internal/azurite"
-	"podwatch/handler/internal/hub"
-	"podwatch/handler/internal/hub/hubtest"
 )
 
 // quick claims partitions without the pauses that spare a real storage account.
