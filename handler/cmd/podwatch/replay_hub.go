@@ -104,11 +104,7 @@ func (o *hubReplayOptions) prepare(args []string, now time.Time) error {
 	case !to.IsZero() && !from.Before(to):
 		return fmt.Errorf("--from %s is not before --to %s", from.Format(time.RFC3339), to.Format(time.RFC3339))
 	}
-	o.read = hub.ReadOptions{
-		ConsumerGroup: o.group, From: from, To: to, PositionFile: o.position,
-		// A record in memory is many times its text: see evaluateHub.
-		MaxBatchBytes: 2 << 20,
-	}
+	o.read = hub.ReadOptions{ConsumerGroup: o.group, From: from, To: to, PositionFile: o.position}
 	return nil
 }
 

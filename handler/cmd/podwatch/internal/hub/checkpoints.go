@@ -3,11 +3,8 @@ package hub
 import (
 	"context"
 	"fmt"
-	"strings"
-	"sync"
-	"time"
+	"log/slog"
 
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/messaging/azeventhubs/v2"
 	"github.com/Azure/azure-sdk-for-go/sdk/messaging/azeventhubs/v2/checkpoints"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/bloberror"
@@ -29,77 +26,32 @@ func NewBlobCheckpoints(ctx context.Context, client *container.Client) (azeventh
 	return store, nil
 }
 
-// MemoryCheckpoints is a checkpoint store for one process: after a restart
-// everything begins at the start position again. Safe for concurrent use.
-type MemoryCheckpoints struct {
-	mu          sync.Mutex
-	checkpoints map[string]azeventhubs.Checkpoint
-	ownerships  map[string]azeventhubs.Ownership
-	version     int
+// presentCheckpoints hides checkpoints that lie behind the end of their
+// partition. A hub that was created anew starts at zero again, and a consumer
+// that waits for sequence number 5,000 would seem dead.
+type presentCheckpoints struct {
+	azeventhubs.CheckpointStore
+	client *azeventhubs.ConsumerClient
+	log    *slog.Logger
 }
 
-// NewMemoryCheckpoints returns an empty store.
-func NewMemoryCheckpoints() *MemoryCheckpoints {
-	return &MemoryCheckpoints{
-		checkpoints: map[string]azeventhubs.Checkpoint{},
-		ownerships:  map[string]azeventhubs.Ownership{},
+func (s *presentCheckpoints) ListCheckpoints(ctx context.Context, namespace, hub, group string, o *azeventhubs.ListCheckpointsOptions) ([]azeventhubs.Checkpoint, error) {
+	all, err := s.CheckpointStore.ListCheckpoints(ctx, namespace, hub, group, o)
+	if err != nil {
+		return nil, err
 	}
-}
-
-func partitionName(namespace, hub, group, id string) string {
-	return strings.ToLower(strings.Join([]string{namespace, hub, group, id}, "/"))
-}
-
-// ClaimOwnership gives a partition to whoever names its latest version.
-func (m *MemoryCheckpoints) ClaimOwnership(_ context.Context, wanted []azeventhubs.Ownership, _ *azeventhubs.ClaimOwnershipOptions) ([]azeventhubs.Ownership, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	var claimed []azeventhubs.Ownership
-	for _, o := range wanted {
-		name := partitionName(o.FullyQualifiedNamespace, o.EventHubName, o.ConsumerGroup, o.PartitionID)
-		current, exists := m.ownerships[name]
-		if exists && (o.ETag == nil || *o.ETag != *current.ETag) {
+	var present []azeventhubs.Checkpoint
+	for _, cp := range all {
+		props, err := s.client.GetPartitionProperties(ctx, cp.PartitionID, nil)
+		if err != nil {
+			return nil, err
+		}
+		if cp.SequenceNumber != nil && *cp.SequenceNumber > props.LastEnqueuedSequenceNumber {
+			s.log.Warn("checkpoint lies beyond the end of the hub, which was created anew; starting over",
+				"partition", cp.PartitionID, "checkpoint", *cp.SequenceNumber, "end", props.LastEnqueuedSequenceNumber)
 			continue
 		}
-		m.version++
-		etag := azcore.ETag(fmt.Sprint(m.version))
-		o.ETag, o.LastModifiedTime = &etag, time.Now()
-		m.ownerships[name] = o
-		claimed = append(claimed, o)
+		present = append(present, cp)
 	}
-	return claimed, nil
-}
-
-// ListOwnership lists who owns the partitions of a hub.
-func (m *MemoryCheckpoints) ListOwnership(_ context.Context, namespace, hub, group string, _ *azeventhubs.ListOwnershipOptions) ([]azeventhubs.Ownership, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	var list []azeventhubs.Ownership
-	for name, o := range m.ownerships {
-		if name == partitionName(namespace, hub, group, o.PartitionID) {
-			list = append(list, o)
-		}
-	}
-	return list, nil
-}
-
-// ListCheckpoints lists the checkpoints of a hub.
-func (m *MemoryCheckpoints) ListCheckpoints(_ context.Context, namespace, hub, group string, _ *azeventhubs.ListCheckpointsOptions) ([]azeventhubs.Checkpoint, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	var list []azeventhubs.Checkpoint
-	for name, cp := range m.checkpoints {
-		if name == partitionName(namespace, hub, group, cp.PartitionID) {
-			list = append(list, cp)
-		}
-	}
-	return list, nil
-}
-
-// SetCheckpoint moves a checkpoint.
-func (m *MemoryCheckpoints) SetCheckpoint(_ context.Context, cp azeventhubs.Checkpoint, _ *azeventhubs.SetCheckpointOptions) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.checkpoints[partitionName(cp.FullyQualifiedNamespace, cp.EventHubName, cp.ConsumerGroup, cp.PartitionID)] = cp
-	return nil
+	return present, nil
 }
