@@ -25,10 +25,11 @@ var mayImport = map[string][]string{
 	"lookup":     {},
 	"event":      {},
 	"scan":       {},
+	"version":    {},
 
 	"rule":         {"event", "kql"},
 	"caller":       {"event", "lookup"},
-	"alert":        {"event", "rule", "caller"},
+	"alert":        {"event", "rule", "caller", "version"},
 	"surroundings": {"alert", "event", "lookup"},
 	"exception":    {"alert", "event", "kql"},
 
@@ -37,7 +38,7 @@ var mayImport = map[string][]string{
 	"sink/loganalytics": {"alert", "sink"},
 	"sink/console":      {"alert"},
 
-	"state":    {"alert"},
+	"state":    {"alert", "version"},
 	"pipeline": {"alert", "caller", "event", "export", "invocation", "rule", "scan", "sink"},
 	"server":   {"alert", "invocation", "pipeline", "scan"},
 

@@ -27,7 +27,7 @@ import (
 func stageApp(t *testing.T) string {
 	t.Helper()
 	dir := stageRun(t)
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(dir, "handler"), repository+"/handler")
+	build := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", filepath.Join(dir, "handler"), repository+"/handler")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}

@@ -16,6 +16,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"podwatch/handler/internal/version"
 )
 
 // An exitError ends the tool with a status other than 1.
@@ -59,9 +61,11 @@ func newRootCommand() *cobra.Command {
 The detection itself runs in Azure as a Functions custom handler (bin/handler).
 This tool is for the person in front of it: it runs the handler on this machine,
 feeds it exported logs, and tries rules and exceptions before they are deployed.`,
+		Version:       version.Long(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
+	root.SetVersionTemplate("podwatch {{.Version}}\n")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError(err) })
 	root.AddCommand(newRunCommand(), newSendCommand(), newReplayCommand(), newMatchCommand(), newCheckCommand(), newRequeueCommand())
 	return root

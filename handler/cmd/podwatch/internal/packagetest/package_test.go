@@ -2,7 +2,6 @@
 // stand-in for the Functions host. It contains only tests.
 package packagetest
 
-
 import (
 	"archive/zip"
 	"bytes"
