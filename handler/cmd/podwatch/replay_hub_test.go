@@ -20,10 +20,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"podwatch/handler/cmd/podwatch/internal/devhost/inbox"
+	"podwatch/handler/cmd/podwatch/internal/hub"
+	"podwatch/handler/cmd/podwatch/internal/hub/hubtest"
 	"podwatch/handler/internal/alert"
-	"podwatch/handler/internal/devhost/inbox"
-	"podwatch/handler/internal/hub"
-	"podwatch/handler/internal/hub/hubtest"
 )
 
 // deletion is a record of one pod deletion by its own caller on a cluster of its

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"podwatch/handler/internal/alert"
+	"podwatch/handler/internal/version"
 )
 
 // FeedRuleID is the rule id of alerts about podwatch's own feed.
@@ -256,5 +257,6 @@ func (f *Feed) alert(severity, what string, parts ...string) *alert.Alert {
 		AlertId: hash(FeedRuleID + "\x00" + fmt.Sprintf("%q", parts)),
 		RuleId:  FeedRuleID, RuleName: what, Severity: severity, RiskScore: risk,
 		Source: "podwatch", Operation: what, CallerKind: "unknown",
+		PodwatchVersion: version.String(),
 	}
 }

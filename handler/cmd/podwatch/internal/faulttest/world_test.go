@@ -23,9 +23,9 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azqueue/v2"
 
+	"podwatch/handler/cmd/podwatch/internal/devhost"
+	"podwatch/handler/cmd/podwatch/internal/devhost/inbox"
 	"podwatch/handler/internal/alert"
-	"podwatch/handler/internal/devhost"
-	"podwatch/handler/internal/devhost/inbox"
 	"podwatch/handler/internal/invocation"
 	"podwatch/handler/internal/sink"
 	"podwatch/handler/internal/state"

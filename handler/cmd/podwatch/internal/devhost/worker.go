@@ -31,7 +31,7 @@ var errExitedClean = errors.New("the handler exited with code 0: the host does n
 // A worker owns the process that host.json names: it starts it, finds out when
 // it answers, and starts it again when it ends, as the host does.
 type worker struct {
-	app       *App
+	app       *FunctionApp
 	port      int
 	env       []string
 	log       *slog.Logger
@@ -258,7 +258,7 @@ func freePort() (int, error) {
 
 // handlerEnv is what the host gives the handler: its own environment, which the
 // app settings are part of, and where to listen. Later entries win.
-func handlerEnv(app *App, more map[string]string, port int, workerID string) []string {
+func handlerEnv(app *FunctionApp, more map[string]string, port int, workerID string) []string {
 	var env []string
 	for _, settings := range []map[string]string{app.settings, more} {
 		for name, value := range settings {

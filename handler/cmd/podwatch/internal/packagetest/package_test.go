@@ -1,4 +1,6 @@
-package infra_test
+// Package packagetest runs what `make package` makes, as Azure unpacks it, in the
+// stand-in for the Functions host. It contains only tests.
+package packagetest
 
 import (
 	"archive/zip"
@@ -23,10 +25,12 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"podwatch/handler/internal/devhost"
-	"podwatch/handler/internal/devhost/inbox"
+	"podwatch/handler/cmd/podwatch/internal/devhost"
+	"podwatch/handler/cmd/podwatch/internal/devhost/inbox"
 	"podwatch/handler/internal/invocation"
 )
+
+const root = "../../../../.."
 
 // makePackage runs `make package` for this machine, beside whatever the
 // developer has staged, and returns the zip's path.

@@ -17,9 +17,9 @@ import (
 	"github.com/robfig/cron/v3"
 )
 
-// An App is a staged function app: what the host reads before it starts
+// A FunctionApp is a staged function app: what the host reads before it starts
 // anything. It is immutable.
-type App struct {
+type FunctionApp struct {
 	Root       string // absolute path of the staged folder
 	Executable string // as host.json names it, resolved like the host does
 	Arguments  []string
@@ -88,12 +88,12 @@ var functionName = regexp.MustCompile(`(?i)^[a-z][a-z0-9_-]{0,127}$`)
 // subfolder of root. A mistake in host.json is an error, since the host does
 // not start with it; a mistake in a function is kept in Broken, since the host
 // loads the others. settings are the app settings, for %NAME% and connections.
-func LoadApp(root string, settings map[string]string) (*App, error) {
+func LoadApp(root string, settings map[string]string) (*FunctionApp, error) {
 	root, err := filepath.Abs(root)
 	if err != nil {
 		return nil, err
 	}
-	app := &App{Root: root, Broken: map[string][]string{}, settings: settings}
+	app := &FunctionApp{Root: root, Broken: map[string][]string{}, settings: settings}
 	if err := app.readHostFile(); err != nil {
 		return nil, err
 	}
@@ -162,7 +162,7 @@ const (
 	defaultBatchSize             = 100
 )
 
-func (a *App) readHostFile() error {
+func (a *FunctionApp) readHostFile() error {
 	path := filepath.Join(a.Root, "host.json")
 	src, err := os.ReadFile(path)
 	if err != nil {
@@ -227,7 +227,7 @@ func (a *App) readHostFile() error {
 // resolveExecutable follows the host: relative paths start at the worker
 // directory, which is the app's root by default; what is no file there is left
 // to the search path of the system.
-func (a *App) resolveExecutable(path, workerDir, workingDir string, arguments []string) {
+func (a *FunctionApp) resolveExecutable(path, workerDir, workingDir string, arguments []string) {
 	under := func(dir string) string {
 		if dir == "" || filepath.IsAbs(dir) {
 			return dir
@@ -259,7 +259,7 @@ func isFile(path string) bool {
 	return err == nil && info.Mode().IsRegular()
 }
 
-func (a *App) parseFunction(name string, src []byte) (*Function, error) {
+func (a *FunctionApp) parseFunction(name string, src []byte) (*Function, error) {
 	if !functionName.MatchString(name) || strings.EqualFold(name, "host") {
 		return nil, fmt.Errorf("%q is not a valid function name", name)
 	}
@@ -323,7 +323,7 @@ func (a *App) parseFunction(name string, src []byte) (*Function, error) {
 	return fn, errors.Join(mistakes...)
 }
 
-func (a *App) resolveBinding(b *Binding) error {
+func (a *FunctionApp) resolveBinding(b *Binding) error {
 	resolve := func(values ...*string) error {
 		for _, v := range values {
 			text, missing := a.expand(*v)
@@ -365,7 +365,7 @@ func (a *App) resolveBinding(b *Binding) error {
 // storageSetting is the connection that storage bindings use by default.
 const storageSetting = "AzureWebJobsStorage"
 
-func (a *App) hasConnection(name string) bool {
+func (a *FunctionApp) hasConnection(name string) bool {
 	return name != "" && (a.settings[name] != "" || a.settings[name+"__fullyQualifiedNamespace"] != "")
 }
 
@@ -373,7 +373,7 @@ var settingReference = regexp.MustCompile(`%([^%]+)%`)
 
 // expand replaces %NAME% by app settings. missing is the first name without a
 // value; its reference is removed, as the host does for arguments.
-func (a *App) expand(text string) (expanded, missing string) {
+func (a *FunctionApp) expand(text string) (expanded, missing string) {
 	expanded = settingReference.ReplaceAllStringFunc(text, func(ref string) string {
 		name := strings.Trim(ref, "%")
 		value := a.settings[name]
@@ -468,7 +468,7 @@ func LocalSettings(root string) (map[string]string, error) {
 
 // function returns the function of that name, nil if there is none. Names
 // compare without case, as the host's routes do.
-func (a *App) function(name string) *Function {
+func (a *FunctionApp) function(name string) *Function {
 	for _, fn := range a.Functions {
 		if strings.EqualFold(fn.Name, name) {
 			return fn
@@ -478,4 +478,4 @@ func (a *App) function(name string) *Function {
 }
 
 // brokenNames lists the functions that did not load, sorted.
-func (a *App) brokenNames() []string { return slices.Sorted(maps.Keys(a.Broken)) }
+func (a *FunctionApp) brokenNames() []string { return slices.Sorted(maps.Keys(a.Broken)) }

@@ -3,6 +3,7 @@ package hub_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -16,14 +17,14 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/container"
 	"github.com/google/go-cmp/cmp"
 
+	"podwatch/handler/cmd/podwatch/internal/hub"
+	"podwatch/handler/cmd/podwatch/internal/hub/hubtest"
 	"podwatch/handler/internal/azurite"
-	"podwatch/handler/internal/hub"
-	"podwatch/handler/internal/hub/hubtest"
 )
 
 // quick claims partitions without the pauses that spare a real storage account.
 func quick() hub.ConsumeOptions {
-	return hub.ConsumeOptions{Log: slog.New(slog.DiscardHandler), UpdateEvery: 100 * time.Millisecond, ExpireAfter: 2 * time.Second}
+	return hub.ConsumeOptions{Log: slog.New(slog.DiscardHandler), UpdateEvery: 500 * time.Millisecond}
 }
 
 // consumeUntil consumes until handle has seen n messages in all, and returns
@@ -51,28 +52,37 @@ func consumeUntil(t *testing.T, n int, c hub.Connection, store azeventhubs.Check
 	return err
 }
 
-func blobCheckpoints(t *testing.T, storage string) azeventhubs.CheckpointStore {
-	t.Helper()
-	client, err := container.NewClientFromConnectionString(storage, "checkpoints", nil)
-	if err != nil {
-		t.Fatal(err)
+// TestConsume runs all tests of [hub.Consume] on one Azurite, each with a container
+// of its own; open opens it, as a process does at its start.
+func TestConsume(t *testing.T) {
+	storage := azurite.Start(t)
+	for i, c := range []struct {
+		name string
+		test func(t *testing.T, open func() azeventhubs.CheckpointStore)
+	}{
+		{"restarts lose and repeat nothing", testRestarts},
+		{"the batch that failed comes again", testFailure},
+		{"two consumers share a hub", testSharing},
+		{"a hub that was created anew is read from its start", testNewHub},
+		{"a partition without a checkpoint can start at its end", testLatest},
+		{"a missing hub is an error", testMissingHub},
+		{"a cut connection is made again", testCutConnection},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			client, err := container.NewClientFromConnectionString(storage, fmt.Sprintf("checkpoints-%d", i), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.test(t, func() azeventhubs.CheckpointStore {
+				store, err := hub.NewBlobCheckpoints(t.Context(), client)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return store
+			})
+		})
 	}
-	store, err := hub.NewBlobCheckpoints(t.Context(), client)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return store
-}
-
-func TestConsumeRestartsWithoutLossAndWithoutRepeat(t *testing.T) {
-	t.Run("checkpoints in memory", func(t *testing.T) {
-		store := hub.NewMemoryCheckpoints()
-		testRestarts(t, func() azeventhubs.CheckpointStore { return store })
-	})
-	t.Run("checkpoints in blobs", func(t *testing.T) {
-		storage := azurite.Start(t)
-		testRestarts(t, func() azeventhubs.CheckpointStore { return blobCheckpoints(t, storage) })
-	})
 }
 
 func testRestarts(t *testing.T, open func() azeventhubs.CheckpointStore) {
@@ -108,10 +118,10 @@ func testRestarts(t *testing.T, open func() azeventhubs.CheckpointStore) {
 	}
 }
 
-func TestConsumeRepeatsTheBatchThatFailed(t *testing.T) {
+func testFailure(t *testing.T, open func() azeventhubs.CheckpointStore) {
 	h := hubtest.Start(t, hubtest.Options{Hubs: map[string]int{"podwatch": 1}})
 	send(t, connect(h), hub.SendOptions{}, numbered("m", 20)...)
-	store := hub.NewMemoryCheckpoints()
+	store := open()
 	o := quick()
 	o.MaxBatch = 5
 	broken := errors.New("the handler answers 500")
@@ -138,9 +148,9 @@ func TestConsumeRepeatsTheBatchThatFailed(t *testing.T) {
 	}
 }
 
-func TestConsumeSharesTheHub(t *testing.T) {
+func testSharing(t *testing.T, open func() azeventhubs.CheckpointStore) {
 	h := hubtest.Start(t, hubtest.Options{Hubs: map[string]int{"podwatch": 4}})
-	store := hub.NewMemoryCheckpoints()
+	store := open()
 	ctx, stop := context.WithTimeout(t.Context(), time.Minute)
 	defer stop()
 
@@ -182,8 +192,8 @@ func TestConsumeSharesTheHub(t *testing.T) {
 
 // A hub that was created anew starts at zero, and old checkpoints would keep
 // its consumer waiting for ever.
-func TestConsumeStartsOverInANewHub(t *testing.T) {
-	store := hub.NewMemoryCheckpoints()
+func testNewHub(t *testing.T, open func() azeventhubs.CheckpointStore) {
+	store := open()
 	h := hubtest.Start(t, hubtest.Options{Hubs: map[string]int{"podwatch": 1}})
 	send(t, connect(h), hub.SendOptions{}, "only")
 	props := hub.Partition{}
@@ -212,7 +222,7 @@ func TestConsumeStartsOverInANewHub(t *testing.T) {
 	}
 }
 
-func TestConsumeFromTheEnd(t *testing.T) {
+func testLatest(t *testing.T, open func() azeventhubs.CheckpointStore) {
 	h := hubtest.Start(t, hubtest.Options{Hubs: map[string]int{"podwatch": 1}})
 	send(t, connect(h), hub.SendOptions{}, "old")
 	o := quick()
@@ -231,7 +241,7 @@ func TestConsumeFromTheEnd(t *testing.T) {
 		}
 	})
 	var got ledger
-	if err := hub.Consume(ctx, connect(h), hub.NewMemoryCheckpoints(), o, func(ctx context.Context, p hub.Partition, batch []hub.Message) error {
+	if err := hub.Consume(ctx, connect(h), open(), o, func(ctx context.Context, p hub.Partition, batch []hub.Message) error {
 		stop()
 		return got.add(ctx, p, batch)
 	}); err != nil {
@@ -243,11 +253,11 @@ func TestConsumeFromTheEnd(t *testing.T) {
 	}
 }
 
-func TestConsumeReportsAHubThatIsNotThere(t *testing.T) {
+func testMissingHub(t *testing.T, open func() azeventhubs.CheckpointStore) {
 	h := hubtest.Start(t, hubtest.Options{})
 	c := connect(h)
 	c.Hub, c.Retry = "nowhere", azeventhubs.RetryOptions{MaxRetries: -1}
-	err := hub.Consume(t.Context(), c, hub.NewMemoryCheckpoints(), quick(), (&ledger{}).add)
+	err := hub.Consume(t.Context(), c, open(), quick(), (&ledger{}).add)
 	checkError(t, err, "nowhere", "SAS_KEY_VALUE")
 }
 
@@ -307,7 +317,7 @@ func (c *cutter) cut() {
 	c.conns = nil
 }
 
-func TestReadAndConsumeSurviveACutConnection(t *testing.T) {
+func testCutConnection(t *testing.T, open func() azeventhubs.CheckpointStore) {
 	h := hubtest.Start(t, hubtest.Options{})
 	want := numbered("m", 600)
 	send(t, connect(h), hub.SendOptions{Partition: "0"}, want[:300]...)
@@ -345,7 +355,7 @@ func TestReadAndConsumeSurviveACutConnection(t *testing.T) {
 		var got ledger
 		o := quick()
 		o.MaxBatch = 10
-		if err := consumeUntil(t, len(want), c, hub.NewMemoryCheckpoints(), o, cutting(&got)); err != nil {
+		if err := consumeUntil(t, len(want), c, open(), o, cutting(&got)); err != nil {
 			t.Fatal(err)
 		}
 		if diff := cmp.Diff(want, got.bodies()); diff != "" {

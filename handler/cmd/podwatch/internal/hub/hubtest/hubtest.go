@@ -13,7 +13,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -112,16 +111,10 @@ func (o Options) args(local string) []string {
 	return args
 }
 
-// localFolder finds infra/local from where this file was compiled, or, when
-// the paths were trimmed, from the working directory upwards.
+// localFolder finds infra/local above the working directory, which is the folder
+// of the test.
 func localFolder(t testing.TB) string {
 	t.Helper()
-	if _, file, _, ok := runtime.Caller(0); ok {
-		dir := filepath.Join(filepath.Dir(file), "..", "..", "..", "..", "infra", "local")
-		if _, err := os.Stat(filepath.Join(dir, "eventhub.mjs")); err == nil {
-			return dir
-		}
-	}
 	dir, err := os.Getwd()
 	if err != nil {
 		t.Fatal(err)

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"podwatch/handler/internal/devhost"
+	"podwatch/handler/cmd/podwatch/internal/devhost"
 )
 
 // TestMain makes the test binary its own function app: with actAsHandler set it

@@ -33,10 +33,9 @@ type Connection struct {
 	ConnectionString string
 
 	// Namespace is the host name of the namespace, NAME.servicebus.windows.net.
+	// azidentity's default chain signs in (environment, workload or managed
+	// identity, az login ...).
 	Namespace string
-	// Credential goes with Namespace; nil means azidentity's default chain
-	// (environment, workload or managed identity, az login ...).
-	Credential azcore.TokenCredential
 
 	// Hub is the event hub. It may be empty when the connection string has an
 	// EntityPath, and must not contradict it.
@@ -124,51 +123,39 @@ func ConnectionFrom(getenv func(string) string) Connection {
 	return c
 }
 
-func (c Connection) credential() (azcore.TokenCredential, error) {
-	if c.Credential != nil {
-		return c.Credential, nil
-	}
-	cred, err := azidentity.NewDefaultAzureCredential(nil)
-	if err != nil {
-		return nil, fmt.Errorf("connect to event hub: %w", err)
-	}
-	return cred, nil
-}
-
 func (c Connection) producer() (*azeventhubs.ProducerClient, resolved, error) {
-	r, err := c.resolve()
-	if err != nil {
-		return nil, r, err
-	}
-	opts := &azeventhubs.ProducerClientOptions{ApplicationID: applicationID, RetryOptions: c.Retry}
-	if c.ConnectionString != "" {
-		p, err := azeventhubs.NewProducerClientFromConnectionString(c.ConnectionString, r.argument, opts)
-		return p, r, err
-	}
-	cred, err := c.credential()
-	if err != nil {
-		return nil, r, err
-	}
-	p, err := azeventhubs.NewProducerClient(r.namespace, r.hub, cred, opts)
-	return p, r, err
+	o := &azeventhubs.ProducerClientOptions{ApplicationID: applicationID, RetryOptions: c.Retry}
+	return open(c, func(r resolved) (*azeventhubs.ProducerClient, error) {
+		return azeventhubs.NewProducerClientFromConnectionString(c.ConnectionString, r.argument, o)
+	}, func(r resolved, cred azcore.TokenCredential) (*azeventhubs.ProducerClient, error) {
+		return azeventhubs.NewProducerClient(r.namespace, r.hub, cred, o)
+	})
 }
 
 func (c Connection) consumer(group string) (*azeventhubs.ConsumerClient, resolved, error) {
-	r, err := c.resolve()
-	if err != nil {
-		return nil, r, err
+	o := &azeventhubs.ConsumerClientOptions{ApplicationID: applicationID, RetryOptions: c.Retry}
+	return open(c, func(r resolved) (*azeventhubs.ConsumerClient, error) {
+		return azeventhubs.NewConsumerClientFromConnectionString(c.ConnectionString, r.argument, group, o)
+	}, func(r resolved, cred azcore.TokenCredential) (*azeventhubs.ConsumerClient, error) {
+		return azeventhubs.NewConsumerClient(r.namespace, r.hub, group, cred, o)
+	})
+}
+
+// open makes a client in the way that c asks for. It does no I/O.
+func open[T any](c Connection, byString func(resolved) (T, error), byIdentity func(resolved, azcore.TokenCredential) (T, error)) (client T, r resolved, err error) {
+	if r, err = c.resolve(); err != nil {
+		return client, r, err
 	}
-	opts := &azeventhubs.ConsumerClientOptions{ApplicationID: applicationID, RetryOptions: c.Retry}
 	if c.ConnectionString != "" {
-		cc, err := azeventhubs.NewConsumerClientFromConnectionString(c.ConnectionString, r.argument, group, opts)
-		return cc, r, err
+		client, err = byString(r)
+		return client, r, err
 	}
-	cred, err := c.credential()
+	cred, err := azidentity.NewDefaultAzureCredential(nil)
 	if err != nil {
-		return nil, r, err
+		return client, r, fmt.Errorf("connect to event hub: %w", err)
 	}
-	cc, err := azeventhubs.NewConsumerClient(r.namespace, r.hub, group, cred, opts)
-	return cc, r, err
+	client, err = byIdentity(r, cred)
+	return client, r, err
 }
 
 // A Message is one item of a hub, as its sender wrote it.
@@ -177,7 +164,6 @@ type Message struct {
 	Sequence int64     // counts up by one within a partition
 	Offset   string    // opaque
 	Enqueued time.Time // UTC, by the hub's clock
-	Key      string    // partition key, "" when the sender set none
 }
 
 // A Partition says where a batch of messages comes from.
@@ -189,9 +175,6 @@ func newMessage(ev *azeventhubs.ReceivedEventData) Message {
 	m := Message{Body: body(ev), Sequence: ev.SequenceNumber, Offset: ev.Offset}
 	if ev.EnqueuedTime != nil {
 		m.Enqueued = ev.EnqueuedTime.UTC()
-	}
-	if ev.PartitionKey != nil {
-		m.Key = *ev.PartitionKey
 	}
 	return m
 }

@@ -26,7 +26,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
 
-	"podwatch/handler/internal/devhost"
+	"podwatch/handler/cmd/podwatch/internal/devhost"
 	"podwatch/handler/internal/invocation"
 )
 

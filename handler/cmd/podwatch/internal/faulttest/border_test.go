@@ -13,8 +13,8 @@ import (
 	"sync"
 	"time"
 
-	"podwatch/handler/internal/devhost"
-	"podwatch/handler/internal/devhost/inbox"
+	"podwatch/handler/cmd/podwatch/internal/devhost"
+	"podwatch/handler/cmd/podwatch/internal/devhost/inbox"
 )
 
 // A point is a place where something crosses the border of the handler: a

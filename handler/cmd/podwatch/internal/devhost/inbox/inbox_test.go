@@ -16,7 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"podwatch/handler/internal/devhost/inbox"
+	"podwatch/handler/cmd/podwatch/internal/devhost/inbox"
 )
 
 const (

@@ -11,18 +11,20 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
+// maxWait is how long a started batch waits for more messages.
+const maxWait = 50 * time.Millisecond
+
 // ConsumeOptions steer [Consume]. The zero value follows $Default from its
 // oldest message on, in batches of up to 100.
 type ConsumeOptions struct {
 	ConsumerGroup string // $Default when empty; not one that the Functions host consumes
 	FromLatest    bool   // where a partition without a checkpoint starts: at its end instead of its beginning
 
-	MaxBatch int           // messages of one callback; 0 means 100, as in the host
-	MaxWait  time.Duration // how long a started batch waits for more; 0 means 50 ms
+	MaxBatch int // messages of one callback; 0 means 100, as in the host
 
-	// UpdateEvery is how often partitions are claimed, ExpireAfter how long a
-	// dead consumer keeps its own. 0 means 5 s and 20 s.
-	UpdateEvery, ExpireAfter time.Duration
+	// UpdateEvery is how often partitions are claimed; 0 means 5 s. A dead
+	// consumer keeps its own for four times as long.
+	UpdateEvery time.Duration
 
 	Log *slog.Logger // required
 }
@@ -43,14 +45,8 @@ func Consume(ctx context.Context, c Connection, store azeventhubs.CheckpointStor
 	if o.MaxBatch <= 0 {
 		o.MaxBatch = 100
 	}
-	if o.MaxWait <= 0 {
-		o.MaxWait = 50 * time.Millisecond
-	}
 	if o.UpdateEvery <= 0 {
 		o.UpdateEvery = 5 * time.Second
-	}
-	if o.ExpireAfter <= 0 {
-		o.ExpireAfter = 20 * time.Second
 	}
 	client, target, err := c.consumer(o.ConsumerGroup)
 	if err != nil {
@@ -66,7 +62,7 @@ func Consume(ctx context.Context, c Connection, store azeventhubs.CheckpointStor
 	processor, err := azeventhubs.NewProcessor(client, &presentCheckpoints{CheckpointStore: store, client: client, log: o.Log}, &azeventhubs.ProcessorOptions{
 		LoadBalancingStrategy:       azeventhubs.ProcessorStrategyGreedy, // claims a whole hub at once instead of a partition every interval
 		UpdateInterval:              o.UpdateEvery,
-		PartitionExpirationDuration: o.ExpireAfter,
+		PartitionExpirationDuration: 4 * o.UpdateEvery,
 		StartPositions:              azeventhubs.StartPositions{Default: start},
 		Prefetch:                    int32(max(o.MaxBatch, 32)),
 	})
@@ -151,7 +147,7 @@ func (k *consumer) follow(ctx context.Context, client *azeventhubs.ProcessorPart
 	}
 }
 
-// receive waits for one message and then takes along what comes within MaxWait.
+// receive waits for one message and then takes along what comes within maxWait.
 // A single call for the whole batch would hold back the first message until the
 // batch is full.
 func (k *consumer) receive(ctx context.Context, client *azeventhubs.ProcessorPartitionClient) ([]*azeventhubs.ReceivedEventData, error) {
@@ -159,41 +155,11 @@ func (k *consumer) receive(ctx context.Context, client *azeventhubs.ProcessorPar
 	if err != nil || k.o.MaxBatch == 1 {
 		return events, err
 	}
-	wait, cancel := context.WithTimeout(ctx, k.o.MaxWait)
+	wait, cancel := context.WithTimeout(ctx, maxWait)
 	defer cancel()
 	more, err := client.ReceiveEvents(wait, k.o.MaxBatch-1, nil)
 	if err != nil {
 		return events, nil // nothing came, or the next call meets the same trouble
 	}
 	return append(events, more...), nil
-}
-
-// presentCheckpoints hides checkpoints that lie behind the end of their
-// partition. A hub that was created anew starts at zero again, and a consumer
-// that waits for sequence number 5,000 would seem dead.
-type presentCheckpoints struct {
-	azeventhubs.CheckpointStore
-	client *azeventhubs.ConsumerClient
-	log    *slog.Logger
-}
-
-func (s *presentCheckpoints) ListCheckpoints(ctx context.Context, namespace, hub, group string, o *azeventhubs.ListCheckpointsOptions) ([]azeventhubs.Checkpoint, error) {
-	all, err := s.CheckpointStore.ListCheckpoints(ctx, namespace, hub, group, o)
-	if err != nil {
-		return nil, err
-	}
-	var present []azeventhubs.Checkpoint
-	for _, cp := range all {
-		props, err := s.client.GetPartitionProperties(ctx, cp.PartitionID, nil)
-		if err != nil {
-			return nil, err
-		}
-		if cp.SequenceNumber != nil && *cp.SequenceNumber > props.LastEnqueuedSequenceNumber {
-			s.log.Warn("checkpoint lies beyond the end of the hub, which was created anew; starting over",
-				"partition", cp.PartitionID, "checkpoint", *cp.SequenceNumber, "end", props.LastEnqueuedSequenceNumber)
-			continue
-		}
-		present = append(present, cp)
-	}
-	return present, nil
 }

@@ -116,7 +116,7 @@ var ErrStopped = errors.New("the host stops")
 // A Host is a running stand-in. Its methods are safe for concurrent use.
 type Host struct {
 	o       Options
-	app     *App
+	app     *FunctionApp
 	id      string
 	began   time.Time
 	client  *http.Client
@@ -280,7 +280,7 @@ func (h *Host) Admin() string {
 }
 
 // App is what the host read from the staged folder.
-func (h *Host) App() *App { return h.app }
+func (h *Host) App() *FunctionApp { return h.app }
 
 // begin registers work that finish must wait for; false when the host stops.
 func (h *Host) begin() bool {

@@ -110,7 +110,7 @@ func (h *Host) partition(key string) chan struct{} {
 }
 
 // namespace is the host name of a connection's Event Hubs namespace.
-func (a *App) namespace(connection string) string {
+func (a *FunctionApp) namespace(connection string) string {
 	for part := range strings.SplitSeq(a.settings[connection], ";") {
 		if name, value, ok := strings.Cut(part, "="); ok && strings.EqualFold(strings.TrimSpace(name), "Endpoint") {
 			_, host, _ := strings.Cut(value, "://")

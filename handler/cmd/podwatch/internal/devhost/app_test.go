@@ -9,14 +9,14 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"podwatch/handler/internal/devhost"
+	"podwatch/handler/cmd/podwatch/internal/devhost"
 )
 
 var storageAndHub = map[string]string{"EventHub": "Endpoint=sb://ns", "EVENT_HUB_NAME": "logs", "EVENT_HUB_CONSUMER_GROUP": "podwatch"}
 
 // The files that go to Azure must be such as the stand-in, and so the host, loads.
 func TestLoadAppReadsTheProjectsOwnFiles(t *testing.T) {
-	root := filepath.Join("..", "..", "..")
+	root := filepath.Join("..", "..", "..", "..", "..")
 	dir := t.TempDir()
 	if err := os.CopyFS(dir, os.DirFS(filepath.Join(root, "function_app"))); err != nil {
 		t.Fatal(err)

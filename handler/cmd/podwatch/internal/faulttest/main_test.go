@@ -24,7 +24,7 @@ import (
 	"sync"
 	"testing"
 
-	"podwatch/handler/internal/devhost"
+	"podwatch/handler/cmd/podwatch/internal/devhost"
 )
 
 // shared is what all tests of a run have in common.
@@ -78,7 +78,7 @@ func (c *common) stage() error {
 	if err := os.WriteFile(filepath.Join(c.app, "host.json"), host, 0o600); err != nil {
 		return err
 	}
-	build := exec.Command("go", "build", "-o", filepath.Join(c.app, "handler"), "./handler")
+	build := exec.Command("go", "build", "-buildvcs=false", "-o", filepath.Join(c.app, "handler"), "./handler")
 	build.Dir = root
 	if said, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("build the handler: %w\n%s", err, said)

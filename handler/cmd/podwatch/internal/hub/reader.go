@@ -16,11 +16,16 @@ import (
 // gives up on it.
 const maxSilent = 4
 
-// sentAhead is what a hub may have sent of all partitions together before it is
-// asked for, about; maxAhead is what is of use in one.
+// maxBatchBytes is what the bodies of one batch come to before it is handed
+// over, short of its last message. A record in memory is many times its text.
+const maxBatchBytes = 2 << 20
+
+// prefetch is how many messages the hub may send in advance, of all partitions
+// together and of one: messages have up to 1 MiB each, and these wait in memory.
 const (
-	sentAhead = 64 << 20
-	maxAhead  = 16 << 20
+	prefetch    = 256
+	maxPrefetch = 64
+	minPrefetch = 8
 )
 
 // ReadOptions bound a [Read]. The zero value reads all that the hub retains.
@@ -28,7 +33,6 @@ type ReadOptions struct {
 	// ConsumerGroup defaults to $Default. A group that the Functions host or a
 	// Processor consumes cannot be read beside it: take another one.
 	ConsumerGroup string
-	Partitions    []string // ids; empty means all
 
 	// From and To bound the time a message was enqueued: From <= t < To. Zero
 	// means from the oldest one, and to the last one that was there at the start.
@@ -39,8 +43,7 @@ type ReadOptions struct {
 	// hub or consumer group is refused.
 	PositionFile string
 
-	MaxBatch      int // messages of one callback; 0 means 1000
-	MaxBatchBytes int // aimed at, for bodies of one callback; 0 means 8 MiB
+	MaxBatch int // messages of one callback; 0 means 1000
 
 	// Progress is called at most once a second and once at the end, never
 	// concurrently; may be nil.
@@ -67,18 +70,14 @@ type Progress struct {
 //
 // An error of handle, or the end of ctx, stops all partitions and is returned
 // with what was done; the position file then points behind the last batch for
-// which handle returned nil. Memory holds two batches per partition and 64 MiB
-// that the hub has sent ahead, about: how many messages that is, what came before
-// has to tell.
+// which handle returned nil. Memory holds two batches per partition, and the
+// messages that the hub has sent in advance: 256 of at most 1 MiB.
 func Read(ctx context.Context, c Connection, o ReadOptions, handle func(context.Context, Partition, []Message) error) (Progress, error) {
 	if o.ConsumerGroup == "" {
 		o.ConsumerGroup = azeventhubs.DefaultConsumerGroup
 	}
 	if o.MaxBatch <= 0 {
 		o.MaxBatch = 1000
-	}
-	if o.MaxBatchBytes <= 0 {
-		o.MaxBatchBytes = 8 << 20
 	}
 	if o.Stalled <= 0 {
 		o.Stalled = 15 * time.Second
@@ -155,16 +154,7 @@ func (r *reader) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	ids := props.PartitionIDs
-	for _, id := range r.o.Partitions {
-		if !slices.Contains(ids, id) {
-			return fmt.Errorf("the hub has no partition %q; it has %v", id, ids)
-		}
-	}
-	if len(r.o.Partitions) > 0 {
-		ids = r.o.Partitions
-	}
-	for _, id := range ids {
+	for _, id := range props.PartitionIDs {
 		s, err := r.plan(ctx, id)
 		if err != nil {
 			return err
@@ -259,11 +249,13 @@ func (r *reader) readPartition(ctx context.Context, s *span) error {
 }
 
 func (r *reader) receive(ctx context.Context, s *span, batches chan<- []Message) error {
-	in := &intake{
-		hub: r.client, partition: s.id, from: s.from, patience: r.o.Stalled,
-		most: r.o.MaxBatch, bytes: r.o.MaxBatchBytes, ahead: min(sentAhead/len(r.spans), maxAhead),
+	client, err := r.client.NewPartitionClient(s.id, &azeventhubs.PartitionClientOptions{
+		StartPosition: s.from, Prefetch: int32(min(max(prefetch/len(r.spans), minPrefetch), maxPrefetch)),
+	})
+	if err != nil {
+		return err
 	}
-	defer in.close(ctx)
+	defer closeClient(ctx, client.Close)
 	next, known, silent := s.last+1, s.known, 0
 	for !known || next <= s.end {
 		// Never wait for more than there is.
@@ -271,7 +263,7 @@ func (r *reader) receive(ctx context.Context, s *span, batches chan<- []Message)
 		if known {
 			most = s.end - next + 1
 		}
-		messages, err := in.next(ctx, most)
+		messages, err := r.next(ctx, client, most)
 		if err != nil {
 			return err
 		}
@@ -319,6 +311,31 @@ func (r *reader) receive(ctx context.Context, s *span, batches chan<- []Message)
 		}
 	}
 	return nil
+}
+
+// next receives up to limit messages of a partition, fewer when their bodies fill a
+// batch or nothing comes for too long. It asks for one message at a time, most of
+// which the hub has sent already, because only a received message has a size.
+func (r *reader) next(ctx context.Context, client *azeventhubs.PartitionClient, limit int64) ([]Message, error) {
+	var batch []Message
+	limit = min(limit, int64(r.o.MaxBatch))
+	for bytes := 0; int64(len(batch)) < limit && bytes < maxBatchBytes; {
+		wait, cancel := context.WithTimeout(ctx, r.o.Stalled)
+		events, err := client.ReceiveEvents(wait, 1, nil)
+		cancel()
+		switch {
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
+		case err != nil && !errors.Is(err, context.DeadlineExceeded):
+			return nil, err
+		case len(events) == 0:
+			return batch, nil
+		}
+		m := newMessage(events[0])
+		bytes += len(m.Body)
+		batch = append(batch, m)
+	}
+	return batch, nil
 }
 
 // advance records that a batch was handled.

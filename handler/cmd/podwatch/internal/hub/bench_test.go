@@ -8,8 +8,8 @@ import (
 
 	"github.com/Azure/azure-sdk-for-go/sdk/messaging/azeventhubs/v2"
 
-	"podwatch/handler/internal/hub"
-	"podwatch/handler/internal/hub/hubtest"
+	"podwatch/handler/cmd/podwatch/internal/hub"
+	"podwatch/handler/cmd/podwatch/internal/hub/hubtest"
 )
 
 // fill puts messages of one size into partition 0.

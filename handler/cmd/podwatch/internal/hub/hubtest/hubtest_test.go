@@ -10,7 +10,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/to"
 	"github.com/Azure/azure-sdk-for-go/sdk/messaging/azeventhubs/v2"
 
-	"podwatch/handler/internal/hub/hubtest"
+	"podwatch/handler/cmd/podwatch/internal/hub/hubtest"
 )
 
 func consumer(t *testing.T, h *hubtest.Hub) *azeventhubs.ConsumerClient {
