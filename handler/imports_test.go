@@ -38,6 +38,7 @@ var mayImport = map[string][]string{
 	"sink/console":      {"alert"},
 
 	"state":    {"alert"},
+	"storage":  {"config", "state"},
 	"pipeline": {"alert", "caller", "event", "export", "invocation", "rule", "scan", "sink"},
 	"server":   {"alert", "invocation", "pipeline", "scan"},
 
