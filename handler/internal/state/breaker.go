@@ -3,7 +3,6 @@ package state
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"sync"
 	"time"
 )
@@ -18,10 +17,8 @@ var errPaused = errors.New("storage failed less than five seconds ago")
 
 // A breaker limits what an unavailable storage costs: a batch has thousands of
 // deliveries, and the time that each would wait is the time that all have to be
-// posted.
+// posted. The zero value is closed.
 type breaker struct {
-	log *slog.Logger
-
 	mu     sync.Mutex
 	failed time.Time // of the latest failure; zero after a success
 }
@@ -35,10 +32,14 @@ func (b *breaker) ask(ctx context.Context, request func(context.Context) error) 
 	limited, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
 	err := request(limited)
-	if !failure(err) {
-		b.note(nil)
-	} else if ctx.Err() == nil {
-		b.note(err)
+	if failure(err) && ctx.Err() != nil {
+		return err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.failed = time.Time{}
+	if failure(err) {
+		b.failed = time.Now()
 	}
 	return err
 }
@@ -47,22 +48,6 @@ func (b *breaker) paused() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return !b.failed.IsZero() && time.Since(b.failed) < pauseTime
-}
-
-// note logs the first failure and the first success after it.
-func (b *breaker) note(err error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	switch {
-	case err != nil && b.failed.IsZero():
-		b.log.Warn("storage is unavailable: this process alone decides what it posts, and may repeat what others posted", "err", err)
-	case err == nil && !b.failed.IsZero():
-		b.log.Info("storage is available again")
-	}
-	b.failed = time.Time{}
-	if err != nil {
-		b.failed = time.Now()
-	}
 }
 
 // failure reports whether an error leaves open what happened.
