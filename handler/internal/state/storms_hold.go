@@ -45,7 +45,7 @@ type heldText struct {
 // alerts again does no harm. After an error some may be held.
 func (s *Storms) Hold(ctx context.Context, channel string, held []Held) error {
 	if s.documents == nil {
-		return errors.New("hold alerts: no storage is configured")
+		return fmt.Errorf("hold alerts: %w", errNoStorage)
 	}
 	s.mu.Lock()
 	into := s.window[channel]
