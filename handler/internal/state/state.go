@@ -1,11 +1,3 @@
-// Package state keeps what podwatch must remember between invocations and share
-// between instances: storm windows and the health of the feed.
-//
-// It lives in one blob container of the host's storage account. Every change is
-// a create-if-absent, a whole small blob or a delete, so instances need no lock
-// and a process that is killed at any point leaves nothing half written. What
-// people are to be told is forgotten only after it was delivered: a crash in
-// between costs a repeat, which the ledger catches, and never a loss.
 package state
 
 import (

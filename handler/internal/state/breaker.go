@@ -1,0 +1,56 @@
+package state
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+)
+
+const (
+	askTime   = 3 * time.Second // a request that takes longer has failed
+	pauseTime = 5 * time.Second // no request after a failure
+)
+
+// errPaused is the failure of a request that was not made.
+var errPaused = errors.New("storage failed less than five seconds ago")
+
+// A breaker limits what an unavailable storage costs: a batch has thousands of
+// deliveries, and the time that each would wait is the time that all have to be
+// posted. The zero value is closed.
+type breaker struct {
+	mu     sync.Mutex
+	failed time.Time // of the latest failure; zero after a success
+}
+
+// ask makes one request, unless one failed a moment ago. What ends because ctx
+// has ended is not a failure of storage.
+func (b *breaker) ask(ctx context.Context, request func(context.Context) error) error {
+	if b.paused() {
+		return errPaused
+	}
+	limited, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	err := request(limited)
+	if failure(err) && ctx.Err() != nil {
+		return err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.failed = time.Time{}
+	if failure(err) {
+		b.failed = time.Now()
+	}
+	return err
+}
+
+func (b *breaker) paused() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return !b.failed.IsZero() && time.Since(b.failed) < pauseTime
+}
+
+// failure reports whether an error leaves open what happened.
+func failure(err error) bool {
+	return err != nil && !errors.Is(err, ErrAbsent) && !errors.Is(err, ErrExists) && !errors.Is(err, ErrChanged)
+}

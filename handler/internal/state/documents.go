@@ -1,0 +1,73 @@
+// Package state remembers what podwatch must know between invocations and share
+// between instances: deliveries ([Ledger]), storms ([Storms]), the health of the
+// feed ([Feed]) and alerts that were given up ([DeadLetters]).
+//
+// All of it is stored in small documents with compare-and-swap ([Documents]), so
+// instances need no lock, and a process that is killed at any point leaves no
+// half-written state. Each part assumes that a change which failed may have
+// happened. A part that is due to be posted is removed only after the caller has
+// posted it: a crash in between costs a repeat, never a loss.
+package state
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"iter"
+	"time"
+)
+
+// Errors of [Documents] that callers branch on. After any other error the change
+// may or may not have happened.
+var (
+	ErrAbsent  = errors.New("document does not exist")
+	ErrExists  = errors.New("document exists already")
+	ErrChanged = errors.New("document was changed or deleted since it was read")
+)
+
+// A Document is one version of a small text under a name.
+type Document struct {
+	Name    string
+	Data    []byte
+	Age     time.Duration // since this version was written, by the clock of the storage
+	Version string        // opaque; for Replace and Delete
+}
+
+// Documents stores small texts, of which each change is atomic. All methods are
+// safe for concurrent use, also by several processes. They return when the change
+// is durable, and try often enough that an error is worth reporting.
+type Documents interface {
+	// Fetch returns the newest version, or ErrAbsent.
+	Fetch(ctx context.Context, name string) (Document, error)
+
+	// Create adds a document, or returns ErrExists. An attempt of this call
+	// whose answer was lost may be what exists.
+	Create(ctx context.Context, name string, data []byte) (Document, error)
+
+	// Replace writes a new version if d is the newest, or returns ErrChanged. An
+	// attempt of this call whose answer was lost may be what changed it.
+	Replace(ctx context.Context, d Document, data []byte) (Document, error)
+
+	// Delete removes a document if d is its newest version, or returns
+	// ErrChanged. Without a Version it removes any version. A document that does
+	// not exist is no error.
+	Delete(ctx context.Context, d Document) error
+
+	// List yields the names that begin with prefix, in ascending order. An
+	// error ends it.
+	List(ctx context.Context, prefix string) iter.Seq2[string, error]
+}
+
+// Names of the containers. Documents of the ledger's container may expire 30 days
+// after they were written; all others are kept until they are deleted.
+const (
+	LedgerContainer = "podwatch-ledger"
+	StateContainer  = "podwatch-state"
+)
+
+// digest returns a short name for any text.
+func digest(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return hex.EncodeToString(sum[:16])
+}

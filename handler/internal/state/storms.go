@@ -1,0 +1,192 @@
+package state
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+)
+
+// StormLength is how long a window is open: what is held in it waits for as long.
+const StormLength = 5 * time.Minute
+
+// maxOpened is how many groups of a channel one process admits in a minute.
+const maxOpened = 20
+
+// Storms holds back what people must not get one by one. It is safe for
+// concurrent use, also by several instances. The zero value admits everything and
+// holds nothing, for runs without storage.
+//
+//	storms/CHANNEL/window             the open window: its id, its end, the groups admitted in it
+//	storms/CHANNEL/held/WINDOW/PIECE  alerts held in a window: ids, and the texts of the first
+//	storms/CHANNEL/held/WINDOW/told   the summaries of a window that were posted
+//	unreadable/...                    documents of these that could not be read
+//
+// All groups of a channel share its window, so the number of documents and of
+// requests does not grow with the number of groups.
+type Storms struct {
+	documents Documents
+	now       func() time.Time
+	storage   breaker
+
+	mu     sync.Mutex
+	opened map[string][]time.Time // when groups were admitted in the last minute, by channel
+	window map[string]string      // the latest window that Admit met, by channel
+}
+
+// NewStorms returns the storms kept in the given documents. It does no I/O.
+func NewStorms(d Documents, now func() time.Time) *Storms {
+	return &Storms{documents: d, now: now, opened: map[string][]time.Time{}, window: map[string]string{}}
+}
+
+// A stormWindow is one stretch of time in which each group of a channel is admitted once.
+type stormWindow struct {
+	ID     string            `json:"id"` // ascending in time
+	Until  time.Time         `json:"until"`
+	Groups map[string]string `json:"groups"` // digest of a group to the id of its first alert
+}
+
+func newWindow(now time.Time) stormWindow {
+	return stormWindow{ID: now.UTC().Format("20060102T150405.") + rand.Text()[:8], Until: now.Add(StormLength), Groups: map[string]string{}}
+}
+
+// open reports whether the window holds alerts back at a time. An end that is far
+// ahead was written by a wrong clock.
+func (w stormWindow) open(now time.Time) bool {
+	left := w.Until.Sub(now)
+	return 0 < left && left <= 2*StormLength
+}
+
+// Admit reports for each group of a batch, the most important first, whether its
+// alerts are to be posted to a channel now: it is the group's first appearance in
+// the channel's window of five minutes, or its repeat, which is known by the id of
+// its first alert. At most 20 groups a minute are admitted by one process. The
+// caller holds the alerts of all other groups.
+//
+// It needs two requests for any number of groups. After an error all are admitted.
+func (s *Storms) Admit(ctx context.Context, channel string, groups, first []string) ([]bool, error) {
+	if s.documents == nil || len(groups) == 0 {
+		return all(len(groups)), nil
+	}
+	room := s.reserve(channel, len(groups))
+	for range maxAttempts {
+		admitted, opened, err := s.admit(ctx, channel, groups, first, room)
+		switch {
+		case err == nil:
+			s.refund(channel, room-opened)
+			return admitted, nil
+		case failure(err):
+			return all(len(groups)), fmt.Errorf("admit alerts of %s: %w", channel, err)
+		}
+	}
+	return all(len(groups)), fmt.Errorf("admit alerts of %s: %w", channel, ErrChanged)
+}
+
+func all(n int) []bool { return slices.Repeat([]bool{true}, n) }
+
+// admit writes the groups that are new into the window. It fails with ErrExists or
+// ErrChanged when another instance was faster.
+func (s *Storms) admit(ctx context.Context, channel string, groups, first []string, room int) (admitted []bool, opened int, err error) {
+	document, w, err := s.fetchWindow(ctx, channel)
+	if err != nil {
+		return nil, 0, err
+	}
+	now := s.now()
+	isNew := !w.open(now)
+	if isNew {
+		w = newWindow(now)
+	}
+	admitted = make([]bool, len(groups))
+	for i, group := range groups {
+		key := digest(group)
+		if known, ok := w.Groups[key]; ok {
+			admitted[i] = known == first[i]
+		} else if opened < room {
+			admitted[i] = true
+			w.Groups[key] = first[i]
+			opened++
+		}
+	}
+	if opened > 0 || isNew {
+		if err := s.writeWindow(ctx, document, w); err != nil {
+			return nil, 0, err
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.window[channel] = w.ID
+	return admitted, opened, nil
+}
+
+// reserve takes room for up to n new groups from what is left of this minute.
+func (s *Storms) reserve(channel string, n int) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.now()
+	recent := slices.DeleteFunc(s.opened[channel], func(at time.Time) bool { return now.Sub(at) >= time.Minute })
+	n = min(n, maxOpened-len(recent))
+	s.opened[channel] = append(recent, slices.Repeat([]time.Time{now}, n)...)
+	return n
+}
+
+// refund gives back what was reserved and not used.
+func (s *Storms) refund(channel string, n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.opened[channel] = s.opened[channel][:max(0, len(s.opened[channel])-n)]
+}
+
+func folder(channel string) string { return "storms/" + safeName(channel) + "/" }
+
+// fetchWindow returns the window that was last written, and the zero window when
+// there is none. One that cannot be read has ended, and is kept aside.
+func (s *Storms) fetchWindow(ctx context.Context, channel string) (Document, stormWindow, error) {
+	name := folder(channel) + "window"
+	var d Document
+	err := s.storage.ask(ctx, func(ctx context.Context) (err error) {
+		d, err = s.documents.Fetch(ctx, name)
+		return err
+	})
+	if errors.Is(err, ErrAbsent) {
+		return Document{Name: name}, stormWindow{}, nil
+	}
+	if err != nil {
+		return d, stormWindow{}, err
+	}
+	var w stormWindow
+	if json.Unmarshal(d.Data, &w) != nil || w.Groups == nil {
+		return d, stormWindow{}, keepAside(ctx, s.documents, d)
+	}
+	return d, w, nil
+}
+
+func (s *Storms) writeWindow(ctx context.Context, d Document, w stormWindow) error {
+	text, err := json.Marshal(w)
+	if err != nil {
+		return err
+	}
+	return s.storage.ask(ctx, func(ctx context.Context) error { return put(ctx, s.documents, d, text) })
+}
+
+// put creates a document that has no version yet, and replaces one that has.
+func put(ctx context.Context, documents Documents, d Document, data []byte) (err error) {
+	if d.Version == "" {
+		_, err = documents.Create(ctx, d.Name, data)
+	} else {
+		_, err = documents.Replace(ctx, d, data)
+	}
+	return err
+}
+
+// keepAside copies a document that cannot be read to a place where no one reads it.
+func keepAside(ctx context.Context, documents Documents, d Document) error {
+	_, err := documents.Create(ctx, "unreadable/"+d.Name+"."+digest(string(d.Data)), d.Data)
+	if errors.Is(err, ErrExists) {
+		return nil
+	}
+	return err
+}

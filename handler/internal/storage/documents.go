@@ -1,0 +1,163 @@
+package storage
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"iter"
+	"net/http"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/streaming"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/to"
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blob"
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/bloberror"
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blockblob"
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/container"
+
+	"podwatch/handler/internal/state"
+)
+
+// maxDocument bounds what is read of one document in bytes. It is far above what
+// package state writes.
+const maxDocument = 8 << 20
+
+// documents are the blobs of one container.
+type documents struct {
+	container *container.Client
+}
+
+var _ state.Documents = documents{}
+
+// Documents returns the blobs of a container as documents. The age of a document
+// is the difference of two times of the service.
+func (a *Account) Documents(container string) state.Documents {
+	return documents{a.blobs.NewContainerClient(container)}
+}
+
+func (d documents) Fetch(ctx context.Context, name string) (state.Document, error) {
+	answer, err := d.container.NewBlobClient(name).DownloadStream(ctx, nil)
+	switch {
+	case statusOf(err) == http.StatusNotFound:
+		return state.Document{}, state.ErrAbsent
+	case err != nil:
+		return state.Document{}, failed("fetch document", name, err)
+	}
+	defer answer.Body.Close()
+	data, err := io.ReadAll(io.LimitReader(answer.Body, maxDocument))
+	if err != nil {
+		return state.Document{}, failed("fetch document", name, err)
+	}
+	read := state.Document{Name: name, Data: data, Version: version(answer.ETag)}
+	if answer.Date != nil && answer.LastModified != nil {
+		read.Age = answer.Date.Sub(*answer.LastModified)
+	}
+	return read, nil
+}
+
+func (d documents) Create(ctx context.Context, name string, data []byte) (state.Document, error) {
+	created, err := d.upload(ctx, name, data, blob.ModifiedAccessConditions{IfNoneMatch: to.Ptr(azcore.ETagAny)})
+	switch {
+	case bloberror.HasCode(err, bloberror.BlobAlreadyExists, bloberror.ConditionNotMet):
+		return state.Document{}, state.ErrExists
+	case err != nil:
+		return state.Document{}, failed("create document", name, err)
+	}
+	return created, nil
+}
+
+func (d documents) Replace(ctx context.Context, old state.Document, data []byte) (state.Document, error) {
+	replaced, err := d.upload(ctx, old.Name, data, blob.ModifiedAccessConditions{IfMatch: to.Ptr(azcore.ETag(old.Version))})
+	switch {
+	case bloberror.HasCode(err, bloberror.ConditionNotMet, bloberror.BlobNotFound):
+		return state.Document{}, state.ErrChanged
+	case err != nil:
+		return state.Document{}, failed("replace document", old.Name, err)
+	}
+	return replaced, nil
+}
+
+// upload writes a blob, and creates the container if it does not exist.
+func (d documents) upload(ctx context.Context, name string, data []byte, only blob.ModifiedAccessConditions) (state.Document, error) {
+	put := func() (blockblob.UploadResponse, error) {
+		return d.container.NewBlockBlobClient(name).Upload(ctx, streaming.NopCloser(bytes.NewReader(data)),
+			&blockblob.UploadOptions{AccessConditions: &blob.AccessConditions{ModifiedAccessConditions: &only}})
+	}
+	answer, err := put()
+	if bloberror.HasCode(err, bloberror.ContainerNotFound) {
+		if _, err := d.container.Create(ctx, nil); err != nil && !bloberror.HasCode(err, bloberror.ContainerAlreadyExists) {
+			return state.Document{}, err
+		}
+		answer, err = put()
+	}
+	if err != nil {
+		return state.Document{}, err
+	}
+	return state.Document{Name: name, Data: data, Version: version(answer.ETag)}, nil
+}
+
+func (d documents) Delete(ctx context.Context, old state.Document) error {
+	var only *blob.AccessConditions
+	if old.Version != "" {
+		only = &blob.AccessConditions{ModifiedAccessConditions: &blob.ModifiedAccessConditions{IfMatch: to.Ptr(azcore.ETag(old.Version))}}
+	}
+	_, err := d.container.NewBlobClient(old.Name).Delete(ctx, &blob.DeleteOptions{AccessConditions: only})
+	switch {
+	case err == nil || statusOf(err) == http.StatusNotFound:
+		return nil
+	case bloberror.HasCode(err, bloberror.ConditionNotMet):
+		return state.ErrChanged
+	}
+	return failed("delete document", old.Name, err)
+}
+
+func (d documents) List(ctx context.Context, prefix string) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		pages := d.container.NewListBlobsFlatPager(&container.ListBlobsFlatOptions{Prefix: &prefix})
+		for pages.More() {
+			page, err := pages.NextPage(ctx)
+			switch {
+			case statusOf(err) == http.StatusNotFound:
+				return
+			case err != nil:
+				yield("", failed("list documents", prefix, err))
+				return
+			}
+			for _, item := range page.Segment.BlobItems {
+				if !yield(*item.Name, nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// maxCounted is as far as Count counts.
+const maxCounted = 20_000
+
+// Count returns how many blobs with content a container has, 20,000 at most.
+func (a *Account) Count(ctx context.Context, name string) (int, error) {
+	n := 0
+	for pages := a.blobs.NewContainerClient(name).NewListBlobsFlatPager(nil); pages.More() && n < maxCounted; {
+		page, err := pages.NextPage(ctx)
+		switch {
+		case statusOf(err) == http.StatusNotFound:
+			return 0, nil
+		case err != nil:
+			return 0, failed("count blobs of container", name, err)
+		}
+		for _, item := range page.Segment.BlobItems {
+			if length := item.Properties.ContentLength; length != nil && *length > 0 {
+				n++
+			}
+		}
+	}
+	return min(n, maxCounted), nil
+}
+
+func version(tag *azcore.ETag) string {
+	if tag == nil {
+		return ""
+	}
+	return string(*tag)
+}

@@ -1,0 +1,81 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"syscall"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+)
+
+// failed describes a request that failed: what was attempted, with what.
+func failed(attempt, name string, err error) error {
+	return fmt.Errorf("%s %s: %w", attempt, strconv.Quote(name), reason(err))
+}
+
+// reason keeps of an error what is known to hold no address and no secret. The
+// SDK's own text contains the URL, and with it a shared access signature.
+func reason(err error) error {
+	var answer *azcore.ResponseError
+	var lookup *net.DNSError
+	var noToken interface{ NonRetriable() }
+	var network net.Error
+	switch {
+	case errors.As(err, &answer):
+		return refusal(answer)
+	case errors.Is(err, context.Canceled):
+		return context.Canceled
+	case errors.Is(err, context.DeadlineExceeded):
+		return context.DeadlineExceeded
+	case errors.As(err, &lookup):
+		return errors.New("the storage account's host name cannot be resolved")
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return errors.New("storage refused the connection")
+	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):
+		return errors.New("storage ended the connection")
+	case errors.As(err, &network) && network.Timeout():
+		return errors.New("storage timed out")
+	case errors.As(err, &noToken):
+		return errors.New("no token for storage: the identity is missing or not usable here")
+	}
+	return errors.New("storage is unreachable")
+}
+
+// refusal returns status and code of an answer, and what the usual cause is.
+func refusal(answer *azcore.ResponseError) error {
+	text := "storage answered " + strconv.Itoa(answer.StatusCode)
+	if code := answer.ErrorCode; plainCode(code) {
+		text += " " + code
+	}
+	if answer.StatusCode == http.StatusForbidden {
+		text += " (data role missing, key outdated, or network rules)"
+	}
+	return errors.New(text)
+}
+
+// plainCode reports whether an error code is one of the service's and not a text
+// that something in between wrote.
+func plainCode(code string) bool {
+	if code == "" || len(code) > 80 {
+		return false
+	}
+	for _, c := range code {
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') {
+			return false
+		}
+	}
+	return true
+}
+
+func statusOf(err error) int {
+	var answer *azcore.ResponseError
+	if errors.As(err, &answer) {
+		return answer.StatusCode
+	}
+	return 0
+}
