@@ -29,13 +29,13 @@ import (
 	"podwatch/handler/internal/alert"
 	"podwatch/handler/internal/invocation"
 	"podwatch/handler/internal/pipeline"
-	"podwatch/handler/internal/scan"
+	"podwatch/handler/internal/prefilter"
 )
 
 // Pipeline is the work behind the routes.
 type Pipeline interface {
 	// Begin searches an invocation for what Detect needs, while it arrives.
-	Begin() scan.Search
+	Begin() *prefilter.Search
 	// Curious reports whether Detect wants to see a batch without any.
 	Curious() bool
 	// Wants reports whether Detect needs a message.
@@ -152,15 +152,15 @@ var usual = []byte(`{"Data":{"events":"[\"{`)
 // readAndDetect searches the body while it arrives: one without a hit is answered
 // without being decoded.
 func (s *server) readAndDetect(ctx context.Context, w http.ResponseWriter, r *http.Request) (result, error) {
-	search, hit := s.Pipeline.Begin(), false
-	body, err := s.buffers.readBody(w, r, func(sofar []byte, last bool) { hit = search.More(sofar, last) })
+	search := s.Pipeline.Begin()
+	body, err := s.buffers.readBody(w, r, func(sofar []byte, last bool) { search.More(sofar, last) })
 	defer body.release()
 	res := result{size: len(body.bytes)}
 	if err != nil {
 		return res, err
 	}
 	curious := s.Pipeline.Curious()
-	if !hit && !curious && bytes.HasPrefix(body.bytes, usual) {
+	if len(search.Hits()) == 0 && !curious && bytes.HasPrefix(body.bytes, usual) {
 		if in, ok := invocation.Skim(body.bytes); ok {
 			res.reply = new(invocation.Reply)
 			res.attrs = detected(in, pipeline.Counts{Messages: in.Passed, Passed: in.Passed})
