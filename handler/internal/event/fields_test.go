@@ -12,7 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"podwatch/handler/internal/event"
-	"podwatch/handler/internal/scan"
+	"podwatch/handler/internal/prefilter"
 )
 
 // notCollected is what stateless rules ask for and podwatch declares missing.
@@ -263,11 +263,11 @@ func rawTextHolds(t testing.TB, ev *event.Event) {
 		if !verbatim || slices.ContainsFunc(alternatives, func(text string) bool { return strings.Contains(raw, strings.ToLower(text)) }) {
 			return
 		}
-		var lits []scan.Literal
+		var lits []prefilter.Literal
 		for _, text := range alternatives {
-			lits = append(lits, scan.Literal{Text: text})
+			lits = append(lits, prefilter.Literal{Text: text})
 		}
-		if !scan.New(lits).Hit(ev.Raw) {
+		if !prefilter.New(lits).Contains(ev.Raw) {
 			t.Errorf("%s is %q but the record has none of %q", path, value, alternatives)
 		}
 	})

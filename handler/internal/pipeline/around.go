@@ -9,7 +9,7 @@ import (
 	"podwatch/handler/internal/arm"
 	"podwatch/handler/internal/event"
 	"podwatch/handler/internal/export"
-	"podwatch/handler/internal/scan"
+	"podwatch/handler/internal/prefilter"
 )
 
 // A look around must not cost more than what it is for: at most so many records are
@@ -47,7 +47,7 @@ func (d *detection) lookAround(candidates []*candidate) {
 	telling := d.telling()
 	parsed := 0
 	want := func(raw []byte) bool {
-		return parsed < maxOthers && !d.scanner.Hit(raw) && related.Hit(raw) && telling.hit(raw)
+		return parsed < maxOthers && !d.scanner.Contains(raw) && related.Contains(raw) && telling.hit(raw)
 	}
 	see := func(message []byte) {
 		if parsed >= maxOthers {
@@ -77,7 +77,7 @@ func (d *detection) lookAround(candidates []*candidate) {
 	}
 	if d.in.Others != nil {
 		// A message may hold records of several logs, and so tells less.
-		d.in.Others(near, func(raw []byte) bool { return parsed < maxOthers && related.Hit(raw) }, see)
+		d.in.Others(near, func(raw []byte) bool { return parsed < maxOthers && related.Contains(raw) }, see)
 	}
 }
 
@@ -104,14 +104,14 @@ func messagesOf(candidates []*candidate) []int {
 
 // related finds records that share their caller or cluster with the alert of one
 // of the candidates; it is nil when none wants to know.
-func (d *detection) related(candidates []*candidate) *scan.Scanner {
+func (d *detection) related(candidates []*candidate) *prefilter.Filter {
 	if d.scanner == nil {
 		return nil // everything was parsed before
 	}
-	var names []scan.Literal
+	var names []prefilter.Literal
 	add := func(s string) {
 		if s = strings.TrimSpace(s); s != "" {
-			names = append(names, scan.Literal{Text: s})
+			names = append(names, prefilter.Literal{Text: s})
 		}
 	}
 	for _, c := range candidates {
@@ -127,27 +127,27 @@ func (d *detection) related(candidates []*candidate) *scan.Scanner {
 	if len(names) == 0 {
 		return nil
 	}
-	return scan.New(names)
+	return prefilter.New(names)
 }
 
 // telling finds records that may have a place in a timeline.
-type telling struct{ audit, verbs, resources *scan.Scanner }
+type telling struct{ audit, verbs, resources *prefilter.Filter }
 
 func newTelling() telling {
-	return telling{scan.New([]scan.Literal{{Text: "kube-audit"}}), wholeWords(tellingVerbs), wholeWords(tellingResources)}
+	return telling{prefilter.New([]prefilter.Literal{{Text: "kube-audit"}}), wholeWords(tellingVerbs), wholeWords(tellingResources)}
 }
 
 func (t telling) hit(raw []byte) bool {
-	return !t.audit.Hit(raw) || t.verbs.Hit(raw) && t.resources.Hit(raw)
+	return !t.audit.Contains(raw) || t.verbs.Contains(raw) && t.resources.Contains(raw)
 }
 
 // wholeWords finds words in quotes; "system:nodes" is none.
-func wholeWords(words []string) *scan.Scanner {
-	var lits []scan.Literal
+func wholeWords(words []string) *prefilter.Filter {
+	var lits []prefilter.Literal
 	for _, w := range words {
-		lits = append(lits, scan.Literal{Text: `"` + w + `"`})
+		lits = append(lits, prefilter.Literal{Text: `"` + w + `"`})
 	}
-	return scan.New(lits)
+	return prefilter.New(lits)
 }
 
 // groupOf is the resource group of a cluster: it covers the cluster, its nodes'

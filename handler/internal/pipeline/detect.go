@@ -17,8 +17,8 @@ import (
 	"podwatch/handler/internal/event"
 	"podwatch/handler/internal/export"
 	"podwatch/handler/internal/invocation"
+	"podwatch/handler/internal/prefilter"
 	"podwatch/handler/internal/rule"
-	"podwatch/handler/internal/scan"
 )
 
 // A Batch is what has to leave the process with the reply.
@@ -97,7 +97,7 @@ func (c *candidate) fields() map[string]any {
 // Begin starts a search for what the rules need in an invocation that is still
 // arriving. Without a hit no record in it can match, and unless it is [Curious]
 // Detect has no work with it.
-func (p *Pipeline) Begin() scan.Search { return p.scanner.Begin() }
+func (p *Pipeline) Begin() *prefilter.Search { return p.scanner.Search() }
 
 // Curious reports whether Detect wants to see a batch for its sources, though
 // nothing in it may match.
@@ -109,7 +109,7 @@ func (p *Pipeline) Curious() bool { return p.Feed.Wants() }
 func (p *Pipeline) Wants(text []byte) bool {
 	text = bytes.Trim(text, " \t\r\n")
 	object := len(text) > 1 && text[0] == '{' && text[len(text)-1] == '}'
-	return len(text) > 0 && !object || p.scanner.Hit(text)
+	return len(text) > 0 && !object || p.scanner.Contains(text)
 }
 
 // An Input is a batch to evaluate.
@@ -225,7 +225,7 @@ func (d *detection) splitMessage(body []byte) {
 			first = false
 			return true
 		}
-		return d.scanner.Hit(raw)
+		return d.scanner.Contains(raw)
 	}})
 }
 

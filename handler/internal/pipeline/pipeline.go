@@ -20,8 +20,8 @@ import (
 	"podwatch/handler/internal/alert"
 	"podwatch/handler/internal/caller"
 	"podwatch/handler/internal/event"
+	"podwatch/handler/internal/prefilter"
 	"podwatch/handler/internal/rule"
-	"podwatch/handler/internal/scan"
 )
 
 // Rules says which events matter. It is immutable and safe for concurrent use.
@@ -133,7 +133,7 @@ type Options struct {
 // A Pipeline is safe for concurrent use.
 type Pipeline struct {
 	Options
-	scanner *scan.Scanner
+	scanner *prefilter.Filter
 	telling func() telling // made when there is the first alert
 	flights flights
 }
@@ -144,16 +144,16 @@ func New(o Options) *Pipeline {
 }
 
 // newScanner looks for what the rules need, or takes everything for a hit.
-func newScanner(o Options) *scan.Scanner {
+func newScanner(o Options) *prefilter.Filter {
 	lits, all := o.Rules.Literals()
 	if o.Unscanned || all {
 		return nil
 	}
-	wanted := make([]scan.Literal, len(lits))
+	wanted := make([]prefilter.Literal, len(lits))
 	for i, l := range lits {
-		wanted[i] = scan.Literal(l)
+		wanted[i] = prefilter.Literal{Text: l.Text, Whole: l.Whole}
 	}
-	return scan.New(wanted)
+	return prefilter.New(wanted)
 }
 
 // Counts say what became of a batch. They are one log line.

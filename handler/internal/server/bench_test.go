@@ -18,8 +18,8 @@ import (
 	"podwatch/handler/internal/alert"
 	"podwatch/handler/internal/logtest"
 	"podwatch/handler/internal/pipeline"
+	"podwatch/handler/internal/prefilter"
 	"podwatch/handler/internal/rule"
-	"podwatch/handler/internal/scan"
 	"podwatch/handler/internal/server"
 	"podwatch/handler/internal/surroundings"
 )
@@ -199,8 +199,8 @@ func BenchmarkScanBeside(b *testing.B) {
 		b.Run("log="+log, func(b *testing.B) {
 			contestants := []contestant{{"bytes.Count", func() { sink = bytes.Count(body, []byte(logtest.PodsDeleted)) }}}
 			for _, n := range ruleCounts {
-				s := scan.New(benchLiterals(n))
-				contestants = append(contestants, contestant{fmt.Sprintf("rules=%d", n), func() { s.Hit(body) }})
+				s := prefilter.New(benchLiterals(n))
+				contestants = append(contestants, contestant{fmt.Sprintf("rules=%d", n), func() { s.Contains(body) }})
 			}
 			medians := beside(b, len(body), contestants...)
 			for _, n := range ruleCounts {
@@ -228,12 +228,12 @@ func BenchmarkScan(b *testing.B) {
 			})
 		}
 		for _, n := range ruleCounts {
-			s := scan.New(benchLiterals(n))
+			s := prefilter.New(benchLiterals(n))
 			b.Run(fmt.Sprintf("log=%s/do=scan/rules=%d", log, n), func(b *testing.B) {
 				b.SetBytes(int64(len(body)))
 				b.ReportAllocs()
 				for b.Loop() {
-					if s.Hit(body) {
+					if s.Contains(body) {
 						b.Fatal("hit")
 					}
 				}
@@ -244,14 +244,14 @@ func BenchmarkScan(b *testing.B) {
 
 // benchLiterals are those of n rules in the manner of Elastic's: most name two
 // operations of a kind of resource, some a word of the audit log.
-func benchLiterals(n int) (lits []scan.Literal) {
-	lits = append(lits, scan.Literal{Text: logtest.PodsDeleted})
+func benchLiterals(n int) (lits []prefilter.Literal) {
+	lits = append(lits, prefilter.Literal{Text: logtest.PodsDeleted})
 	providers := []string{"KEYVAULT/VAULTS", "STORAGE/STORAGEACCOUNTS", "AUTHORIZATION", "COMPUTE", "EVENTHUB/NAMESPACES", "AUTOMATION", "NETWORK", "INSIGHTS"}
 	words := []string{"kube-hunter", "deletecollection", "eviction", "impersonate", "ephemeralcontainers", "certificatesigningrequests"}
 	syllables := []string{"BA", "CRE", "DEN", "FIR", "GA", "HOL", "JUN", "KAL", "LOR", "MIN", "NUR", "POL", "QUE", "RUL", "SNAP", "TOR", "VUL", "WEB", "XEN", "ZON"}
 	for i := 1; i < n; i++ {
 		if i%8 == 7 {
-			lits = append(lits, scan.Literal{Text: words[i/8%len(words)], Whole: true})
+			lits = append(lits, prefilter.Literal{Text: words[i/8%len(words)], Whole: true})
 			continue
 		}
 		kind := ""
@@ -259,7 +259,7 @@ func benchLiterals(n int) (lits []scan.Literal) {
 			kind += syllables[seed%len(syllables)]
 		}
 		name := "MICROSOFT." + providers[i%8] + "/" + kind + "/"
-		lits = append(lits, scan.Literal{Text: name + "WRITE"}, scan.Literal{Text: name + "DELETE"})
+		lits = append(lits, prefilter.Literal{Text: name + "WRITE"}, prefilter.Literal{Text: name + "DELETE"})
 	}
 	return lits
 }

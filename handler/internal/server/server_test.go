@@ -17,7 +17,7 @@ import (
 	"podwatch/handler/internal/alert"
 	"podwatch/handler/internal/invocation"
 	"podwatch/handler/internal/pipeline"
-	"podwatch/handler/internal/scan"
+	"podwatch/handler/internal/prefilter"
 	"podwatch/handler/internal/server"
 )
 
@@ -30,9 +30,9 @@ type fake struct {
 }
 
 // A nil Scanner finds something in everything.
-func (f fake) Begin() scan.Search     { return (*scan.Scanner)(nil).Begin() }
-func (f fake) Curious() bool          { return false }
-func (f fake) Wants(text []byte) bool { return true }
+func (f fake) Begin() *prefilter.Search { return (*prefilter.Filter)(nil).Search() }
+func (f fake) Curious() bool            { return false }
+func (f fake) Wants(text []byte) bool   { return true }
 func (f fake) DetectAmong(_ context.Context, in pipeline.Input) *pipeline.Batch {
 	return f.detect(in.Events)
 }

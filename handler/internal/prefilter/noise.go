@@ -1,4 +1,4 @@
-package scan
+package prefilter
 
 // noise is a sample of what the text is mostly made of, in lower case: pieces
 // that are common in it make poor candidates. It need not be right to be sound.

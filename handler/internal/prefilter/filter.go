@@ -1,76 +1,81 @@
-// Package scan says, without parsing, that a text cannot hold certain literals.
+// Package prefilter finds where in a text something may match, without parsing it.
 //
 // The text may be JSON, JSON in a JSON string, and so on to any depth, so a
-// literal may stand in it behind escapes. [Scanner.Hit] returns false only if no
-// literal occurs in the text nor in anything that any number of JSON unquotings
-// makes of it; true may be a false alarm. A text in which an escape hides a
-// letter, or one that is UTF-16, is always a hit. What is base64 must be decoded
-// first.
+// literal may be written with escapes. A [Filter] has false alarms but misses
+// nothing: if a literal occurs in the text, or in anything that any number of
+// JSON unquotings makes of it, there is a [Hit] at it. An escape that hides a
+// letter, and UTF-16, are hits too. Base64 must be decoded first.
 //
 // It costs little more than reading the text once, hardly depending on the
-// number of literals: short and few literals are looked for by four of their
-// bytes at every position (the method known as Teddy), many long ones by hashed
-// words of four bytes at every eighth.
-package scan
+// number of literals: short and few literals are searched by four of their bytes
+// at every position (the method known as Teddy), many long ones by hashed words
+// of four bytes at every eighth.
+package prefilter
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"math/bits"
+	"slices"
 	"strings"
 )
 
-// A Literal is text to look for, ignoring case.
+// A Literal is text to search for, ignoring case.
 type Literal struct {
 	Text string
 	// Whole: the literal is a complete string or bare word, not a part of one:
 	// "delete", but not "deleted" nor "pods/delete".
 	Whole bool
+	// Most: most records of some log contain the literal, so that one occurrence
+	// makes the whole text a hit.
+	Most bool
 }
 
-// A Scanner looks for literals. It is immutable and safe for concurrent use. A
-// nil Scanner takes everything for a hit.
-type Scanner struct {
-	always bool // some literal is too short to be looked for
+// A Filter finds literals. It is immutable and safe for concurrent use. For a
+// nil Filter every text is a hit.
+type Filter struct {
+	always bool // some literal is too short to search for
 	lits   []literal
 	sieve  sieve
 	fours  index // literals by four folded bytes of theirs
 	threes index // the shortest by three
 }
 
-// A literal is made ready for comparison.
+// A literal is ready for comparison.
 type literal struct {
 	text   string // lower case
 	whole  bool
+	most   bool
 	folded []byte // text with bit 5 set in every byte, as fold3 does
 	plain  []int  // by offset: how many plain characters follow
 }
 
-// A place is where in a literal a piece of it stands, and the run of plain
+// A place is the position of a piece in a literal, and of the run of plain
 // characters around it.
 type place struct{ lit, offset, runStart, runEnd int }
 
-// New makes a Scanner for literals. It has no hit for no literals, and only hits
+// New returns a Filter for literals. It has no hit for no literals, and only hits
 // when one of them has no three letters, digits or other characters in a row
-// that JSON writers leave alone.
-func New(literals []Literal) *Scanner {
-	s := new(Scanner)
+// that JSON writers never escape.
+func New(literals []Literal) *Filter {
+	f := new(Filter)
 	seen := map[Literal]bool{}
 	for _, l := range literals {
 		lit := ready(l)
-		if key := (Literal{lit.text, lit.whole}); seen[key] {
+		key := Literal{lit.text, lit.whole, lit.most}
+		if seen[key] {
 			continue
-		} else {
-			seen[key] = true
 		}
+		seen[key] = true
 		if longestRun(lit.text) < leastRun {
-			s.always = true
-			return s
+			f.always = true
+			return f
 		}
-		s.lits = append(s.lits, lit)
+		f.lits = append(f.lits, lit)
 	}
-	s.build()
-	return s
+	f.build()
+	return f
 }
 
 // ready takes from a literal what can be compared: its longest part without
@@ -86,7 +91,7 @@ func ready(l Literal) literal {
 		}
 		start = i + 1
 	}
-	lit := literal{text: lowerASCII(best), whole: l.Whole && best == l.Text, folded: make([]byte, len(best)), plain: make([]int, len(best)+1)}
+	lit := literal{text: lowerASCII(best), whole: l.Whole && best == l.Text, most: l.Most, folded: make([]byte, len(best)), plain: make([]int, len(best)+1)}
 	for i := len(best) - 1; i >= 0; i-- {
 		lit.folded[i] = lit.text[i] | 0x20
 		if plain(lit.text[i]) {
@@ -129,81 +134,112 @@ func longestRun(s string) int {
 	return best
 }
 
-// Hit reports whether text may hold a literal.
-func (s *Scanner) Hit(text []byte) bool {
-	x := s.Begin()
-	return x.More(text, true)
+// Contains reports whether text may contain a literal.
+func (f *Filter) Contains(text []byte) bool {
+	s := f.Search()
+	s.first = true
+	s.More(text, true)
+	return len(s.Hits()) > 0
 }
 
-// Begin starts a search in text that is still arriving.
-func (s *Scanner) Begin() Search { return Search{s: s, hit: s == nil || s.always} }
+// Search starts a search in text that is still arriving.
+func (f *Filter) Search() *Search { return &Search{f: f, all: f == nil || f.always} }
+
+// A Hit is a part of the text in which something may match: text[Pos:End] is
+// part of a literal, or of what may hide one.
+type Hit struct{ Pos, End int }
+
+// maxHits is the number of hits beyond which one over the whole text costs less.
+const maxHits = 1 << 16
 
 // A Search is a search in a text that grows. It must not be used by two
 // goroutines at once.
 type Search struct {
-	s   *Scanner
-	hit bool
-	at  int // the blocks before have been searched
+	f     *Filter
+	hits  []Hit
+	all   bool // the whole text is a hit
+	first bool // the first hit ends the search
+	at    int  // the blocks before have been searched
+	size  int  // of the text so far
 }
 
-// More searches on. text is all of the text so far, last says that nothing
-// follows. It reports whether there was a hit, which ends the search.
-func (x *Search) More(text []byte, last bool) bool {
-	if !x.hit {
-		x.hit = x.search(text, last)
-	}
-	return x.hit
-}
-
-func (x *Search) search(text []byte, last bool) bool {
-	s := x.s
-	for x.at+blockSize+lookahead <= len(text) {
-		n := (len(text) - x.at - lookahead) / blockSize
-		block, mask, found := s.sieve.sift(text[x.at:], n)
-		from, to := x.at, x.at+min(block+1, n)*blockSize
-		if found&foundNUL != 0 || found&foundNonASCII != 0 && foldsToASCII(text, from, to) {
-			return true
+// More continues the search. text is all of the text so far, last means that
+// nothing follows.
+func (s *Search) More(text []byte, last bool) {
+	s.size = len(text)
+	for !s.all && s.at+blockSize+lookahead <= len(text) {
+		if s.first && len(s.hits) > 0 {
+			return
 		}
-		x.at += block * blockSize
+		n := (len(text) - s.at - lookahead) / blockSize
+		block, mask, found := s.f.sieve.sift(text[s.at:], n)
+		s.foreign(text, s.at, s.at+min(block+1, n)*blockSize, found)
+		s.at += block * blockSize
 		if block == n {
 			break
 		}
-		switch s.verify(text, x.at, mask, last) {
-		case yes:
-			return true
-		case undecided:
-			return false
+		if !s.verify(text, mask, last) {
+			return
 		}
-		x.at += blockSize
 	}
 	if !last {
-		return false
+		return
 	}
 	// What is left is shorter than a block with what a block looks ahead. It is
-	// searched in memory that goes on behind it.
-	for x.at < len(text) {
+	// searched in memory that continues behind it.
+	for !s.all && s.at < len(text) {
 		var rest [2 * blockSize]byte
-		for i := copy(rest[:], text[x.at:]); i < len(rest); i++ {
+		for i := copy(rest[:], text[s.at:]); i < len(rest); i++ {
 			rest[i] = ' '
 		}
-		block, mask, found := s.sieve.sift(rest[:], 1)
-		if found&foundNUL != 0 || found&foundNonASCII != 0 && foldsToASCII(text, x.at, len(text)) {
-			return true
+		block, mask, found := s.f.sieve.sift(rest[:], 1)
+		s.foreign(text, s.at, len(text), found)
+		if block == 0 {
+			s.verify(text, mask, true)
+		} else {
+			s.at += blockSize
 		}
-		if block == 0 && s.verify(text, x.at, mask, true) == yes {
-			return true
-		}
-		x.at += blockSize
 	}
-	return false
 }
 
-// foldsToASCII reports whether text[from:to], or a character that begins before
-// it, is one of the two characters outside ASCII that fold to a letter in it:
-// the Kelvin sign and the long s.
-func foldsToASCII(text []byte, from, to int) bool {
-	part := text[max(0, from-2):to]
-	return bytes.Contains(part, []byte("\u212A")) || bytes.Contains(part, []byte("\u017F"))
+// Hits returns the hits in the text so far, ascending. Of very many it returns
+// one over the whole text.
+func (s *Search) Hits() []Hit {
+	if s.all {
+		return []Hit{{0, s.size}}
+	}
+	slices.SortFunc(s.hits, func(a, b Hit) int { return cmp.Compare(a.Pos, b.Pos) })
+	s.hits = slices.Compact(s.hits)
+	return s.hits
+}
+
+func (s *Search) hit(pos, end int) {
+	s.hits = append(s.hits, Hit{pos, end})
+	s.all = s.all || len(s.hits) > maxHits
+}
+
+// foreign adds a hit for each NUL, which UTF-16 has, in text[from:to], and for
+// each of the two characters outside ASCII that fold to a letter in it, the
+// Kelvin sign and the long s, also for one that begins before from.
+func (s *Search) foreign(text []byte, from, to int, found uint32) {
+	if found&foundNUL != 0 {
+		s.each(text, from, to, "\x00")
+	}
+	if found&foundNonASCII != 0 {
+		s.each(text, max(0, from-2), to, "\u212A")
+		s.each(text, max(0, from-1), to, "\u017F")
+	}
+}
+
+func (s *Search) each(text []byte, from, to int, character string) {
+	for !s.all {
+		n := bytes.Index(text[from:to], []byte(character))
+		if n < 0 {
+			return
+		}
+		s.hit(from+n, from+n+len(character))
+		from += n + len(character)
+	}
 }
 
 // A verdict is what a closer look at a candidate found.
@@ -215,55 +251,53 @@ const (
 	undecided // the text ends too early
 )
 
-// verify looks closely at the block at text[at:]. mask has a bit for each byte
-// at which a group may begin.
-func (s *Scanner) verify(text []byte, at int, mask uint32, last bool) verdict {
-	result := no
+// verify compares the block at the current position and goes on behind it. mask
+// has a bit for each byte at which a group may begin. It returns false if the
+// text ends too early for the block to be decided, which then stays the next one.
+func (s *Search) verify(text []byte, mask uint32, last bool) bool {
+	f, before, decided := s.f, len(s.hits), true
+	note := func(i int, v verdict) {
+		switch v {
+		case yes:
+			s.hit(i, min(i+leastRun, len(text)))
+		case undecided:
+			decided = false
+		}
+	}
 	for m := mask; m != 0; m &= m - 1 {
-		i := at + bits.TrailingZeros32(m)
+		i := s.at + bits.TrailingZeros32(m)
 		if i+leastRun > len(text) {
 			break
 		}
 		if text[i] == '\\' && text[i+1] == 'u' {
-			switch escape(text, i+1, last) {
-			case yes:
-				return yes
-			case undecided:
-				result = undecided
-			}
+			note(i, escape(text, i+1, last))
 		}
-		v := s.look(s.threes.at(fold3(text[i:])), text, i, last)
+		v := s.look(f.threes.at(fold3(text[i:])), text, i, last)
 		if v == no && i+wordSize <= len(text) {
-			v = s.look(s.fours.at(fold4(text[i:])), text, i, last)
+			v = s.look(f.fours.at(fold4(text[i:])), text, i, last)
 		}
-		if v == yes {
-			return yes
-		} else if v == undecided {
-			result = undecided
-		}
+		note(i, v)
 	}
-	if s.sieve.stride > 0 {
-		for i := at; i < at+blockSize && i+wordSize <= len(text); i += s.sieve.stride {
-			w := fold4(text[i:])
-			if !s.sieve.hasWord(w) {
-				continue
-			}
-			switch s.look(s.fours.at(w), text, i, last) {
-			case yes:
-				return yes
-			case undecided:
-				result = undecided
+	if f.sieve.words {
+		for i := s.at; i < s.at+blockSize && i+wordSize <= len(text); i += stride {
+			if w := fold4(text[i:]); f.sieve.hasWord(w) {
+				note(i, s.look(f.fours.at(w), text, i, last))
 			}
 		}
 	}
-	return result
+	if !decided {
+		s.hits = s.hits[:before]
+		return false
+	}
+	s.at += blockSize
+	return true
 }
 
-// look says whether one of the literals with a piece at text[i] stands there.
-func (s *Scanner) look(places []place, text []byte, i int, last bool) verdict {
+// look reports whether one of the literals with a piece at text[i] is there.
+func (s *Search) look(places []place, text []byte, i int, last bool) verdict {
 	result := no
 	for _, p := range places {
-		l := &s.lits[p.lit]
+		l := &s.f.lits[p.lit]
 		start := i - (p.offset - p.runStart)
 		if start < 0 {
 			continue
@@ -274,6 +308,7 @@ func (s *Scanner) look(places []place, text []byte, i int, last bool) verdict {
 		case yes:
 			switch l.around(text, start, p, last) {
 			case yes:
+				s.all = s.all || l.most
 				return yes
 			case undecided:
 				result = undecided

@@ -90,61 +90,6 @@ GLOBL escapes<>(SB), RODATA|NOPTR, $24
 ascii: \
 	VZEROUPPER
 
-#define WORDS8 \
-	WORD(0, R11);               \
-	ORWORD(8);                  \
-	ORWORD(16);                 \
-	ORWORD(24)
-
-#define WORDS4 \
-	WORD(0, R11);               \
-	ORWORD(4);                  \
-	ORWORD(8);                  \
-	ORWORD(12);                 \
-	ORWORD(16);                 \
-	ORWORD(20);                 \
-	ORWORD(24);                 \
-	ORWORD(28)
-
-// SIFTWORDS is a function that looks for groups and, by words, at words too.
-#define SIFTWORDS(words) \
-	MOVQ   nibbles+0(FP), DI;     \
-	MOVQ   text+24(FP), SI;       \
-	MOVQ   n+32(FP), CX;          \
-	LOAD;                         \
-	MOVQ   table+8(FP), R8;       \
-	MOVL   multiplier+16(FP), R12; \
-	MOVL   shift+20(FP), R9;      \
-	MOVL   $0x20202020, R13;      \
-next: \
-	GROUPS;                       \
-	words;                        \
-	VPTEST Y9, Y9;                \
-	JNE    candidate;             \
-hashes: \
-	TESTL  $1, R11;               \
-	JNE    none;                  \
-	ADDQ   $32, SI;               \
-	CMPQ   SI, CX;                \
-	JB     next;                  \
-none: \
-	XORL   AX, AX;                \
-done: \
-	DONE(text+24(FP));            \
-	MOVQ   SI, block+40(FP);      \
-	MOVL   AX, mask+48(FP);       \
-	MOVL   BX, found+52(FP);      \
-	RET;                          \
-candidate: \
-	MASK;                         \
-escape: \
-	HARMLESS(drop);               \
-	JMP    done;                  \
-drop: \
-	BLSRL  AX, AX;                \
-	JNE    escape;                \
-	JMP    hashes
-
 // func siftGroups(nibbles, text *uint8, n int) (block int, mask, found uint32)
 TEXT ·siftGroups(SB), NOSPLIT, $0-40
 	MOVQ nibbles+0(FP), DI
@@ -182,10 +127,51 @@ drop:
 	JNE   escape
 	JMP   advance
 
-// func siftWords8(nibbles *uint8, table *uint32, multiplier, shift uint32, text *uint8, n int) (block int, mask, found uint32)
-TEXT ·siftWords8(SB), NOSPLIT, $0-56
-	SIFTWORDS(WORDS8)
+// func siftWords(nibbles *uint8, table *uint32, multiplier, shift uint32, text *uint8, n int) (block int, mask, found uint32)
+TEXT ·siftWords(SB), NOSPLIT, $0-56
+	MOVQ   nibbles+0(FP), DI
+	MOVQ   text+24(FP), SI
+	MOVQ   n+32(FP), CX
+	LOAD
+	MOVQ   table+8(FP), R8
+	MOVL   multiplier+16(FP), R12
+	MOVL   shift+20(FP), R9
+	MOVL   $0x20202020, R13
 
-// func siftWords4(nibbles *uint8, table *uint32, multiplier, shift uint32, text *uint8, n int) (block int, mask, found uint32)
-TEXT ·siftWords4(SB), NOSPLIT, $0-56
-	SIFTWORDS(WORDS4)
+next:
+	GROUPS
+	WORD(0, R11)
+	ORWORD(8)
+	ORWORD(16)
+	ORWORD(24)
+	VPTEST Y9, Y9
+	JNE    candidate
+
+hashes:
+	TESTL  $1, R11
+	JNE    none
+	ADDQ   $32, SI
+	CMPQ   SI, CX
+	JB     next
+
+none:
+	XORL   AX, AX
+
+done:
+	DONE(text+24(FP))
+	MOVQ   SI, block+40(FP)
+	MOVL   AX, mask+48(FP)
+	MOVL   BX, found+52(FP)
+	RET
+
+candidate:
+	MASK
+
+escape:
+	HARMLESS(drop)
+	JMP    done
+
+drop:
+	BLSRL  AX, AX
+	JNE    escape
+	JMP    hashes

@@ -1,6 +1,6 @@
 //go:build !purego
 
-package scan
+package prefilter
 
 import "golang.org/x/sys/cpu"
 
@@ -11,14 +11,11 @@ func (s *sieve) sift(text []byte, n int) (block int, mask, found uint32) {
 		return s.siftGo(text, n)
 	}
 	_ = text[n*blockSize+lookahead-1]
-	switch nibbles := &s.nibbles[0][0]; s.stride {
-	case 8:
-		return siftWords8(nibbles, &s.table[0], s.multiplier, uint32(s.shift), &text[0], n)
-	case 4:
-		return siftWords4(nibbles, &s.table[0], s.multiplier, uint32(s.shift), &text[0], n)
-	default:
-		return siftGroups(nibbles, &text[0], n)
+	nibbles := &s.nibbles[0][0]
+	if s.words {
+		return siftWords(nibbles, &s.table[0], s.multiplier, uint32(s.shift), &text[0], n)
 	}
+	return siftGroups(nibbles, &text[0], n)
 }
 
 // In sift_amd64.s. They read n blocks and lookahead bytes after them.
@@ -27,7 +24,4 @@ func (s *sieve) sift(text []byte, n int) (block int, mask, found uint32) {
 func siftGroups(nibbles, text *uint8, n int) (block int, mask, found uint32)
 
 //go:noescape
-func siftWords8(nibbles *uint8, table *uint32, multiplier, shift uint32, text *uint8, n int) (block int, mask, found uint32)
-
-//go:noescape
-func siftWords4(nibbles *uint8, table *uint32, multiplier, shift uint32, text *uint8, n int) (block int, mask, found uint32)
+func siftWords(nibbles *uint8, table *uint32, multiplier, shift uint32, text *uint8, n int) (block int, mask, found uint32)

@@ -1,130 +1,30 @@
-package scan
+package prefilter
 
 import (
-	"encoding/binary"
 	"math"
 	"slices"
 	"sync"
 )
 
-const (
-	groupSize = 4 // bytes that are compared at every position
-	leastRun  = 3 // plain characters that a group must have; then any may follow
-	wordSize  = 4 // bytes that are hashed at every stride
-	blockSize = 32
-	lookahead = 7 // bytes after a block that are read with it
-	buckets   = 8 // of groups, the last is that of escapes
-)
-
-// What sift saw of the text besides candidates.
-const (
-	foundNonASCII = 1 << iota
-	foundNUL
-)
-
-// A sieve finds blocks of text that may hold the beginning of a group or one of
-// the words. It errs only towards finding too much.
-type sieve struct {
-	// nibbles hold the buckets that a byte of a group fits: the first by its low
-	// half and by its high half, the others by their low halves, which is enough.
-	// Each is there twice, once for each half of a vector.
-	nibbles [groupSize + 1][32]uint8
-
-	stride     int      // 0: there are no words
-	table      []uint32 // a bit by hash: whether a word has it
-	multiplier uint32   // makes the hash
-	shift      uint8    // leaves of a hash the index into the table
-}
-
-// bit says where the bit of a folded word is: in which entry of the table, and in
-// it at which place.
-func (s *sieve) bit(folded uint32) (entry, place uint32) {
-	hash := folded * s.multiplier
-	return hash >> s.shift, hash & 31
-}
-
-func (s *sieve) hasWord(folded uint32) bool {
-	entry, place := s.bit(folded)
-	return s.table[entry]>>place&1 != 0
-}
-
-// Folding makes letters upper case, and some other characters equal.
-func fold3(b []byte) uint32 {
-	return (uint32(b[0]) | uint32(b[1])<<8 | uint32(b[2])<<16) &^ 0x202020
-}
-
-func fold4(b []byte) uint32 { return binary.LittleEndian.Uint32(b) &^ 0x20202020 }
-
-// siftGo is sift in Go: it returns the first of n blocks that has a candidate,
-// or n; where in it groups may begin, from the first on that is not harmless; and
-// what it found in the blocks up to it.
-func (s *sieve) siftGo(text []byte, n int) (block int, mask, found uint32) {
-	for block = range n {
-		b := text[block*blockSize : block*blockSize+blockSize+lookahead]
-		candidate := false
-		for i, c := range b[:blockSize] {
-			if c >= 0x80 {
-				found |= foundNonASCII
-			}
-			if c == 0 {
-				found |= foundNUL
-			}
-			if s.fits(b[i:]) && (mask != 0 || !harmless(b[i:])) {
-				mask |= 1 << i
-			}
-		}
-		for i := 0; s.stride > 0 && i < blockSize; i += s.stride {
-			candidate = candidate || s.hasWord(fold4(b[i:]))
-		}
-		if mask != 0 || candidate {
-			return block, mask, found
-		}
-	}
-	return n, 0, found
-}
-
-// halves is what a bucket of one group compares of it.
-func halves(b []byte) uint32 {
-	return uint32(b[0]|0x20) | uint32(b[1]&15)<<8 | uint32(b[2]&15)<<16 | uint32(b[3]&15)<<24
-}
-
-func (s *sieve) fits(b []byte) bool {
-	if b[0]|b[1]|b[2]|b[3] >= 0x80 {
-		return false
-	}
-	return s.nibbles[0][b[0]&15]&s.nibbles[1][b[0]>>4]&s.nibbles[2][b[1]&15]&s.nibbles[3][b[2]&15]&s.nibbles[4][b[3]&15] != 0
-}
-
-// harmless reports whether b begins with one of the escapes that Go's encoder
-// writes, for &, < and >: audit logs are full of them, and they hide nothing.
-func harmless(b []byte) bool {
-	escape := string(b[:6])
-	return escape == `\u0026` || escape == `\u003c` || escape == `\u003e`
-}
-
-// What looking at a block of common text costs with a stride, and a candidate in
-// it with a literal that it may be: tenths of nanoseconds, roughly.
-var blockCost = map[int]int{0: 15, 8: 30, 4: 50}
-
-const candidateCost, placeCost = 150, 50
+// What a block of common text costs without and with words, a candidate in it,
+// and a literal that the candidate may be: tenths of nanoseconds, roughly.
+const blockCost, wordsCost, candidateCost, placeCost = 15, 30, 150, 50
 
 // fewGroups is how many groups are tried in the few buckets, fewTried for how
 // many of them a good bucket is sought.
 const fewGroups, fewTried = 16, 64
 
-// build chooses for each literal the pieces that it is looked for by: a group, or
-// if it has a run of plain characters that is long enough for the stride, words,
-// one at each offset modulo the stride, so that one is met wherever the literal
-// begins. The stride is chosen that costs least in common text.
-func (s *Scanner) build() {
-	best := s.plan(0)
-	for _, stride := range [...]int{8, 4} {
-		if p := s.plan(stride); p.cost < best.cost {
-			best = p
-		}
+// build chooses for each literal the pieces that it is searched by: a group, or
+// if it has a run of plain characters that is long enough, words, one at each
+// offset modulo the stride, so that one is met wherever the literal begins.
+// Words are used if they cost less in common text.
+func (f *Filter) build() {
+	best := f.plan(false)
+	if p := f.plan(true); p.cost < best.cost {
+		best = p
 	}
 	best.makeTable()
-	s.sieve, s.fours, s.threes = best.sieve, newIndex(best.fours), newIndex(best.threes)
+	f.sieve, f.fours, f.threes = best.sieve, newIndex(best.fours), newIndex(best.threes)
 }
 
 // pieces are the places of a folded piece.
@@ -132,9 +32,9 @@ type pieces map[uint32][]place
 
 func (p pieces) add(key uint32, at place) { p[key] = append(p[key], at) }
 
-// A plan is a way to look for the literals.
+// A plan is a way to search for the literals.
 type plan struct {
-	s         *Scanner
+	f         *Filter
 	sieve     sieve
 	fours     pieces          // groups and words
 	threes    pieces          // groups of the shortest literals
@@ -144,25 +44,27 @@ type plan struct {
 	cost      int // of looking at the common text
 }
 
-func (s *Scanner) plan(stride int) *plan {
+func (f *Filter) plan(words bool) *plan {
 	p := &plan{
-		s: s, sieve: sieve{stride: stride}, bucketing: newBucketing(),
+		f: f, sieve: sieve{words: words}, bucketing: newBucketing(), cost: len(noise) / blockSize * blockCost,
 		fours: pieces{}, threes: pieces{}, known: map[string]bool{}, words: map[uint32]bool{},
 	}
-	p.cost = len(noise) / blockSize * blockCost[stride]
+	if words {
+		p.cost = len(noise) / blockSize * wordsCost
+	}
 	var long []wordy
-	for i, l := range s.lits {
-		if stride > 0 && longestRun(l.text) >= stride+wordSize-1 {
+	for i, l := range f.lits {
+		if words && longestRun(l.text) >= stride+wordSize-1 {
 			long = append(long, p.wordy(i))
 			continue
 		}
-		if stride == 0 && len(p.known) > fewGroups {
+		if !words && len(p.known) > fewGroups {
 			p.cost = math.MaxInt
 			return p
 		}
 		p.addGroup(i)
 	}
-	if stride > 0 && len(long) == 0 {
+	if words && len(long) == 0 {
 		p.cost = math.MaxInt // the same as without
 	}
 	// Some have only words that are common: a group may cost less.
@@ -180,10 +82,10 @@ func (s *Scanner) plan(stride int) *plan {
 	return p
 }
 
-// group returns where the best group of a literal stands, and the group: a rare
-// one, and of two rather one that is looked for already.
+// group returns where the best group of a literal is, and the group: a rare
+// one, and of two rather one that is searched already.
 func (p *plan) group(lit int) (offset int, group string) {
-	text := p.s.lits[lit].text
+	text := p.f.lits[lit].text
 	size := min(groupSize, longestRun(text))
 	offset = rarest(text, size, func(at int) int {
 		rank := 2 * common().fitting(text[at:at+size])
@@ -213,13 +115,13 @@ func (p *plan) addGroup(lit int) {
 		p.known[group] = true
 	}
 	if len(group) == groupSize {
-		p.fours.add(fold4([]byte(group)), p.s.place(lit, offset))
+		p.fours.add(fold4([]byte(group)), p.f.place(lit, offset))
 	} else {
-		p.threes.add(fold3([]byte(group)), p.s.place(lit, offset))
+		p.threes.add(fold3([]byte(group)), p.f.place(lit, offset))
 	}
 }
 
-// A wordy is a literal that can be looked for by words: at which offsets, and what
+// A wordy is a literal that can be searched by words: at which offsets, and what
 // that costs.
 type wordy struct {
 	lit     int
@@ -230,7 +132,7 @@ type wordy struct {
 // wordy chooses a word at each offset modulo the stride, all from one run of plain
 // characters: only within one is the distance of characters known.
 func (p *plan) wordy(lit int) wordy {
-	text, stride := p.s.lits[lit].text, p.sieve.stride
+	text := p.f.lits[lit].text
 	best := wordy{lit: lit, cost: math.MaxInt}
 	for _, run := range runs(text, stride+wordSize-1) {
 		offsets, total := make([]int, stride), 0
@@ -252,17 +154,17 @@ func (p *plan) wordy(lit int) wordy {
 }
 
 func (p *plan) addWords(l wordy) {
-	text := p.s.lits[l.lit].text
+	text := p.f.lits[l.lit].text
 	for _, offset := range l.offsets {
 		key := fold4([]byte(text[offset:]))
 		p.words[key] = true
-		p.fours.add(key, p.s.place(l.lit, offset))
+		p.fours.add(key, p.f.place(l.lit, offset))
 	}
 	p.cost += l.cost
 }
 
-func (s *Scanner) place(lit, offset int) place {
-	text := s.lits[lit].text
+func (f *Filter) place(lit, offset int) place {
+	text := f.lits[lit].text
 	start, end := offset, offset
 	for start > 0 && plain(text[start-1]) {
 		start--
@@ -345,10 +247,10 @@ func runs(text string, size int) (found [][2]int) {
 var multipliers = [...]uint32{0x9E3779B1, 0x85EBCA77, 0xC2B2AE3D, 0x27D4EB2F, 0x165667B1, 0xCC9E2D51, 0x1B873593, 0x2545F491}
 
 // makeTable makes the table of the words, so large that few words of other text
-// have the hash of one that is looked for, and with the multiplier with which
+// have the hash of one that is searched, and with the multiplier with which
 // common words do not.
 func (p *plan) makeTable() {
-	if p.sieve.stride == 0 {
+	if !p.sieve.words {
 		return
 	}
 	size := 12 // half of the fastest cache
@@ -458,7 +360,7 @@ func (b *bucketing) fill(s *sieve) {
 	}
 }
 
-// A count is how often what fits a bucket of one group stands in common text.
+// A count is how often common text contains what fits a bucket of one group.
 type count struct {
 	key uint32 // see halves
 	n   int

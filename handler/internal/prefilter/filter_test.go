@@ -1,14 +1,15 @@
-package scan
+package prefilter
 
 import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 )
 
-func TestHit(t *testing.T) {
+func TestContains(t *testing.T) {
 	deletion := New([]Literal{{Text: "delete", Whole: true}, {Text: "MICROSOFT.KUBERNETES/CONNECTEDCLUSTERS/PODS/DELETE"}})
 	for _, test := range []struct {
 		name, text string
@@ -61,7 +62,7 @@ func TestHit(t *testing.T) {
 					if test.text == `\u006` && after > 0 {
 						continue
 					}
-					if got := deletion.Hit([]byte(text)); got != test.want {
+					if got := deletion.Contains([]byte(text)); got != test.want {
 						t.Fatalf("%q: got %t, want %t", text, got, test.want)
 					}
 				}
@@ -70,12 +71,12 @@ func TestHit(t *testing.T) {
 	}
 }
 
-func TestTheNilScannerAndShortLiteralsHitEverything(t *testing.T) {
-	var none *Scanner
-	if !none.Hit(nil) || !New([]Literal{{Text: "ab"}}).Hit([]byte("x")) || !New([]Literal{{Text: "a/b/c"}}).Hit(nil) {
+func TestTheNilFilterAndShortLiteralsHitEverything(t *testing.T) {
+	var none *Filter
+	if !none.Contains(nil) || !New([]Literal{{Text: "ab"}}).Contains([]byte("x")) || !New([]Literal{{Text: "a/b/c"}}).Contains(nil) {
 		t.Error("not a hit")
 	}
-	if New(nil).Hit([]byte("anything at all")) {
+	if New(nil).Contains([]byte("anything at all")) {
 		t.Error("nothing to look for is found")
 	}
 }
@@ -94,8 +95,9 @@ func sets() map[string][]Literal {
 		return lits
 	}
 	words := []Literal{
-		{"delete", true}, {"deletecollection", true}, {"eviction", true}, {"get", true}, {"patch", false}, {"exec", true},
-		{"kube-hunter", false}, {"attach", true}, {"secrets", true}, {"abc+b<c>d&e'f", false}, {"pods/exec", true}, {"x:y z", false},
+		{"delete", true, false}, {"deletecollection", true, false}, {"eviction", true, false}, {"get", true, false},
+		{"patch", false, false}, {"exec", true, false}, {"kube-hunter", false, false}, {"attach", true, false},
+		{"secrets", true, false}, {"abc+b<c>d&e'f", false, false}, {"pods/exec", true, false}, {"x:y z", false, false},
 	}
 	return map[string][]Literal{
 		"one": long(1), "few": words[:4], "words": words, "seven": long(7), "many": long(65),
@@ -169,16 +171,15 @@ func TestNoSpellingOfALiteralIsMissed(t *testing.T) {
 				for range r.IntN(5) {
 					text = spell(r, text, r.IntN(10) == 0)
 				}
-				if !s.Hit([]byte(text)) {
+				if !s.Contains([]byte(text)) {
 					t.Fatalf("missed %q in %q", lit.Text, text)
 				}
-				x := s.Begin()
-				hit := false
-				for n := 0; n < len(text) && !hit; {
+				x := s.Search()
+				for n := 0; n < len(text); {
 					n = min(len(text), n+1+r.IntN(100))
-					hit = x.More([]byte(text)[:n:n], n == len(text))
+					x.More([]byte(text)[:n:n], n == len(text))
 				}
-				if !hit {
+				if len(x.Hits()) == 0 {
 					t.Fatalf("missed %q in %q, arriving in pieces", lit.Text, text)
 				}
 			}
@@ -196,22 +197,69 @@ func TestASearchInPiecesFindsWhatASearchInOneDoes(t *testing.T) {
 			if r.IntN(2) == 0 {
 				text = []byte(spell(r, string(text), false))
 			}
-			want := s.Hit(text)
-			x := s.Begin()
+			whole := s.Search()
+			whole.More(text, true)
+			want := whole.Hits()
+			x := s.Search()
 			for n := 0; n < len(text); {
 				n = min(len(text), n+1+r.IntN(60))
 				x.More(text[:n:n], false)
 			}
-			if got := x.More(text, true); got != want {
-				t.Fatalf("%s: %q: got %t in pieces, %t in one", name, text, got, want)
+			x.More(text, true)
+			if got := x.Hits(); !slices.Equal(got, want) || s.Contains(text) != (len(want) > 0) {
+				t.Fatalf("%s: %q: got %v in pieces, %v in one", name, text, got, want)
 			}
-			if want {
+			if len(want) > 0 {
 				hits++
 			}
 		}
 		if hits > 2000 {
 			t.Errorf("%s: %d hits: too many to mean something", name, hits)
 		}
+	}
+}
+
+func TestHitsAreWhereTheLiteralsAre(t *testing.T) {
+	filter := New([]Literal{{Text: "delete", Whole: true}, {Text: "MICROSOFT.KUBERNETES/CONNECTEDCLUSTERS/PODS/DELETE"}, {Text: "kube-audit", Most: true}})
+	const record, other = `{"verb":"delete","x":"deletion"}`, `{"verb":"get"}`
+	tests := []struct {
+		name string
+		text string
+		want []string // what surrounds the hits; nil: the whole text
+	}{
+		{"none", strings.Repeat(other, 50), []string{}},
+		{"one behind the other", strings.Repeat(other, 9) + record + strings.Repeat(other, 9) + record, []string{`delete`, `delete`}},
+		{"two in one block", `"delete","delete"`, []string{`delete`, `delete`}},
+		{"a hidden letter", strings.Repeat(other, 9) + `\u0064elete` + other, []string{`\u0064`}},
+		{"the Kelvin sign before a block", strings.Repeat(" ", 31) + "\u212A" + strings.Repeat(" ", 40), []string{"\u212A"}},
+		{"the long s before a block", strings.Repeat(" ", 62) + "\u017F" + strings.Repeat(" ", 40), []string{"\u017F"}},
+		{"UTF-16 among other text", other + "{\x00" + other, []string{"\x00"}},
+		{"a literal that most records have", record + `{"category":"kube-audit"}` + other, nil},
+		{"very many", strings.Repeat(record, maxHits+1), nil},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			search := filter.Search()
+			search.More([]byte(tt.text), true)
+			hits := search.Hits()
+			if tt.want == nil {
+				if !slices.Equal(hits, []Hit{{0, len(tt.text)}}) {
+					t.Fatalf("%d hits, want one over the whole text", len(hits))
+				}
+				return
+			}
+			if len(hits) != len(tt.want) {
+				t.Fatalf("hits %v, want %d", hits, len(tt.want))
+			}
+			end := 0
+			for i, hit := range hits {
+				at := end + strings.Index(tt.text[end:], tt.want[i])
+				end = at + len(tt.want[i])
+				if hit.Pos < at || hit.End > end || hit.End <= hit.Pos {
+					t.Errorf("hit %v, want it in %d to %d", hit, at, end)
+				}
+			}
+		})
 	}
 }
 
@@ -236,10 +284,10 @@ func TestSiftIsWhatItIsInGo(t *testing.T) {
 	}
 }
 
-func TestSetsAreLookedForAsMeant(t *testing.T) {
-	for name, want := range map[string]int{"one": 0, "few": 0, "seven": 0, "many": 8, "both": 8, "more": 8} {
-		if got := New(sets()[name]).sieve.stride; got != want {
-			t.Errorf("%s: stride %d, want %d", name, got, want)
+func TestManyLongLiteralsAreSearchedByWords(t *testing.T) {
+	for name, want := range map[string]bool{"one": false, "few": false, "seven": false, "many": true, "both": true, "more": true} {
+		if got := New(sets()[name]).sieve.words; got != want {
+			t.Errorf("%s: searched by words %t, want %t", name, got, want)
 		}
 	}
 }
@@ -263,22 +311,22 @@ func TestCommonTextIsSeldomACandidate(t *testing.T) {
 	}
 }
 
-// FuzzHit looks for a contradiction: text that holds a literal after some
+// FuzzContains looks for a contradiction: text that holds a literal after some
 // unquotings must be a hit before them.
-func FuzzHit(f *testing.F) {
+func FuzzContains(f *testing.F) {
 	f.Add([]byte(`{"verb":"delete"}`), uint64(1))
 	f.Add([]byte(`"Microsoft.Kind0X\/ThingsA/write"`), uint64(2))
 	for name := range sets() {
 		f.Add([]byte(name+noise[:100]), uint64(len(name)))
 	}
-	all, scanners := sets(), map[string]*Scanner{}
+	all, filters := sets(), map[string]*Filter{}
 	for name, lits := range all {
-		scanners[name] = New(lits)
+		filters[name] = New(lits)
 	}
 	f.Fuzz(func(t *testing.T, text []byte, seed uint64) {
 		r := rand.New(rand.NewPCG(seed, 0))
 		for name, lits := range all {
-			s := scanners[name]
+			s := filters[name]
 			holds := false
 			for _, lit := range lits {
 				want := strings.ToLower(lit.Text)
@@ -291,7 +339,7 @@ func FuzzHit(f *testing.F) {
 			for range r.IntN(4) {
 				spelled = spell(r, spelled, r.IntN(4) == 0)
 			}
-			if hit := s.Hit([]byte(spelled)); holds && !hit {
+			if hit := s.Contains([]byte(spelled)); holds && !hit {
 				t.Errorf("%s: %q is missed as %q", name, text, spelled)
 			}
 		}

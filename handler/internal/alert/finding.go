@@ -1,0 +1,27 @@
+package alert
+
+import (
+	"podwatch/handler/internal/event"
+	"podwatch/handler/internal/jsontext"
+	"podwatch/handler/internal/rule"
+)
+
+// A Finding is a match before anything is looked up for it. It is small,
+// whatever its record is, and shares the memory of the batch: a batch may hold
+// tens of thousands of them.
+type Finding struct {
+	rule.Match
+	ID     string        // see ID
+	Record jsontext.Text // that holds the event
+	Nth    int           // event of the record
+	Notes  []string      // what was repaired in the record
+}
+
+// Event reads the event again, in memory of its own.
+func (f Finding) Event() (*event.Event, error) {
+	record, err := f.Record.Plain(nil)
+	if err != nil {
+		return nil, err
+	}
+	return event.Read(record, f.Nth)
+}

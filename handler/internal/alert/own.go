@@ -1,0 +1,65 @@
+package alert
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"time"
+
+	"podwatch/handler/internal/version"
+)
+
+// OwnRuleID is the rule id of alerts about podwatch itself, such as a feed that
+// fell silent, and OwnSource their Source.
+const (
+	OwnRuleID = "podwatch-feed"
+	OwnSource = "podwatch"
+)
+
+// An OwnFact is something about podwatch that a person must know.
+type OwnFact struct {
+	Severity string    // low or medium
+	What     string    // the title
+	Note     string    // what to do about it
+	Since    time.Time // zero: now
+	Key      string    // names the fact: the same key is the same alert
+}
+
+// NewOwn makes the alert for a fact about podwatch. now is when it is raised.
+func NewOwn(f OwnFact, now time.Time) *Alert {
+	sum := sha256.Sum256([]byte(OwnRuleID + "\x00" + f.Key))
+	a := &Alert{
+		TimeGenerated: now.UTC(), EventTime: f.Since.UTC(), AlertId: hex.EncodeToString(sum[:16]),
+		RuleId: OwnRuleID, RuleName: f.What, Severity: f.Severity, RiskScore: map[string]int{"low": 21, "medium": 47}[f.Severity],
+		Source: OwnSource, Operation: f.What, CallerKind: "unknown",
+		PodwatchVersion: version.String(),
+	}
+	if f.Since.IsZero() {
+		a.EventTime = a.TimeGenerated
+	}
+	a.Note(f.Note)
+	a.capValues()
+	return a
+}
+
+// Own reports an alert about podwatch itself: it is about no caller, cluster or
+// resource.
+func (a *Alert) Own() bool { return a.Source == OwnSource }
+
+// Bare makes the alert for a finding whose record could not be read again, or
+// that could not be completed: what the rule says, the record, and the reason.
+func Bare(f Finding, now time.Time, reason string) *Alert {
+	a := &Alert{
+		TimeGenerated: now.UTC(), EventTime: now.UTC(), AlertId: f.ID,
+		RuleId: f.Rule.ID, RuleName: f.Rule.Name, Severity: f.Severity, RiskScore: f.RiskScore,
+		Tactics: f.Rule.Tactics, Techniques: f.Rule.Techniques,
+		CallerKind: "unknown", Routine: f.Routine, BuildingBlock: f.Rule.BuildingBlock,
+		PodwatchVersion: version.String(),
+	}
+	if record, err := f.Record.Plain(nil); err == nil {
+		a.Event = record
+	}
+	a.Note(fmt.Sprintf("podwatch could not complete this alert (%s); the record is in Event", reason))
+	a.capValues()
+	return a
+}

@@ -1,0 +1,172 @@
+// Package enrich makes alerts of findings: it adds the names of callers, what
+// else happened, and whether an exception expects it.
+//
+// Look-ups are bounded in time and fail open: an alert says what is missing. A
+// panic in a step costs that step, and the alert gets a note. Findings become
+// alerts in pieces, so that a batch of very many occupies the memory of one
+// piece.
+package enrich
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"log/slog"
+	"runtime/debug"
+	"slices"
+	"time"
+
+	"podwatch/handler/internal/alert"
+	"podwatch/handler/internal/caller"
+	"podwatch/handler/internal/directory"
+	"podwatch/handler/internal/event"
+	"podwatch/handler/internal/exception"
+	"podwatch/handler/internal/surroundings"
+)
+
+// Parts are what an Enricher asks. The zero value of each works and knows nothing.
+type Parts struct {
+	Directory    *directory.Directory
+	Surroundings *surroundings.Surroundings
+	Exceptions   *exception.Set
+	Portal       alert.Portal
+	Now          func() time.Time
+	Log          *slog.Logger
+}
+
+// An Enricher is safe for concurrent use.
+type Enricher struct{ Parts }
+
+// New returns an Enricher of the given parts.
+func New(p Parts) *Enricher { return &Enricher{p} }
+
+// pieceSize is the number of alerts of one piece.
+const pieceSize = 1000
+
+// Enrich yields the alerts of findings, in their order, at most 1,000 at a time.
+// around holds the events that arrived beside them. Of each rule, only the first
+// max_signals findings of the batch are looked up; the others become alerts too.
+func (e *Enricher) Enrich(ctx context.Context, findings []alert.Finding, around []*event.Event) iter.Seq[[]*alert.Alert] {
+	return func(yield func([]*alert.Alert) bool) {
+		raised := map[string]int{} // findings by rule
+		for part := range slices.Chunk(findings, pieceSize) {
+			if !yield(e.piece(ctx, part, around, raised)) {
+				return
+			}
+		}
+	}
+}
+
+// A draft is a finding on its way to an alert.
+type draft struct {
+	*alert.Alert
+	event *event.Event // nil: the record could not be read again
+	who   caller.Caller
+}
+
+func (e *Enricher) piece(ctx context.Context, findings []alert.Finding, around []*event.Event, raised map[string]int) []*alert.Alert {
+	now := e.Now()
+	drafts := make([]draft, len(findings))
+	var looked []*draft
+	for i, f := range findings {
+		drafts[i] = e.draft(f, now)
+		raised[f.Rule.ID]++
+		switch most := f.Rule.MaxSignals; {
+		case drafts[i].event == nil:
+		case most > 0 && raised[f.Rule.ID] > most:
+			drafts[i].Note(fmt.Sprintf("nothing was looked up for this alert: the rule raised more than %d at once (max_signals)", most))
+		default:
+			looked = append(looked, &drafts[i])
+		}
+	}
+	e.lookUp(ctx, looked, around)
+	alerts := make([]*alert.Alert, len(drafts))
+	for i := range drafts {
+		e.complete(&drafts[i], around)
+		alerts[i] = drafts[i].Alert
+	}
+	return alerts
+}
+
+// draft makes the alert of a finding from its record alone.
+func (e *Enricher) draft(f alert.Finding, now time.Time) (d draft) {
+	err := e.guard("read the record again", func() error {
+		ev, err := f.Event()
+		if err != nil {
+			return err
+		}
+		who := caller.From(ev)
+		d = draft{Alert: alert.New(f, ev, who, now), event: ev, who: who}
+		return nil
+	})
+	if err != nil {
+		d = draft{Alert: alert.Bare(f, now, err.Error())}
+	}
+	return d
+}
+
+// lookUp asks for all alerts of a piece at once.
+func (e *Enricher) lookUp(ctx context.Context, drafts []*draft, around []*event.Event) {
+	if len(drafts) == 0 {
+		return
+	}
+	alerts := make([]*alert.Alert, len(drafts))
+	callers := make([]*caller.Caller, len(drafts))
+	for i, d := range drafts {
+		who := d.who.Clone()
+		alerts[i], callers[i] = d.Alert, &who
+	}
+	err := e.guard("look up callers", func() error {
+		e.Directory.Resolve(ctx, callers)
+		for i, d := range drafts {
+			d.SetCaller(d.who, *callers[i])
+		}
+		return nil
+	})
+	note(alerts, err)
+	err = e.guard("look up what else happened", func() error {
+		e.Surroundings.Surround(ctx, alerts, around)
+		return nil
+	})
+	note(alerts, err)
+}
+
+// note adds what went wrong to alerts.
+func note(alerts []*alert.Alert, err error) {
+	if err == nil {
+		return
+	}
+	for _, a := range alerts {
+		a.Note(fmt.Sprintf("this alert is not complete: %v", err))
+	}
+}
+
+// complete adds what follows from all that was found out: links, and whether an
+// exception suppresses the alert.
+func (e *Enricher) complete(d *draft, around []*event.Event) {
+	err := e.guard("complete the alert", func() error {
+		d.Links = e.Portal.Links(d.Alert)
+		if d.event == nil {
+			return nil
+		}
+		d.SuppressedBy = e.Exceptions.Suppress(d.Alert, d.event)
+		d.Suppressed = d.SuppressedBy != ""
+		return nil
+	})
+	note([]*alert.Alert{d.Alert}, err)
+}
+
+// guard runs a step and turns a panic into an error: it is a bug of podwatch and
+// must cost no more than the step.
+func (e *Enricher) guard(step string, f func() error) (err error) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			err = fmt.Errorf("%s: panic: %v", step, cause)
+			e.Log.Error("panic in enrichment; this is a bug in podwatch", "step", step, "err", fmt.Sprint(cause), "stack", string(debug.Stack()))
+		}
+	}()
+	if err := f(); err != nil {
+		return fmt.Errorf("%s: %w", step, err)
+	}
+	return nil
+}
