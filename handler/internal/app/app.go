@@ -1,9 +1,9 @@
-// Package app builds the parts of podwatch from its settings.
+// Package app builds the stages of podwatch from the settings and puts them in a
+// row: [App.Detect], [App.Redeliver] and [App.Heartbeat] are the three functions
+// that the host invokes. The tool uses the same stages.
 //
-// The handler serves what [New] returns, and the tool's replay evaluates with
-// it, so both detect the same. New finds every mistake in rules and exceptions;
-// it does no I/O to Azure, and a part that is switched off is [pipeline.None],
-// never nil.
+// [New] finds every mistake in rules and exceptions, and does no I/O but on files.
+// A part that is switched off is a zero value that works.
 package app
 
 import (
@@ -15,95 +15,76 @@ import (
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
-	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 
 	"podwatch/handler/internal/alert"
-	"podwatch/handler/internal/caller"
 	"podwatch/handler/internal/config"
+	"podwatch/handler/internal/deliver"
+	"podwatch/handler/internal/detect"
+	"podwatch/handler/internal/directory"
+	"podwatch/handler/internal/enrich"
 	"podwatch/handler/internal/exception"
-	"podwatch/handler/internal/pipeline"
+	"podwatch/handler/internal/invocation"
+	"podwatch/handler/internal/outbound"
 	"podwatch/handler/internal/rule"
-	"podwatch/handler/internal/sink"
-	"podwatch/handler/internal/sink/console"
 	"podwatch/handler/internal/sink/loganalytics"
 	"podwatch/handler/internal/sink/teams"
 	"podwatch/handler/internal/state"
+	"podwatch/handler/internal/storage"
 	"podwatch/handler/internal/surroundings"
 )
 
-// New builds the pipeline that the settings ask for. Alerts of the console sink
-// go to stdout.
-func New(cfg *config.Config, log *slog.Logger, stdout io.Writer) (*pipeline.Pipeline, error) {
-	b := &builder{cfg: cfg, log: log, stdout: stdout, Options: pipeline.Options{
-		Directory: pipeline.None{}, Surroundings: surroundings.BatchOnly(), Exceptions: pipeline.None{},
-		Windows: pipeline.None{}, Feed: pipeline.None{}, Poison: pipeline.None{}, Ledger: sink.NewMemoryLedger(),
-		Portal:        alert.Portal{Base: cfg.Cloud.Portal, Workspace: cfg.LogAnalyticsWorkspace.String()},
-		RecordRoutine: cfg.RecordRoutine, Now: time.Now, Log: log,
-	}}
-	for _, build := range []func() error{b.rules, b.exceptions, b.lookups, b.sinks, b.storage} {
-		if err := build(); err != nil {
-			b.mistakes = append(b.mistakes, err)
-		}
-	}
-	if err := errors.Join(b.mistakes...); err != nil {
+// An App is the stages and what the functions share. It is safe for concurrent use.
+type App struct {
+	Rules      *rule.Set
+	Report     *rule.Report
+	Exceptions *exception.Set
+
+	Detector   *detect.Detector
+	Enricher   *enrich.Enricher
+	Dispatcher *deliver.Dispatcher
+
+	reader  *invocation.Reader
+	watch   *state.Watch
+	dead    *state.DeadLetters
+	account *storage.Account // nil: none
+	gauges  gauges
+	now     func() time.Time
+	log     *slog.Logger
+}
+
+// New builds the stages that the settings ask for. Alerts of the console sink go
+// to stdout.
+func New(cfg *config.Config, log *slog.Logger, stdout io.Writer) (*App, error) {
+	b := &builder{App: &App{now: time.Now, log: log, Exceptions: new(exception.Set)}, cfg: cfg, stdout: stdout}
+	if err := errors.Join(b.rules(), b.exceptions(), b.storage(), b.sinks(), b.stages()); err != nil {
 		return nil, err
 	}
-	return pipeline.New(b.Options), nil
+	return b.App, nil
 }
 
 // A builder collects the parts.
 type builder struct {
-	pipeline.Options
-	cfg      *config.Config
-	log      *slog.Logger
-	stdout   io.Writer
-	cred     azcore.TokenCredential // see credential
-	mistakes []error
+	*App
+	cfg    *config.Config
+	stdout io.Writer
+	cred   azcore.TokenCredential // see credential
+	routes []deliver.Route
+	ledger *state.Ledger
+	storms *state.Storms
 }
 
-// credential returns the one credential that all clients share, since each
-// instance keeps tokens of its own. Making it does no I/O.
-func (b *builder) credential() (azcore.TokenCredential, error) {
-	if b.cred != nil {
-		return b.cred, nil
-	}
-	cred, err := newCredential(b.cfg)
-	if err != nil {
-		return nil, fmt.Errorf("make the credential: %w", err)
-	}
-	b.cred = cred
-	return cred, nil
-}
-
-// newCredential uses the managed identity alone where the platform offers one. The
-// default chain, for a laptop, would first try whatever else the environment holds,
-// such as a secret left in the settings.
-func newCredential(cfg *config.Config) (azcore.TokenCredential, error) {
-	options := policy.ClientOptions{Cloud: cfg.Cloud.Azure}
-	if !cfg.ManagedIdentity {
-		return azidentity.NewDefaultAzureCredential(&azidentity.DefaultAzureCredentialOptions{ClientOptions: options})
-	}
-	managed := &azidentity.ManagedIdentityCredentialOptions{ClientOptions: options}
-	if cfg.ClientID != "" {
-		managed.ID = azidentity.ClientID(cfg.ClientID)
-	}
-	return azidentity.NewManagedIdentityCredential(managed)
-}
-
-// rules loads the built-in rules and those of the operator. A rule that waits
-// for a log or is of a kind that podwatch does not run is said once, at start.
-func (b *builder) rules() error {
-	set, report, err := Rules(b.cfg.RulesDir)
-	if err != nil {
+// rules loads the built-in rules and those of the operator. Each rule that waits
+// for a log, or is of a kind that podwatch does not run, is logged at start.
+func (b *builder) rules() (err error) {
+	if b.Rules, b.Report, err = Rules(b.cfg.RulesDir); err != nil {
+		b.Rules = new(rule.Set)
 		return fmt.Errorf("the rules are wrong:\n%w", err)
 	}
-	for _, entry := range report.Entries {
+	for _, entry := range b.Report.Entries {
 		if entry.Verdict != rule.Runs && entry.Verdict != rule.Replaced {
 			b.log.Info("a rule does not run", "rule_id", entry.Rule.ID, "rule", entry.Rule.Name, "verdict", string(entry.Verdict), "reason", entry.Reason)
 		}
 	}
-	b.Rules = set
 	return nil
 }
 
@@ -128,131 +109,102 @@ func (b *builder) exceptions() error {
 	return nil
 }
 
-// lookups switches on what was granted.
-func (b *builder) lookups() error {
-	if !b.cfg.GraphLookups && !b.cfg.ActivityLookups {
-		return nil
-	}
-	cred, err := b.credential()
-	if err != nil {
-		return err
-	}
-	if b.cfg.GraphLookups {
-		directory, err := caller.NewDirectory(b.cfg.GraphEndpoint.String(), cred, caller.DirectoryOptions{Log: b.log})
-		if err != nil {
-			return fmt.Errorf("GRAPH_ENDPOINT: %w", err)
-		}
-		b.Directory = directory
-	}
-	if b.cfg.ActivityLookups {
-		around, err := surroundings.New(b.cfg.ARMEndpoint.String(), cred, surroundings.Options{Log: b.log})
-		if err != nil {
-			return fmt.Errorf("ARM_ENDPOINT: %w", err)
-		}
-		b.Surroundings = around
-	}
-	return nil
-}
-
-// sinks makes the sinks that are configured, or the console where none is.
-func (b *builder) sinks() error {
-	var mistakes []error
-	if !b.cfg.TeamsWebhook.IsZero() {
-		b.teams()
-	}
-	if !b.cfg.LogAnalyticsEndpoint.IsZero() {
-		mistakes = append(mistakes, b.logAnalytics())
-	}
-	if len(b.Routes) == 0 {
-		b.Routes = []pipeline.Route{{Sink: console.New(b.stdout)}}
-	}
-	return errors.Join(mistakes...)
-}
-
-func (b *builder) teams() {
-	s := teams.New(b.cfg.TeamsWebhook, teams.Options{Guide: b.guide, Delivery: b.delivery()})
-	b.Routes = append(b.Routes, pipeline.Route{Sink: s, ForPeople: true})
-}
-
-// delivery bounds a delivery of one batch. A sink that is down is not waited for
-// any longer than this: the partition stands still meanwhile, and the queue is
-// there for longer outages.
-func (b *builder) delivery() sink.Options {
-	return sink.Options{Logger: b.log, Tries: 4}
-}
-
-// guide is a rule's investigation guide for the card.
-func (b *builder) guide(ruleID string) string {
-	if r := b.Rules.Rule(ruleID); r != nil {
-		return r.Note
-	}
-	return ""
-}
-
-func (b *builder) logAnalytics() error {
-	cred, err := b.credential()
-	if err != nil {
-		return err
-	}
-	s, err := loganalytics.New(b.cfg.LogAnalyticsEndpoint, tokens(cred, b.cfg.Cloud.MonitorScope), b.cfg.LogAnalyticsRuleID, b.cfg.LogAnalyticsStream, b.delivery())
-	if err != nil {
-		return err
-	}
-	b.Routes = append(b.Routes, pipeline.Route{Sink: s})
-	return nil
-}
-
-// storage keeps ledger, storm windows and the feed's state in the host's storage
-// account. Without one they live in memory, or not at all.
+// storage keeps what must be remembered in the host's storage account. Without
+// one this process remembers deliveries, and nothing else is remembered.
 func (b *builder) storage() error {
+	b.ledger, b.storms = state.NewLedger(state.NewMemory(), b.log), new(state.Storms)
+	b.watch, b.dead = new(state.Watch), new(state.DeadLetters)
 	if !b.cfg.Storage.Configured() {
-		b.log.Warn("no storage is configured: what was delivered is remembered by this process only, storms are not held back and the feed's silence is not noticed",
+		b.log.Warn("no storage is configured: what was delivered is remembered by this process only, storms are not held and a silent feed is not noticed",
 			"setting", "AzureWebJobsStorage")
 		return nil
 	}
-	account, err := b.account()
-	if err != nil {
-		return err
+	var cred azcore.TokenCredential
+	var err error
+	if b.cfg.Storage.ConnectionString == "" {
+		if cred, err = b.credential(); err != nil {
+			return err
+		}
 	}
-	ledger, err := sink.NewBlobLedger(account)
-	if err != nil {
+	if b.account, err = storage.Open(&b.cfg.Storage, cred); err != nil {
 		return fmt.Errorf("AzureWebJobsStorage: %w", err)
 	}
-	container, err := account.Container(state.Container)
-	if err != nil {
-		return fmt.Errorf("AzureWebJobsStorage: %w", err)
+	documents := b.account.Documents(state.StateContainer)
+	b.ledger = state.NewLedger(b.account.Documents(state.LedgerContainer), b.log)
+	b.storms = state.NewStorms(documents, b.now)
+	b.watch = state.NewWatch(documents, b.cfg.FeedSilenceAfter, b.now)
+	b.dead = state.NewDeadLetters(documents)
+	b.gauges = gauges{
+		{"unreadable messages", "the blob container " + unreadableContainer, func(ctx context.Context) (int, error) {
+			return b.account.Count(ctx, unreadableContainer)
+		}},
+		{"dead letters", "the dead letters (podwatch requeue lists them and puts them back)", b.dead.Count},
 	}
-	poison, err := sink.NewPoison(account)
-	if err != nil {
-		return fmt.Errorf("AzureWebJobsStorage: %w", err)
-	}
-	b.Poison = poison
-	b.Ledger = sink.Both(sink.NewMemoryLedger(), ledger)
-	b.Windows = state.NewWindows(container, time.Now, b.log)
-	b.Feed = state.NewFeed(container, b.cfg.FeedSilenceAfter, b.gauges(account), time.Now)
 	return nil
 }
 
-func (b *builder) account() (sink.Storage, error) {
-	s := b.cfg.Storage
-	account := sink.Storage{ConnectionString: string(s.ConnectionString), AccountName: s.AccountName, BlobServiceURI: s.BlobServiceURI, QueueServiceURI: s.QueueServiceURI}
-	if account.ConnectionString != "" {
-		return account, nil
+// unreadableContainer is where the host writes Detect's output binding unreadable.
+const unreadableContainer = "unreadable-messages"
+
+// sinks makes the sinks that are configured, or the console where none is.
+func (b *builder) sinks() error {
+	if !b.cfg.TeamsWebhook.IsZero() {
+		b.routes = append(b.routes, deliver.Route{Sink: teams.New(b.cfg.TeamsWebhook, b.Rules), People: true})
 	}
-	cred, err := b.credential()
-	account.Credential = cred
-	return account, err
+	if !b.cfg.LogAnalyticsEndpoint.IsZero() {
+		client, err := b.client("Log Analytics", b.cfg.LogAnalyticsEndpoint, b.cfg.Cloud.MonitorScope)
+		if err != nil {
+			return err
+		}
+		b.routes = append(b.routes, deliver.Route{Sink: loganalytics.New(client, b.cfg.LogAnalyticsRuleID, b.cfg.LogAnalyticsStream)})
+	}
+	if len(b.routes) == 0 {
+		b.routes = []deliver.Route{{Sink: &console{w: b.stdout}}}
+	}
+	return nil
 }
 
-// gauges are the places that should stay empty.
-func (b *builder) gauges(account sink.Storage) []state.Gauge {
-	const unreadable = "unreadable-messages"
-	return []state.Gauge{
-		{Name: "unreadable messages", Where: "the blob container " + unreadable, Count: func(ctx context.Context) (int, error) {
-			return account.CountBlobs(ctx, unreadable)
-		}},
-		{Name: "messages in the poison queue", Where: "the queue " + sink.PoisonQueue, Count: func(ctx context.Context) (int, error) {
-			return account.CountMessages(ctx, sink.PoisonQueue)
-		}},
+// stages makes the stages, with the look-ups that were granted.
+func (b *builder) stages() error {
+	parts := enrich.Parts{
+		Directory: new(directory.Directory), Surroundings: new(surroundings.Surroundings), Exceptions: b.Exceptions,
+		Portal: alert.Portal{Base: b.cfg.Cloud.Portal, Workspace: b.cfg.LogAnalyticsWorkspace.String()},
+		Now:    b.now, Log: b.log,
 	}
+	if b.cfg.GraphLookups {
+		client, err := b.client("Microsoft Graph", b.cfg.GraphEndpoint, ownScope(b.cfg.GraphEndpoint))
+		if err != nil {
+			return err
+		}
+		parts.Directory = directory.New(client, b.now, b.log)
+	}
+	if b.cfg.ActivityLookups {
+		client, err := b.client("Azure Resource Manager", b.cfg.ARMEndpoint, ownScope(b.cfg.ARMEndpoint))
+		if err != nil {
+			return err
+		}
+		parts.Surroundings = surroundings.New(client, b.now, b.log)
+	}
+	b.Detector = detect.New(b.Rules, b.cfg.RecordRoutine)
+	b.Enricher = enrich.New(parts)
+	b.Dispatcher = deliver.New(b.routes, b.ledger, b.storms, b.dead, b.log)
+	b.reader = invocation.NewReader(b.cfg.BodyLimit, 2*b.cfg.BodyLimit)
+	return nil
 }
+
+// client returns a client with a token of the given scope.
+func (b *builder) client(service string, e outbound.Endpoint, scope string) (*outbound.Client, error) {
+	c := &outbound.Client{Service: service, Endpoint: e}
+	if e.Loopback() {
+		return c, nil // without a token: local run and tests
+	}
+	cred, err := b.credential()
+	if err != nil {
+		return nil, err
+	}
+	c.Token = tokens(cred, scope)
+	return c, nil
+}
+
+// ownScope is the scope of a service whose audience is its own address.
+func ownScope(e outbound.Endpoint) string { return "https://" + e.Host() + "/.default" }

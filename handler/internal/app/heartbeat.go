@@ -1,0 +1,140 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"time"
+
+	"podwatch/handler/internal/alert"
+	"podwatch/handler/internal/detect"
+	"podwatch/handler/internal/invocation"
+	"podwatch/handler/internal/state"
+	"podwatch/handler/internal/storage"
+)
+
+// checkFor bounds the check of the feed, which must be on time whatever else a
+// heartbeat has to do.
+const checkFor = 30 * time.Second
+
+// Heartbeat does what must happen when nothing arrives: it checks the feed, saves
+// what the host gave up, and posts the summaries of storms. What fails is due
+// again at the next heartbeat.
+func (a *App) Heartbeat(ctx context.Context, body io.Reader) (*invocation.Reply, []slog.Attr, error) {
+	late, err := invocation.ReadTimer(body)
+	if err != nil {
+		return nil, nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, workFor)
+	defer cancel()
+	err = errors.Join(a.checkFeed(ctx), a.savePoison(ctx))
+	summaries := a.Dispatcher.Summarize(ctx)
+	for _, f := range summaries.Failed {
+		err = errors.Join(err, f.Err)
+	}
+	attrs := []slog.Attr{slog.Bool("past_due", late), slog.Any("counts", countsOf(detect.Result{}, 0, summaries))}
+	if err != nil {
+		return nil, attrs, err
+	}
+	return new(invocation.Reply), attrs, nil
+}
+
+// checkFeed delivers what people must know about the feed.
+func (a *App) checkFeed(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, checkFor)
+	defer cancel()
+	counts, failed := a.gauges.counts(ctx)
+	notices, err := a.watch.Check(ctx, counts)
+	failed = errors.Join(failed, err)
+	for _, n := range notices {
+		own := alert.NewOwn(a.gauges.fact(n), a.now())
+		result := a.Dispatcher.Deliver(ctx, slices.Values([][]*alert.Alert{{own}}))
+		if len(result.Failed) > 0 && !result.Failed[0].Final {
+			failed = errors.Join(failed, result.Failed[0].Err)
+			continue
+		}
+		failed = errors.Join(failed, a.watch.Told(ctx, n))
+	}
+	return failed
+}
+
+// savePoison moves what the host put into its poison queue, where it would be
+// deleted after seven days, to the dead letters.
+func (a *App) savePoison(ctx context.Context) error {
+	if a.account == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, checkFor)
+	defer cancel()
+	queue := a.account.Queue(storage.PoisonQueue)
+	saved := 0
+	for m, err := range queue.Take(ctx) {
+		if err != nil {
+			return fmt.Errorf("save the poison queue: %w", err)
+		}
+		if err := a.dead.Add(ctx, m.Text, "the host gave it up after its last try"); err != nil {
+			return fmt.Errorf("save the poison queue: %w", err)
+		}
+		if err := queue.Remove(ctx, m); err != nil {
+			return fmt.Errorf("save the poison queue: %w", err)
+		}
+		saved++
+	}
+	if saved > 0 {
+		a.log.Error("alerts were given up by the host; they are kept as dead letters (podwatch requeue puts them back)", "alerts", saved)
+	}
+	return nil
+}
+
+// gauges are the counts that should not grow, by what they count.
+type gauges []gauge
+
+type gauge struct {
+	what  string // plural
+	where string
+	count func(context.Context) (int, error)
+}
+
+func (g gauges) counts(ctx context.Context) (map[string]int, error) {
+	counts := map[string]int{}
+	var failed error
+	for _, gauge := range g {
+		n, err := gauge.count(ctx)
+		if err != nil {
+			failed = errors.Join(failed, fmt.Errorf("count %s: %w", gauge.what, err))
+			continue
+		}
+		counts[gauge.what] = n
+	}
+	return counts, failed
+}
+
+// fact is what a notice is to a reader.
+func (g gauges) fact(n state.Notice) alert.OwnFact {
+	since := n.Since.UTC().Format(time.RFC1123)
+	switch n.Kind {
+	case state.Silent:
+		return alert.OwnFact{
+			Key: n.ID, Severity: "medium", Since: n.Since, What: "No records from " + n.Source,
+			Note: fmt.Sprintf("Nothing was received from %s since %s: deletions there would go unseen. Look at its diagnostic settings (a deleted setting is itself suspicious), at the Event Hub's metrics, and at the Detect function.", n.Source, since),
+		}
+	case state.Heard:
+		return alert.OwnFact{
+			Key: n.ID, Severity: "low", What: "Records again from " + n.Source,
+			Note: fmt.Sprintf("Records from %s arrive again. Nothing was received between %s and now; what was exported meanwhile may still come.", n.Source, since),
+		}
+	}
+	where := ""
+	for _, gauge := range g {
+		if gauge.what == n.Source {
+			where = gauge.where
+		}
+	}
+	return alert.OwnFact{
+		Key: n.ID, Severity: "medium", What: fmt.Sprintf("%d %s, %d more than before", n.Count, n.Source, n.Count-n.Before),
+		Note: fmt.Sprintf("Look in %s. docs/operate.md describes what to do with them.", where),
+	}
+}
