@@ -9,31 +9,28 @@ import (
 	"podwatch/handler/internal/state"
 )
 
-func TestDeadLetters(t *testing.T) {
-	t.Parallel()
-	onEach(t, func(t *testing.T, fresh func(*testing.T) state.Documents) {
-		clock, d := newTestClock(), fresh(t)
-		letters := state.NewDeadLetters(d, clock.now)
-		wantLetters(t, letters)
-		for _, text := range []string{"a", "b", "a"} { // the answer to the first was lost
-			if err := letters.Add(t.Context(), []byte(text), "rejected with status 400"); err != nil {
-				t.Fatal(err)
-			}
-			clock.advance(time.Hour)
+func testDeadLetters(t *testing.T, fresh func(*testing.T) state.Documents) {
+	clock, d := newTestClock(), fresh(t)
+	letters := state.NewDeadLetters(d, clock.now)
+	wantLetters(t, letters)
+	for _, text := range []string{"a", "b", "a"} { // the answer to the first was lost
+		if err := letters.Add(t.Context(), []byte(text), "rejected with status 400"); err != nil {
+			t.Fatal(err)
 		}
-		create(t, d, "dead/unreadable", "{")
-		wantLetters(t, letters, "a, rejected with status 400, 08:00", "b, rejected with status 400, 09:00", "unreadable")
-		for letter := range letters.All(t.Context()) {
-			if string(letter.Text) == "a" {
-				for range 2 {
-					if err := letters.Remove(t.Context(), letter); err != nil {
-						t.Fatal(err)
-					}
+		clock.advance(time.Hour)
+	}
+	create(t, d, "dead/unreadable", "{")
+	wantLetters(t, letters, "a, rejected with status 400, 08:00", "b, rejected with status 400, 09:00", "unreadable")
+	for letter := range letters.All(t.Context()) {
+		if string(letter.Text) == "a" {
+			for range 2 {
+				if err := letters.Remove(t.Context(), letter); err != nil {
+					t.Fatal(err)
 				}
 			}
 		}
-		wantLetters(t, state.NewDeadLetters(d, clock.now), "b, rejected with status 400, 09:00", "unreadable")
-	})
+	}
+	wantLetters(t, state.NewDeadLetters(d, clock.now), "b, rejected with status 400, 09:00", "unreadable")
 }
 
 func wantLetters(t *testing.T, letters *state.DeadLetters, want ...string) {

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 
 	"podwatch/handler/internal/azurite"
@@ -16,134 +15,144 @@ import (
 	"podwatch/handler/internal/storage"
 )
 
-// onEach runs f in memory and on Azurite. fresh returns documents of which none
-// exists, in a container that does not exist either.
-func onEach(t *testing.T, f func(t *testing.T, fresh func(*testing.T) state.Documents)) {
-	t.Run("memory", func(t *testing.T) { f(t, func(*testing.T) state.Documents { return state.NewMemory() }) })
+// TestInMemoryAndOnAzurite runs what does not depend on time on both documents that
+// there are. fresh returns documents of which none exists, in a container that does
+// not exist either.
+func TestInMemoryAndOnAzurite(t *testing.T) {
+	t.Parallel()
+	suite := func(t *testing.T, fresh func(*testing.T) state.Documents) {
+		t.Run("documents", func(t *testing.T) { testDocuments(t, fresh) })
+		t.Run("ledger", func(t *testing.T) { testLedger(t, fresh) })
+		t.Run("storms", func(t *testing.T) { testStorms(t, fresh) })
+		t.Run("watch", func(t *testing.T) { testWatch(t, fresh) })
+		t.Run("dead letters", func(t *testing.T) { testDeadLetters(t, fresh) })
+	}
+	t.Run("memory", func(t *testing.T) {
+		suite(t, func(*testing.T) state.Documents { return state.NewMemory() })
+	})
 	t.Run("azurite", func(t *testing.T) {
 		account, err := storage.Open(&config.Storage{ConnectionString: config.Secret(azurite.Start(t))}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		var containers atomic.Int32
-		f(t, func(*testing.T) state.Documents {
-			return account.Documents(fmt.Sprintf("state%d", containers.Add(1)))
+		containers := 0
+		suite(t, func(*testing.T) state.Documents {
+			containers++
+			return account.Documents(fmt.Sprintf("state%d", containers))
 		})
 	})
 }
 
-// TestDocuments is the contract of Documents.
-func TestDocuments(t *testing.T) {
-	onEach(t, func(t *testing.T, fresh func(*testing.T) state.Documents) {
-		t.Run("nothing exists at first", func(t *testing.T) {
-			d := fresh(t)
-			if _, err := d.Fetch(t.Context(), "a"); !errors.Is(err, state.ErrAbsent) {
-				t.Errorf("Fetch: %v, want ErrAbsent", err)
-			}
-			if _, err := d.Replace(t.Context(), state.Document{Name: "a", Version: "v"}, []byte("x")); !errors.Is(err, state.ErrChanged) {
-				t.Errorf("Replace: %v, want ErrChanged", err)
-			}
-			if err := d.Delete(t.Context(), state.Document{Name: "a"}); err != nil {
-				t.Errorf("Delete: %v", err)
-			}
-			wantNames(t, d, "")
-		})
-		t.Run("a document is created once", func(t *testing.T) {
-			d := fresh(t)
-			create(t, d, "a", "one")
-			if _, err := d.Create(t.Context(), "a", []byte("two")); !errors.Is(err, state.ErrExists) {
-				t.Errorf("Create: %v, want ErrExists", err)
-			}
-			wantText(t, d, "a", "one")
-		})
-		t.Run("of two changes of one version the second fails", func(t *testing.T) {
-			d := fresh(t)
-			created := create(t, d, "a", "one")
-			fetched, err := d.Fetch(t.Context(), "a")
-			if err != nil {
-				t.Fatal(err)
-			}
-			second, err := d.Replace(t.Context(), created, []byte("two"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if _, err := d.Replace(t.Context(), fetched, []byte("three")); !errors.Is(err, state.ErrChanged) {
-				t.Errorf("Replace: %v, want ErrChanged", err)
-			}
-			if err := d.Delete(t.Context(), fetched); !errors.Is(err, state.ErrChanged) {
-				t.Errorf("Delete: %v, want ErrChanged", err)
-			}
-			wantText(t, d, "a", "two")
-			if err := d.Delete(t.Context(), second); err != nil {
-				t.Error(err)
-			}
-			wantNames(t, d, "")
-		})
-		t.Run("without a version any version is deleted", func(t *testing.T) {
-			d := fresh(t)
-			create(t, d, "a", "one")
-			if err := d.Delete(t.Context(), state.Document{Name: "a"}); err != nil {
-				t.Error(err)
-			}
-			wantNames(t, d, "")
-		})
-		t.Run("names are listed by prefix, in order", func(t *testing.T) {
-			d := fresh(t)
-			for _, name := range []string{"b/2", "a/1", "b/1", "b"} {
-				create(t, d, name, "")
-			}
-			wantNames(t, d, "b/", "b/1", "b/2")
-			wantNames(t, d, "", "a/1", "b", "b/1", "b/2")
-			for range d.List(t.Context(), "") {
-				break
-			}
-		})
-		t.Run("an empty document is one", func(t *testing.T) {
-			d := fresh(t)
-			create(t, d, "a", "")
-			wantText(t, d, "a", "")
-		})
-		t.Run("many changes at once lose none", func(t *testing.T) {
-			d := fresh(t)
-			create(t, d, "a", "")
-			var all sync.WaitGroup
-			for range 8 {
-				all.Go(func() {
-					for {
-						old, err := d.Fetch(t.Context(), "a")
+// testDocuments is the contract of Documents.
+func testDocuments(t *testing.T, fresh func(*testing.T) state.Documents) {
+	t.Run("nothing exists at first", func(t *testing.T) {
+		d := fresh(t)
+		if _, err := d.Fetch(t.Context(), "a"); !errors.Is(err, state.ErrAbsent) {
+			t.Errorf("Fetch: %v, want ErrAbsent", err)
+		}
+		if _, err := d.Replace(t.Context(), state.Document{Name: "a", Version: "v"}, []byte("x")); !errors.Is(err, state.ErrChanged) {
+			t.Errorf("Replace: %v, want ErrChanged", err)
+		}
+		if err := d.Delete(t.Context(), state.Document{Name: "a"}); err != nil {
+			t.Errorf("Delete: %v", err)
+		}
+		wantNames(t, d, "")
+	})
+	t.Run("a document is created once", func(t *testing.T) {
+		d := fresh(t)
+		create(t, d, "a", "one")
+		if _, err := d.Create(t.Context(), "a", []byte("two")); !errors.Is(err, state.ErrExists) {
+			t.Errorf("Create: %v, want ErrExists", err)
+		}
+		wantText(t, d, "a", "one")
+	})
+	t.Run("of two changes of one version the second fails", func(t *testing.T) {
+		d := fresh(t)
+		created := create(t, d, "a", "one")
+		fetched, err := d.Fetch(t.Context(), "a")
+		if err != nil {
+			t.Fatal(err)
+		}
+		second, err := d.Replace(t.Context(), created, []byte("two"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := d.Replace(t.Context(), fetched, []byte("three")); !errors.Is(err, state.ErrChanged) {
+			t.Errorf("Replace: %v, want ErrChanged", err)
+		}
+		if err := d.Delete(t.Context(), fetched); !errors.Is(err, state.ErrChanged) {
+			t.Errorf("Delete: %v, want ErrChanged", err)
+		}
+		wantText(t, d, "a", "two")
+		if err := d.Delete(t.Context(), second); err != nil {
+			t.Error(err)
+		}
+		wantNames(t, d, "")
+	})
+	t.Run("without a version any version is deleted", func(t *testing.T) {
+		d := fresh(t)
+		create(t, d, "a", "one")
+		if err := d.Delete(t.Context(), state.Document{Name: "a"}); err != nil {
+			t.Error(err)
+		}
+		wantNames(t, d, "")
+	})
+	t.Run("names are listed by prefix, in order", func(t *testing.T) {
+		d := fresh(t)
+		for _, name := range []string{"b/2", "a/1", "b/1", "b"} {
+			create(t, d, name, "")
+		}
+		wantNames(t, d, "b/", "b/1", "b/2")
+		wantNames(t, d, "", "a/1", "b", "b/1", "b/2")
+		for range d.List(t.Context(), "") {
+			break
+		}
+	})
+	t.Run("an empty document is one", func(t *testing.T) {
+		d := fresh(t)
+		create(t, d, "a", "")
+		wantText(t, d, "a", "")
+	})
+	t.Run("many changes at once lose none", func(t *testing.T) {
+		d := fresh(t)
+		create(t, d, "a", "")
+		var all sync.WaitGroup
+		for range 8 {
+			all.Go(func() {
+				for {
+					old, err := d.Fetch(t.Context(), "a")
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					_, err = d.Replace(t.Context(), old, append(old.Data, 'x'))
+					if !errors.Is(err, state.ErrChanged) {
 						if err != nil {
 							t.Error(err)
-							return
 						}
-						_, err = d.Replace(t.Context(), old, append(old.Data, 'x'))
-						if !errors.Is(err, state.ErrChanged) {
-							if err != nil {
-								t.Error(err)
-							}
-							return
-						}
+						return
 					}
-				})
-			}
-			all.Wait()
-			wantText(t, d, "a", "xxxxxxxx")
-		})
-		t.Run("nothing is done for a context that ended", func(t *testing.T) {
-			d := fresh(t)
-			created := create(t, d, "a", "one")
-			ctx, cancel := context.WithCancel(t.Context())
-			cancel()
-			_, fetch := d.Fetch(ctx, "a")
-			_, again := d.Create(ctx, "b", nil)
-			_, replace := d.Replace(ctx, created, nil)
-			for name, err := range map[string]error{"Fetch": fetch, "Create": again, "Replace": replace, "Delete": d.Delete(ctx, created)} {
-				if !errors.Is(err, context.Canceled) {
-					t.Errorf("%s: %v, want that of the context", name, err)
 				}
+			})
+		}
+		all.Wait()
+		wantText(t, d, "a", "xxxxxxxx")
+	})
+	t.Run("nothing is done for a context that ended", func(t *testing.T) {
+		d := fresh(t)
+		created := create(t, d, "a", "one")
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		_, fetch := d.Fetch(ctx, "a")
+		_, again := d.Create(ctx, "b", nil)
+		_, replace := d.Replace(ctx, created, nil)
+		for name, err := range map[string]error{"Fetch": fetch, "Create": again, "Replace": replace, "Delete": d.Delete(ctx, created)} {
+			if !errors.Is(err, context.Canceled) {
+				t.Errorf("%s: %v, want that of the context", name, err)
 			}
-			wantText(t, d, "a", "one")
-			wantNames(t, d, "", "a")
-		})
+		}
+		wantText(t, d, "a", "one")
+		wantNames(t, d, "", "a")
 	})
 }
 

@@ -52,99 +52,96 @@ func wantSettled(t *testing.T, l *state.Ledger, id string, want bool) {
 	}
 }
 
-func TestLedger(t *testing.T) {
-	t.Parallel()
-	onEach(t, func(t *testing.T, fresh func(*testing.T) state.Documents) {
-		t.Run("what an outcome means to another instance", func(t *testing.T) {
-			d := fresh(t)
-			for outcome, want := range map[state.Outcome]struct {
-				settled    bool
-				owner      state.Owner
-				unanswered bool
-			}{
-				state.Open:       {false, state.Mine, false},
-				state.Accepted:   {true, state.Nobody, false},
-				state.Unanswered: {false, state.Mine, true},
-				state.Unwanted:   {true, state.Nobody, false},
-				state.GivenUp:    {true, state.Nobody, false},
-			} {
-				id := fmt.Sprint("outcome-", outcome)
-				first, second := newLedger(d), newLedger(d)
-				claim := wantOwner(t, first, id, state.Mine)
-				wantSettled(t, second, id, false)
-				wantOwner(t, second, id, state.Theirs)
-				wantOwner(t, first, id, state.Theirs)
-				first.Settle(t.Context(), []state.Claim{claim}, outcome)
-				wantSettled(t, second, id, want.settled)
-				wantSettled(t, first, id, want.settled)
-				if c := wantOwner(t, second, id, want.owner); c.Unanswered != want.unanswered {
-					t.Errorf("after outcome %d Unanswered is %t, want %t", outcome, c.Unanswered, want.unanswered)
-				}
+func testLedger(t *testing.T, fresh func(*testing.T) state.Documents) {
+	t.Run("what an outcome means to another instance", func(t *testing.T) {
+		d := fresh(t)
+		for outcome, want := range map[state.Outcome]struct {
+			settled    bool
+			owner      state.Owner
+			unanswered bool
+		}{
+			state.Open:       {false, state.Mine, false},
+			state.Accepted:   {true, state.Nobody, false},
+			state.Unanswered: {false, state.Mine, true},
+			state.Unwanted:   {true, state.Nobody, false},
+			state.GivenUp:    {true, state.Nobody, false},
+		} {
+			id := fmt.Sprint("outcome-", outcome)
+			first, second := newLedger(d), newLedger(d)
+			claim := wantOwner(t, first, id, state.Mine)
+			wantSettled(t, second, id, false)
+			wantOwner(t, second, id, state.Theirs)
+			wantOwner(t, first, id, state.Theirs)
+			first.Settle(t.Context(), []state.Claim{claim}, outcome)
+			wantSettled(t, second, id, want.settled)
+			wantSettled(t, first, id, want.settled)
+			if c := wantOwner(t, second, id, want.owner); c.Unanswered != want.unanswered {
+				t.Errorf("after outcome %d Unanswered is %t, want %t", outcome, c.Unanswered, want.unanswered)
 			}
-		})
-		t.Run("a second post without an answer counts as accepted", func(t *testing.T) {
-			d := fresh(t)
-			for range 2 {
-				l := newLedger(d)
-				l.Settle(t.Context(), []state.Claim{wantOwner(t, l, "a", state.Mine)}, state.Unanswered)
+		}
+	})
+	t.Run("a second post without an answer counts as accepted", func(t *testing.T) {
+		d := fresh(t)
+		for range 2 {
+			l := newLedger(d)
+			l.Settle(t.Context(), []state.Claim{wantOwner(t, l, "a", state.Mine)}, state.Unanswered)
+		}
+		wantSettled(t, newLedger(d), "a", true)
+	})
+	t.Run("sinks do not share deliveries", func(t *testing.T) {
+		l := newLedger(fresh(t))
+		claims := l.Claim(t.Context(), []state.Key{{Sink: "teams", ID: "a"}, {Sink: "rows", ID: "a"}})
+		l.Settle(t.Context(), claims[:1], state.Accepted)
+		if got := l.Settled(t.Context(), []state.Key{{Sink: "teams", ID: "a"}, {Sink: "rows", ID: "a"}}); !slices.Equal(got, []bool{true, false}) {
+			t.Errorf("settled are %v", got)
+		}
+	})
+	t.Run("an empty document is a mark of an older version", func(t *testing.T) {
+		d := fresh(t)
+		if _, err := d.Create(t.Context(), "teams/old", nil); err != nil {
+			t.Fatal(err)
+		}
+		wantOwner(t, newLedger(d), "old", state.Nobody)
+		wantSettled(t, newLedger(d), "old", true)
+	})
+	t.Run("the claim of a killed owner, and a document that cannot be read, are taken over after four minutes", func(t *testing.T) {
+		d := fresh(t)
+		if _, err := d.Create(t.Context(), "teams/unreadable", []byte("{")); err != nil {
+			t.Fatal(err)
+		}
+		late := wantOwner(t, newLedger(d), "killed", state.Mine)
+		for _, id := range []string{"killed", "unreadable"} {
+			wantOwner(t, newLedger(aged(d, 4*time.Minute-10*time.Second)), id, state.Theirs)
+			wantOwner(t, newLedger(aged(d, 4*time.Minute)), id, state.Mine)
+		}
+		newLedger(d).Settle(t.Context(), []state.Claim{late}, state.Open)
+		wantOwner(t, newLedger(d), "killed", state.Theirs)
+		newLedger(d).Settle(t.Context(), []state.Claim{late}, state.Accepted)
+		wantSettled(t, newLedger(d), "killed", true)
+	})
+	t.Run("any id is a name", func(t *testing.T) {
+		l := newLedger(fresh(t))
+		ids := []string{"", ".", "..", "../x", "a/b", "a//b", "a\\b", "A", "a", "x y", "ü", "\x00", strings.Repeat("y", 4000), "%2e", "q?x#y"}
+		for _, id := range ids {
+			wantSettled(t, l, id, false)
+			l.Settle(t.Context(), []state.Claim{wantOwner(t, l, id, state.Mine)}, state.Accepted)
+			wantSettled(t, l, id, true)
+		}
+	})
+	t.Run("of many instances at once one has the claim", func(t *testing.T) {
+		d, mine := fresh(t), atomic.Int32{}
+		claims := make(chan state.Claim)
+		for range 8 {
+			go func() { claims <- newLedger(d).Claim(t.Context(), keys("a"))[0] }()
+		}
+		for range 8 {
+			if c := <-claims; c.Owner == state.Mine {
+				mine.Add(1)
 			}
-			wantSettled(t, newLedger(d), "a", true)
-		})
-		t.Run("sinks do not share deliveries", func(t *testing.T) {
-			l := newLedger(fresh(t))
-			claims := l.Claim(t.Context(), []state.Key{{Sink: "teams", ID: "a"}, {Sink: "rows", ID: "a"}})
-			l.Settle(t.Context(), claims[:1], state.Accepted)
-			if got := l.Settled(t.Context(), []state.Key{{Sink: "teams", ID: "a"}, {Sink: "rows", ID: "a"}}); !slices.Equal(got, []bool{true, false}) {
-				t.Errorf("settled are %v", got)
-			}
-		})
-		t.Run("an empty document is a mark of an older version", func(t *testing.T) {
-			d := fresh(t)
-			if _, err := d.Create(t.Context(), "teams/old", nil); err != nil {
-				t.Fatal(err)
-			}
-			wantOwner(t, newLedger(d), "old", state.Nobody)
-			wantSettled(t, newLedger(d), "old", true)
-		})
-		t.Run("the claim of a killed owner, and a document that cannot be read, are taken over after four minutes", func(t *testing.T) {
-			d := fresh(t)
-			if _, err := d.Create(t.Context(), "teams/unreadable", []byte("{")); err != nil {
-				t.Fatal(err)
-			}
-			late := wantOwner(t, newLedger(d), "killed", state.Mine)
-			for _, id := range []string{"killed", "unreadable"} {
-				wantOwner(t, newLedger(aged(d, 4*time.Minute-10*time.Second)), id, state.Theirs)
-				wantOwner(t, newLedger(aged(d, 4*time.Minute)), id, state.Mine)
-			}
-			newLedger(d).Settle(t.Context(), []state.Claim{late}, state.Open)
-			wantOwner(t, newLedger(d), "killed", state.Theirs)
-			newLedger(d).Settle(t.Context(), []state.Claim{late}, state.Accepted)
-			wantSettled(t, newLedger(d), "killed", true)
-		})
-		t.Run("any id is a name", func(t *testing.T) {
-			l := newLedger(fresh(t))
-			ids := []string{"", ".", "..", "../x", "a/b", "a//b", "a\\b", "A", "a", "x y", "ü", "\x00", strings.Repeat("y", 4000), "%2e", "q?x#y"}
-			for _, id := range ids {
-				wantSettled(t, l, id, false)
-				l.Settle(t.Context(), []state.Claim{wantOwner(t, l, id, state.Mine)}, state.Accepted)
-				wantSettled(t, l, id, true)
-			}
-		})
-		t.Run("of many instances at once one has the claim", func(t *testing.T) {
-			d, mine := fresh(t), atomic.Int32{}
-			claims := make(chan state.Claim)
-			for range 8 {
-				go func() { claims <- newLedger(d).Claim(t.Context(), keys("a"))[0] }()
-			}
-			for range 8 {
-				if c := <-claims; c.Owner == state.Mine {
-					mine.Add(1)
-				}
-			}
-			if mine.Load() != 1 {
-				t.Errorf("%d have the claim", mine.Load())
-			}
-		})
+		}
+		if mine.Load() != 1 {
+			t.Errorf("%d have the claim", mine.Load())
+		}
 	})
 }
 

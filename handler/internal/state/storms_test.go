@@ -84,137 +84,134 @@ func wantPosted(t *testing.T, s *state.Storms, want ...string) {
 	}
 }
 
-func TestStorms(t *testing.T) {
-	t.Parallel()
-	onEach(t, func(t *testing.T, fresh func(*testing.T) state.Documents) {
-		t.Run("each group is admitted once a window, by any instance", func(t *testing.T) {
-			clock, d := newTestClock(), fresh(t)
-			s, other := state.NewStorms(d, clock.now), state.NewStorms(d, clock.now)
-			wantAdmitted(t, s, "dana", "dana")
-			wantAdmitted(t, other, "dana:dana2 robin", "robin")
-			mustHold(t, other, "dana:2")
-			mustHold(t, s, "dana:3 dana:4 robin:1")
-			wantPosted(t, s)
-			clock.advance(state.StormLength)
-			wantPosted(t, other, "dana 3 of 1: [2 3 4]", "robin 1 of 1: [1]")
-			wantPosted(t, s)
-			wantNames(t, d, "storms/teams/", "storms/teams/window")
-			wantAdmitted(t, s, "dana:5", "dana")
-		})
-		t.Run("the alerts that opened a window are admitted again after a crash", func(t *testing.T) {
-			clock, d := newTestClock(), fresh(t)
-			wantAdmitted(t, state.NewStorms(d, clock.now), "dana robin", "dana", "robin")
-			wantAdmitted(t, state.NewStorms(d, clock.now), "robin dana:other", "robin")
-		})
-		t.Run("channels do not hold each other back", func(t *testing.T) {
-			s := state.NewStorms(fresh(t), newTestClock().now)
-			wantAdmitted(t, s, "dana", "dana")
-			if got, err := s.Admit(t.Context(), "rows", []string{"dana"}, []string{"2"}); err != nil || !got[0] {
-				t.Errorf("Admit = %v, %v", got, err)
+func testStorms(t *testing.T, fresh func(*testing.T) state.Documents) {
+	t.Run("each group is admitted once a window, by any instance", func(t *testing.T) {
+		clock, d := newTestClock(), fresh(t)
+		s, other := state.NewStorms(d, clock.now), state.NewStorms(d, clock.now)
+		wantAdmitted(t, s, "dana", "dana")
+		wantAdmitted(t, other, "dana:dana2 robin", "robin")
+		mustHold(t, other, "dana:2")
+		mustHold(t, s, "dana:3 dana:4 robin:1")
+		wantPosted(t, s)
+		clock.advance(state.StormLength)
+		wantPosted(t, other, "dana 3 of 1: [2 3 4]", "robin 1 of 1: [1]")
+		wantPosted(t, s)
+		wantNames(t, d, "storms/teams/", "storms/teams/window")
+		wantAdmitted(t, s, "dana:5", "dana")
+	})
+	t.Run("the alerts that opened a window are admitted again after a crash", func(t *testing.T) {
+		clock, d := newTestClock(), fresh(t)
+		wantAdmitted(t, state.NewStorms(d, clock.now), "dana robin", "dana", "robin")
+		wantAdmitted(t, state.NewStorms(d, clock.now), "robin dana:other", "robin")
+	})
+	t.Run("channels do not hold each other back", func(t *testing.T) {
+		s := state.NewStorms(fresh(t), newTestClock().now)
+		wantAdmitted(t, s, "dana", "dana")
+		if got, err := s.Admit(t.Context(), "rows", []string{"dana"}, []string{"2"}); err != nil || !got[0] {
+			t.Errorf("Admit = %v, %v", got, err)
+		}
+	})
+	t.Run("an id counts once", func(t *testing.T) {
+		clock := newTestClock()
+		s := state.NewStorms(fresh(t), clock.now)
+		wantAdmitted(t, s, "dana", "dana")
+		mustHold(t, s, "dana:2")
+		mustHold(t, s, "dana:2")
+		mustHold(t, s, "dana:2 dana:3")
+		clock.advance(state.StormLength)
+		wantPosted(t, s, "dana 2 of 1: [2 3]")
+	})
+	t.Run("what is held after the summary is due at once", func(t *testing.T) {
+		clock := newTestClock()
+		s := state.NewStorms(fresh(t), clock.now)
+		wantAdmitted(t, s, "dana", "dana")
+		clock.advance(state.StormLength)
+		wantPosted(t, s)
+		mustHold(t, s, "dana:2")
+		wantPosted(t, s, "dana 1 of 1: [2]")
+		mustHold(t, state.NewStorms(fresh(t), clock.now), "dana:3") // asked nothing before
+	})
+	t.Run("a summary that was not posted is due again, those before it are not", func(t *testing.T) {
+		clock, d := newTestClock(), fresh(t)
+		s := state.NewStorms(d, clock.now)
+		wantAdmitted(t, s, "dana", "dana")
+		mustHold(t, s, "a:1 b:1 c:1")
+		clock.advance(state.StormLength)
+		ids := map[string]string{}
+		for summary := range s.Ended(t.Context(), "teams") {
+			ids[summary.Group] = summary.ID
+			if summary.Group == "b" {
+				break
 			}
-		})
-		t.Run("an id counts once", func(t *testing.T) {
-			clock := newTestClock()
-			s := state.NewStorms(fresh(t), clock.now)
-			wantAdmitted(t, s, "dana", "dana")
-			mustHold(t, s, "dana:2")
-			mustHold(t, s, "dana:2")
-			mustHold(t, s, "dana:2 dana:3")
-			clock.advance(state.StormLength)
-			wantPosted(t, s, "dana 2 of 1: [2 3]")
-		})
-		t.Run("what is held after the summary is due at once", func(t *testing.T) {
-			clock := newTestClock()
-			s := state.NewStorms(fresh(t), clock.now)
-			wantAdmitted(t, s, "dana", "dana")
-			clock.advance(state.StormLength)
-			wantPosted(t, s)
-			mustHold(t, s, "dana:2")
-			wantPosted(t, s, "dana 1 of 1: [2]")
-			mustHold(t, state.NewStorms(fresh(t), clock.now), "dana:3") // asked nothing before
-		})
-		t.Run("a summary that was not posted is due again, those before it are not", func(t *testing.T) {
-			clock, d := newTestClock(), fresh(t)
-			s := state.NewStorms(d, clock.now)
-			wantAdmitted(t, s, "dana", "dana")
-			mustHold(t, s, "a:1 b:1 c:1")
-			clock.advance(state.StormLength)
-			ids := map[string]string{}
-			for summary := range s.Ended(t.Context(), "teams") {
-				ids[summary.Group] = summary.ID
-				if summary.Group == "b" {
-					break
-				}
-				if err := s.Forget(t.Context(), summary); err != nil {
-					t.Fatal(err)
-				}
-			}
-			s = state.NewStorms(d, clock.now)
-			mustHold(t, s, "d:1") // into the same documents
-			for summary := range s.Ended(t.Context(), "teams") {
-				if summary.Group == "b" && summary.ID != ids["b"] {
-					t.Error("the summary of b has another id than before")
-				}
-			}
-			wantPosted(t, s, "b 1 of 1: [1]", "c 1 of 1: [1]", "d 1 of 1: [1]")
-			wantNames(t, d, "storms/teams/", "storms/teams/window")
-		})
-		t.Run("many groups are 20 summaries, the highest rank first", func(t *testing.T) {
-			clock := newTestClock()
-			s := state.NewStorms(fresh(t), clock.now)
-			wantAdmitted(t, s, "dana", "dana")
-			var held []state.Held
-			for i := range 1000 {
-				group := fmt.Sprintf("g%d", i)
-				held = append(held, state.Held{Group: group, ID: group, Rank: i % 999, Text: []byte(group)}, state.Held{Group: group, ID: group + "b"})
-			}
-			slices.SortStableFunc(held, func(a, b state.Held) int { return b.Rank - a.Rank })
-			if err := s.Hold(t.Context(), "teams", held); err != nil {
+			if err := s.Forget(t.Context(), summary); err != nil {
 				t.Fatal(err)
 			}
-			clock.advance(state.StormLength)
-			got := postAll(t, s)
-			if len(got) != 20 || got[0] != "g998 2 of 1: [g998]" || !strings.HasPrefix(got[19], " 1962 of 981: [g979 g978 ") {
-				t.Errorf("%d summaries, the first %s, the last %s", len(got), got[0], got[len(got)-1])
+		}
+		s = state.NewStorms(d, clock.now)
+		mustHold(t, s, "d:1") // into the same documents
+		for summary := range s.Ended(t.Context(), "teams") {
+			if summary.Group == "b" && summary.ID != ids["b"] {
+				t.Error("the summary of b has another id than before")
 			}
-		})
-		t.Run("a window that cannot be read has ended and is kept aside", func(t *testing.T) {
-			clock, d := newTestClock(), fresh(t)
-			s := state.NewStorms(d, clock.now)
-			wantAdmitted(t, s, "dana", "dana")
-			mustHold(t, s, "dana:2")
-			spoil(t, d, "storms/teams/window")
-			wantPosted(t, s, "dana 1 of 1: [2]")
-			wantAdmitted(t, s, "dana:3", "dana")
-			wantNames(t, d, "unreadable/", "unreadable/storms/teams/window."+spoilt)
-		})
-		t.Run("held alerts that cannot be read are reported and kept aside", func(t *testing.T) {
-			clock, d := newTestClock(), fresh(t)
-			s := state.NewStorms(d, clock.now)
-			wantAdmitted(t, s, "dana", "dana")
-			mustHold(t, s, "dana:2")
-			var piece string
-			for piece = range d.List(t.Context(), "storms/teams/held/") {
-				spoil(t, d, piece)
+		}
+		wantPosted(t, s, "b 1 of 1: [1]", "c 1 of 1: [1]", "d 1 of 1: [1]")
+		wantNames(t, d, "storms/teams/", "storms/teams/window")
+	})
+	t.Run("many groups are 20 summaries, the highest rank first", func(t *testing.T) {
+		clock := newTestClock()
+		s := state.NewStorms(fresh(t), clock.now)
+		wantAdmitted(t, s, "dana", "dana")
+		var held []state.Held
+		for i := range 1000 {
+			group := fmt.Sprintf("g%d", i)
+			held = append(held, state.Held{Group: group, ID: group, Rank: i % 999, Text: []byte(group)}, state.Held{Group: group, ID: group + "b"})
+		}
+		slices.SortStableFunc(held, func(a, b state.Held) int { return b.Rank - a.Rank })
+		if err := s.Hold(t.Context(), "teams", held); err != nil {
+			t.Fatal(err)
+		}
+		clock.advance(state.StormLength)
+		got := postAll(t, s)
+		if len(got) != 20 || got[0] != "g998 2 of 1: [g998]" || !strings.HasPrefix(got[19], " 1962 of 981: [g979 g978 ") {
+			t.Errorf("%d summaries, the first %s, the last %s", len(got), got[0], got[len(got)-1])
+		}
+	})
+	t.Run("a window that cannot be read has ended and is kept aside", func(t *testing.T) {
+		clock, d := newTestClock(), fresh(t)
+		s := state.NewStorms(d, clock.now)
+		wantAdmitted(t, s, "dana", "dana")
+		mustHold(t, s, "dana:2")
+		spoil(t, d, "storms/teams/window")
+		wantPosted(t, s, "dana 1 of 1: [2]")
+		wantAdmitted(t, s, "dana:3", "dana")
+		wantNames(t, d, "unreadable/", "unreadable/storms/teams/window."+spoilt)
+	})
+	t.Run("held alerts that cannot be read are reported and kept aside", func(t *testing.T) {
+		clock, d := newTestClock(), fresh(t)
+		s := state.NewStorms(d, clock.now)
+		wantAdmitted(t, s, "dana", "dana")
+		mustHold(t, s, "dana:2")
+		var piece string
+		for piece = range d.List(t.Context(), "storms/teams/held/") {
+			spoil(t, d, piece)
+		}
+		mustHold(t, s, "dana:3")
+		clock.advance(state.StormLength)
+		unreadable := 0
+		for summary, err := range s.Ended(t.Context(), "teams") {
+			if err != nil {
+				t.Fatal(err)
 			}
-			mustHold(t, s, "dana:3")
-			clock.advance(state.StormLength)
-			unreadable := 0
-			for summary, err := range s.Ended(t.Context(), "teams") {
-				if err != nil {
-					t.Fatal(err)
-				}
-				unreadable += summary.Unreadable
-				if err := s.Forget(t.Context(), summary); err != nil {
-					t.Fatal(err)
-				}
+			unreadable += summary.Unreadable
+			if err := s.Forget(t.Context(), summary); err != nil {
+				t.Fatal(err)
 			}
-			if unreadable != 1 {
-				t.Errorf("%d unreadable documents were reported, want 1", unreadable)
-			}
-			wantNames(t, d, "unreadable/", "unreadable/"+piece+"."+spoilt)
-			wantNames(t, d, "storms/teams/held/")
-		})
+		}
+		if unreadable != 1 {
+			t.Errorf("%d unreadable documents were reported, want 1", unreadable)
+		}
+		wantNames(t, d, "unreadable/", "unreadable/"+piece+"."+spoilt)
+		wantNames(t, d, "storms/teams/held/")
 	})
 }
 

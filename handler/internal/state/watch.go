@@ -2,44 +2,43 @@ package state
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
 	"time"
 )
 
-// A Kind is what a [Notice] is about.
-type Kind int
-
-const (
-	Silent Kind = iota // nothing was heard of a source for too long
-	Heard              // a source that was reported as silent is heard again
-	Grown              // a count that should not grow has grown
-)
-
-// Sources that are not one source of the caller's.
+// Sources of notices that are not one source of the caller's.
 const (
 	WholeFeed    = "the event hub"
 	OtherSources = "all other sources"
 )
 
-// A Notice is something about the feed that a person must know.
-type Notice struct {
-	Kind   Kind
-	ID     string    // the same whenever the same notice is returned again
-	Source string    // the source, or the name of the count
-	Since  time.Time // Silent and Heard: the source was not heard from then on
-	Count  int       // Grown: the count now,
-	Before int       // and when a notice was last told
-}
+const (
+	sampleEvery = time.Minute
+	maxBackOff  = 16 * time.Minute // after failures
+	noteTime    = time.Second
+	feedName    = "feed" // the document
+)
 
 // A Watch remembers when each source of records was last heard, and what people
 // were told about it. It is safe for concurrent use, also by several instances.
 // The zero value notes nothing and has no notices, for runs without storage.
 //
 // A source that was in most samples of the last day is watched alone, and all others
-// together: a source that sends little is in few samples although it is not silent.
+// together, if they were in most: a source that sends little is in few samples,
+// which is no silence. While the whole feed is silent only that is reported.
 type Watch struct {
 	documents Documents
 	silence   time.Duration
 	now       func() time.Time
+
+	mu       sync.Mutex
+	next     time.Time     // when a sample is due
+	backOff  time.Duration // after the latest failure
+	unstored []string      // sources of samples that could not be stored
 }
 
 // NewWatch returns the watch kept in the given documents. A source counts as
@@ -50,16 +49,137 @@ func NewWatch(d Documents, silence time.Duration, now func() time.Time) *Watch {
 
 // SampleDue reports true once a minute: the caller then finds the sources of its
 // batch and passes them to Note. It needs no I/O.
-func (w *Watch) SampleDue() bool { return false }
+func (w *Watch) SampleDue() bool {
+	if w.documents == nil {
+		return false
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	now := w.now()
+	if now.Before(w.next) {
+		return false
+	}
+	w.next = now.Add(sampleEvery)
+	return true
+}
 
-// Note stores that the sources, named by the caller, were heard just now. It
-// takes one second at most. What could not be stored is kept for the next
-// call, and the next sample is due later.
-func (w *Watch) Note(ctx context.Context, sources []string) {}
+// Note stores that the sources, as the caller names them, were heard just now. It
+// takes one second at most. What could not be stored is stored with a later
+// sample, for which SampleDue waits longer after each failure.
+func (w *Watch) Note(ctx context.Context, sources []string) {
+	if w.documents == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, noteTime)
+	defer cancel()
+	w.mu.Lock()
+	sources = slices.Concat(sources, w.unstored)
+	w.unstored = nil
+	w.mu.Unlock()
+	slices.Sort(sources)
+	sources = slices.Compact(sources)
+
+	now := w.now()
+	err := w.change(ctx, func(f *feed) { f.hear(sources, now, w.silence) })
+
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err == nil {
+		w.backOff = 0
+		return
+	}
+	w.unstored = append(w.unstored, sources[:min(len(sources), maxSources-min(len(w.unstored), maxSources))]...)
+	w.backOff = min(max(2*w.backOff, sampleEvery), maxBackOff)
+	w.next = now.Add(w.backOff)
+}
+
+// change reads the document, changes it and writes it, again if others did too.
+func (w *Watch) change(ctx context.Context, change func(*feed)) error {
+	for range maxAttempts {
+		d, f, err := w.read(ctx)
+		if err != nil {
+			return err
+		}
+		change(&f)
+		text, err := json.Marshal(f)
+		if err != nil {
+			return err
+		}
+		if err := put(ctx, w.documents, d, text); err == nil || failure(err) {
+			return err
+		}
+	}
+	return ErrChanged
+}
+
+// read returns the state of the feed, which begins now when there is none. A
+// document that cannot be read is kept aside.
+func (w *Watch) read(ctx context.Context) (Document, feed, error) {
+	begin := feed{Whole: source{Last: w.now(), Since: w.now()}, Sources: map[string]source{}, Counts: map[string]counter{}}
+	d, err := w.documents.Fetch(ctx, feedName)
+	if errors.Is(err, ErrAbsent) {
+		return Document{Name: feedName}, begin, nil
+	}
+	if err != nil {
+		return d, begin, err
+	}
+	f := begin
+	if json.Unmarshal(d.Data, &f) != nil {
+		return d, begin, keepAside(ctx, w.documents, d)
+	}
+	return d, f, nil
+}
+
+// A Kind is what a [Notice] is about.
+type Kind int
+
+const (
+	Silent Kind = iota // nothing was heard of a source for too long
+	Heard              // a source that was reported as silent is heard again
+	Grown              // a count that should not grow has grown
+)
+
+// A Notice is something about the feed that a person must know.
+type Notice struct {
+	Kind   Kind
+	ID     string    // the same when the same notice is returned again
+	Source string    // the source, or the name of the count
+	Since  time.Time // Silent and Heard: the source was not heard from then on
+	Count  int       // Grown: the count now,
+	Before int       // and when it was last told
+}
 
 // Check returns what people must know about: sources that fell silent or are heard
 // again, and counts, by name, that grew. A notice is returned until it is told.
-func (w *Watch) Check(ctx context.Context, counts map[string]int) ([]Notice, error) { return nil, nil }
+func (w *Watch) Check(ctx context.Context, counts map[string]int) ([]Notice, error) {
+	if w.documents == nil {
+		return nil, nil
+	}
+	d, f, err := w.read(ctx)
+	if err == nil && d.Version == "" || err == nil && f.shrunk(counts) {
+		// The first check starts the clock: a feed that never begins is silent.
+		err = w.change(ctx, func(f *feed) { f.shrink(counts) })
+	}
+	if err != nil {
+		return nil, fmt.Errorf("check the feed: %w", err)
+	}
+	return slices.Concat(f.sourceNotices(w.now(), w.silence), f.countNotices(counts)), nil
+}
 
 // Told records that a notice was delivered.
-func (w *Watch) Told(ctx context.Context, n Notice) error { return nil }
+func (w *Watch) Told(ctx context.Context, n Notice) error {
+	err := w.change(ctx, func(f *feed) {
+		switch n.Kind {
+		case Silent:
+			f.update(n.Source, func(s *source) { s.Told = n.Since })
+		case Heard:
+			f.update(n.Source, func(s *source) { s.Told = time.Time{} })
+		case Grown:
+			f.Counts[n.Source] = counter{n.Count, f.Counts[n.Source].Changes + 1}
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("record a notice about %s: %w", n.Source, err)
+	}
+	return nil
+}

@@ -1,0 +1,179 @@
+package state
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const (
+	maxSources = 2000
+	goneAfter  = 30 * 24 * time.Hour // a source whose resource was deleted
+)
+
+// feed is the document.
+type feed struct {
+	Whole   source             `json:"whole"`
+	Others  source             `json:"others"` // sources that are not watched alone
+	Sources map[string]source  `json:"sources"`
+	Counts  map[string]counter `json:"counts"`
+}
+
+// A source is when something was heard.
+type source struct {
+	Last  time.Time `json:"last"`
+	Since time.Time `json:"since,omitzero"` // Whole: the end of its latest silence
+	Told  time.Time `json:"told,omitzero"`  // Last, when its silence was told
+	Heard minutes   `json:"heard"`
+}
+
+// A counter is a count as it was last told.
+type counter struct {
+	Told    int `json:"told"`
+	Changes int `json:"changes"` // so that growing from 1 to 2 again is another notice
+}
+
+// minutes counts in how many minutes of the last day something was heard.
+type minutes struct {
+	Hour int64   `json:"hour"` // the latest, since 1970
+	In   [24]int `json:"in"`   // by hour modulo 24
+}
+
+func (m *minutes) advance(now time.Time) {
+	hour := now.Unix() / 3600
+	for next := max(m.Hour+1, hour-23); next <= hour; next++ {
+		m.In[next%24] = 0
+	}
+	m.Hour = max(m.Hour, hour)
+}
+
+// total has a copy of m, which it may change.
+func (m minutes) total(now time.Time) (n int) {
+	m.advance(now)
+	for _, in := range m.In {
+		n += in
+	}
+	return n
+}
+
+// hear counts a minute once, whichever instance was first.
+func (s *source) hear(now time.Time) {
+	if s.Last.Truncate(time.Minute).Before(now.Truncate(time.Minute)) || s.Heard.Hour == 0 {
+		s.Heard.advance(now)
+		s.Heard.In[now.Unix()/3600%24]++
+	}
+	if now.After(s.Last) {
+		s.Last = now
+	}
+}
+
+// often reports whether something was in most samples of the last day, and for half
+// an hour at least.
+func (f *feed) often(s source, now time.Time) bool {
+	n := s.Heard.total(now)
+	return n >= 30 && 2*n > f.Whole.Heard.total(now)
+}
+
+// hear adds one sample.
+func (f *feed) hear(sources []string, now time.Time, silence time.Duration) {
+	if now.Sub(f.Whole.Last) > silence {
+		f.Whole.Since = now
+	}
+	f.Whole.hear(now)
+	maps.DeleteFunc(f.Sources, func(_ string, s source) bool { return now.Sub(s.Last) > goneAfter })
+	others := false
+	for _, name := range sources {
+		s, known := f.Sources[name]
+		if known || len(f.Sources) < maxSources {
+			s.hear(now)
+			f.Sources[name] = s
+		}
+		others = others || !f.often(s, now)
+	}
+	if others {
+		f.Others.hear(now)
+	}
+}
+
+func (f *feed) update(name string, change func(*source)) {
+	switch name {
+	case WholeFeed:
+		change(&f.Whole)
+	case OtherSources:
+		change(&f.Others)
+	default:
+		if s, ok := f.Sources[name]; ok {
+			change(&s)
+			f.Sources[name] = s
+		}
+	}
+}
+
+func (f *feed) sourceNotices(now time.Time, silence time.Duration) []Notice {
+	list := f.Whole.notices(nil, WholeFeed, now.Sub(f.Whole.Last) > silence)
+	if now.Sub(f.Whole.Last) > silence {
+		return list
+	}
+	silent := func(s source) bool {
+		quiet := min(now.Sub(s.Last), now.Sub(f.Whole.Since))
+		return quiet > silence && (f.often(s, now) || !s.Told.IsZero())
+	}
+	for _, name := range slices.Sorted(maps.Keys(f.Sources)) {
+		list = f.Sources[name].notices(list, name, silent(f.Sources[name]))
+	}
+	return f.Others.notices(list, OtherSources, silent(f.Others))
+}
+
+// notices appends what is to be told of a source.
+func (s source) notices(list []Notice, name string, silent bool) []Notice {
+	switch {
+	case silent && s.Told.IsZero():
+		return append(list, Notice{Kind: Silent, ID: noticeID("silent", name, s.Last.UnixNano()), Source: name, Since: s.Last})
+	case !silent && !s.Told.IsZero() && s.Last.After(s.Told):
+		return append(list, Notice{Kind: Heard, ID: noticeID("heard", name, s.Told.UnixNano()), Source: name, Since: s.Told})
+	}
+	return list
+}
+
+func (f *feed) countNotices(counts map[string]int) []Notice {
+	var list []Notice
+	for name, n := range counts {
+		if told := f.Counts[name]; n > told.Told {
+			list = append(list, Notice{Kind: Grown, ID: noticeID("grown", name, told.Changes, told.Told, n), Source: name, Count: n, Before: told.Told})
+		}
+	}
+	slices.SortFunc(list, func(a, b Notice) int { return cmp.Compare(a.Source, b.Source) })
+	return list
+}
+
+// shrunk reports whether a count is below what was told. That is no news, and
+// growing again is.
+func (f *feed) shrunk(counts map[string]int) bool {
+	for name, n := range counts {
+		if n < f.Counts[name].Told {
+			return true
+		}
+	}
+	return false
+}
+
+func (f *feed) shrink(counts map[string]int) {
+	for name, n := range counts {
+		if told := f.Counts[name]; n < told.Told {
+			f.Counts[name] = counter{n, told.Changes + 1}
+		}
+	}
+}
+
+// noticeID names a notice by what happened.
+func noticeID(parts ...any) string {
+	var text strings.Builder
+	for _, part := range parts {
+		text.WriteString(strconv.Quote(fmt.Sprint(part)))
+	}
+	return digest(text.String())
+}

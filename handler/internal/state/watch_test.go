@@ -1,0 +1,277 @@
+package state_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"podwatch/handler/internal/state"
+)
+
+// listen notes the sources of one sample a minute.
+func listen(w *state.Watch, clock *testClock, minutes int, sources ...string) {
+	for range minutes {
+		if w.SampleDue() {
+			w.Note(context.Background(), sources)
+		}
+		clock.advance(time.Minute)
+	}
+}
+
+// wantNotices checks, and tells, what is to be told now.
+func wantNotices(t *testing.T, w *state.Watch, counts map[string]int, want ...string) {
+	t.Helper()
+	notices, err := w.Check(t.Context(), counts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, n := range notices {
+		got = append(got, describe(n))
+		if err := w.Told(t.Context(), n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("notices are %q, want %q", got, want)
+	}
+}
+
+func describe(n state.Notice) string {
+	switch n.Kind {
+	case state.Silent:
+		return n.Source + " silent since " + n.Since.Format("15:04")
+	case state.Heard:
+		return n.Source + " heard again, silent since " + n.Since.Format("15:04")
+	}
+	return fmt.Sprintf("%d %s, before %d", n.Count, n.Source, n.Before)
+}
+
+func testWatch(t *testing.T, fresh func(*testing.T) state.Documents) {
+	t.Run("a source that falls silent is told once, and once when it is heard again", func(t *testing.T) {
+		clock, d := newTestClock(), fresh(t)
+		w := state.NewWatch(d, 10*time.Minute, clock.now)
+		listen(w, clock, 40, "shop", "bank")
+		wantNotices(t, w, nil)
+		listen(w, clock, 9, "bank")
+		wantNotices(t, w, nil)
+		listen(w, clock, 1, "bank")
+		wantNotices(t, w, nil, "shop silent since 08:39")
+		wantNotices(t, state.NewWatch(d, 10*time.Minute, clock.now), nil)
+		listen(w, clock, 1, "shop", "bank")
+		wantNotices(t, w, nil, "shop heard again, silent since 08:39")
+		wantNotices(t, w, nil)
+	})
+	t.Run("a notice that was not told is returned again, as the same", func(t *testing.T) {
+		clock := newTestClock()
+		w := state.NewWatch(fresh(t), time.Hour, clock.now)
+		listen(w, clock, 1)
+		clock.advance(2 * time.Hour)
+		first, err := w.Check(t.Context(), map[string]int{"poison": 2})
+		if err != nil {
+			t.Fatal(err)
+		}
+		clock.advance(5 * time.Minute)
+		second, err := w.Check(t.Context(), map[string]int{"poison": 2})
+		if err != nil || len(first) != 2 || !slices.Equal(first, second) || first[0].ID == first[1].ID {
+			t.Errorf("first %+v, then %+v, %v", first, second, err)
+		}
+	})
+	t.Run("a feed that never begins is silent", func(t *testing.T) {
+		clock := newTestClock()
+		w := state.NewWatch(fresh(t), time.Hour, clock.now)
+		wantNotices(t, w, nil)
+		clock.advance(61 * time.Minute)
+		wantNotices(t, w, nil, "the event hub silent since 08:00")
+	})
+	t.Run("a count that grows is told once, and shrinks without a notice", func(t *testing.T) {
+		clock := newTestClock()
+		w := state.NewWatch(fresh(t), time.Hour, clock.now)
+		ids := map[string]bool{}
+		for _, step := range []struct {
+			count int
+			want  []string
+		}{{0, nil}, {3, []string{"3 poison, before 0"}}, {3, nil}, {0, nil}, {3, []string{"3 poison, before 0"}}} {
+			notices, err := w.Check(t.Context(), map[string]int{"poison": step.count})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, n := range notices {
+				ids[n.ID] = true
+			}
+			wantNotices(t, w, map[string]int{"poison": step.count}, step.want...)
+		}
+		if len(ids) != 2 {
+			t.Errorf("growing twice has %d ids, want 2", len(ids))
+		}
+	})
+	t.Run("a document that cannot be read is kept aside, and the watch begins anew", func(t *testing.T) {
+		clock, d := newTestClock(), fresh(t)
+		w := state.NewWatch(d, time.Hour, clock.now)
+		wantNotices(t, w, nil)
+		spoil(t, d, "feed")
+		wantNotices(t, w, nil)
+		clock.advance(2 * time.Hour)
+		w.Note(t.Context(), nil)
+		wantNotices(t, w, nil)
+		wantNames(t, d, "unreadable/", "unreadable/feed."+spoilt)
+	})
+}
+
+func TestWatchASampleIsDueOnceAMinute(t *testing.T) {
+	t.Parallel()
+	clock := newTestClock()
+	w := state.NewWatch(state.NewMemory(), time.Hour, clock.now)
+	for _, want := range []bool{true, false, true} {
+		if got := w.SampleDue(); got != want {
+			t.Errorf("at %s a sample is due: %t, want %t", clock.now().Format("15:04:05"), got, want)
+		}
+		clock.advance(30 * time.Second)
+	}
+}
+
+func TestWatchWhenTheWholeFeedWasSilent(t *testing.T) {
+	t.Parallel()
+	clock := newTestClock()
+	w := state.NewWatch(state.NewMemory(), 10*time.Minute, clock.now)
+	listen(w, clock, 40, "shop", "bank")
+	clock.advance(time.Hour)
+	wantNotices(t, w, nil, "the event hub silent since 08:39")
+	listen(w, clock, 5, "bank")
+	wantNotices(t, w, nil, "the event hub heard again, silent since 08:39")
+	listen(w, clock, 5, "bank")
+	wantNotices(t, w, nil) // shop has had no ten minutes yet
+	listen(w, clock, 5, "bank")
+	wantNotices(t, w, nil, "shop silent since 08:39")
+}
+
+func TestWatchByTwoInstancesOfDifferentSources(t *testing.T) {
+	t.Parallel()
+	clock, d := newTestClock(), state.NewMemory()
+	a, b := state.NewWatch(d, 10*time.Minute, clock.now), state.NewWatch(d, 10*time.Minute, clock.now)
+	for range 40 {
+		a.Note(t.Context(), []string{"shop"})
+		b.Note(t.Context(), []string{"bank"})
+		clock.advance(time.Minute)
+	}
+	listen(b, clock, 11, "bank")
+	wantNotices(t, b, nil, "shop silent since 08:39")
+}
+
+// TestWatchAQuietSourceBesideABusyOne simulates days in which the busy source is in
+// every sample, and the quiet one sends a record every 20 minutes, which is in a
+// sample by chance.
+func TestWatchAQuietSourceBesideABusyOne(t *testing.T) {
+	t.Parallel()
+	for _, oneIn := range []int{1, 2, 60} {
+		clock, random := newTestClock(), rand.New(rand.NewPCG(uint64(oneIn), 1))
+		w := state.NewWatch(state.NewMemory(), time.Hour, clock.now)
+		day := func(busy bool, until func([]state.Notice) bool) (minutes int) {
+			for minutes = range 24 * 60 {
+				var sources []string
+				if busy {
+					sources = append(sources, "busy")
+				}
+				quiet := minutes%20 == 0
+				if quiet && (!busy || random.IntN(oneIn) == 0) {
+					sources = append(sources, "quiet")
+				}
+				if (busy || quiet) && w.SampleDue() {
+					w.Note(t.Context(), sources)
+				}
+				clock.advance(time.Minute)
+				if minutes%5 == 4 {
+					notices, err := w.Check(t.Context(), nil)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if until(notices) {
+						return minutes + 1
+					}
+				}
+			}
+			return minutes + 1
+		}
+		day(true, func(notices []state.Notice) bool {
+			if len(notices) > 0 {
+				t.Fatalf("one in %d: notices in a day without silence: %+v", oneIn, notices)
+			}
+			return false
+		})
+		took := day(false, func(notices []state.Notice) bool { return len(notices) > 0 && notices[0].Source == "busy" })
+		if took > 60+2*5 {
+			t.Errorf("one in %d: the silence of the busy source was reported after %d minutes", oneIn, took)
+		}
+	}
+}
+
+func TestWatchWhenStorageFails(t *testing.T) {
+	t.Parallel()
+	t.Run("what was not stored is stored later, and samples are due less often", func(t *testing.T) {
+		clock, d, how := newTestClock(), state.NewMemory(), notWritten
+		w := state.NewWatch(faulty{Documents: d, next: func(string) fault { return how }}, 10*time.Minute, clock.now)
+		attempts := 0
+		for range 60 {
+			if w.SampleDue() {
+				attempts++
+				w.Note(t.Context(), []string{fmt.Sprint("source", attempts)})
+			}
+			clock.advance(time.Minute)
+		}
+		if attempts != 7 { // at minutes 0, 1, 3, 7, 15, 31, 47
+			t.Errorf("%d attempts in an hour, want 7", attempts)
+		}
+		how = none
+		listen(w, clock, 5)
+		stored, err := d.Fetch(t.Context(), "feed")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range attempts {
+			if name := fmt.Sprintf(`"source%d":`, i+1); !strings.Contains(string(stored.Data), name) {
+				t.Errorf("%s is not stored: %s", name, stored.Data)
+			}
+		}
+	})
+	t.Run("each request of a notice fails in each way", func(t *testing.T) {
+		for _, how := range []fault{notWritten, answerLost} {
+			for nth := 1; ; nth++ {
+				clock, d, requests, told := newTestClock(), state.NewMemory(), 0, map[string]bool{}
+				w := state.NewWatch(faulty{Documents: d, next: func(string) fault {
+					if requests++; requests == nth {
+						return how
+					}
+					return none
+				}}, time.Hour, clock.now)
+				for range 4 {
+					if notices, err := w.Check(t.Context(), map[string]int{"poison": 1}); err == nil {
+						for _, n := range notices {
+							told[n.ID] = true
+							_ = w.Told(t.Context(), n) // told again if it fails
+						}
+					}
+					clock.advance(40 * time.Minute)
+				}
+				wantNotices(t, state.NewWatch(d, time.Hour, clock.now), map[string]int{"poison": 1})
+				if len(told) != 2 {
+					t.Errorf("failure %d of request %d: %d notices were told, want 2", how, nth, len(told))
+				}
+				if requests < nth {
+					break
+				}
+			}
+		}
+	})
+	t.Run("without storage nothing is due", func(t *testing.T) {
+		w := new(state.Watch)
+		w.Note(t.Context(), []string{"a"})
+		if w.SampleDue() {
+			t.Error("a sample is due")
+		}
+		wantNotices(t, w, map[string]int{"poison": 1})
+	})
+}
