@@ -28,7 +28,8 @@ var mayImport = map[string][]string{
 	"logtest":    {"invocation"},
 
 	"rule":         {"arm", "event", "kql"},
-	"caller":       {"arm", "event", "lookup"},
+	"caller":       {"arm", "event"},
+	"directory":    {"arm", "caller", "outbound"},
 	"alert":        {"event", "rule", "caller"},
 	"surroundings": {"alert", "event", "lookup"},
 	"exception":    {"alert", "event", "kql"},
@@ -43,7 +44,7 @@ var mayImport = map[string][]string{
 	"pipeline": {"alert", "arm", "caller", "event", "export", "invocation", "rule", "scan", "sink"},
 	"server":   {"alert", "invocation", "pipeline", "scan"},
 
-	"app": {"alert", "caller", "config", "exception", "outbound", "pipeline", "rule", "sink", "sink/console", "sink/loganalytics", "sink/teams", "state", "surroundings"},
+	"app": {"alert", "config", "directory", "exception", "outbound", "pipeline", "rule", "sink", "sink/console", "sink/loganalytics", "sink/teams", "state", "surroundings"},
 
 	"hub":           {},
 	"hub/hubtest":   {},

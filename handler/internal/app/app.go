@@ -19,9 +19,10 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 
 	"podwatch/handler/internal/alert"
-	"podwatch/handler/internal/caller"
 	"podwatch/handler/internal/config"
+	"podwatch/handler/internal/directory"
 	"podwatch/handler/internal/exception"
+	"podwatch/handler/internal/outbound"
 	"podwatch/handler/internal/pipeline"
 	"podwatch/handler/internal/rule"
 	"podwatch/handler/internal/sink"
@@ -36,7 +37,7 @@ import (
 // go to stdout.
 func New(cfg *config.Config, log *slog.Logger, stdout io.Writer) (*pipeline.Pipeline, error) {
 	b := &builder{cfg: cfg, log: log, stdout: stdout, Options: pipeline.Options{
-		Directory: pipeline.None{}, Surroundings: surroundings.BatchOnly(), Exceptions: pipeline.None{},
+		Directory: new(directory.Directory), Surroundings: surroundings.BatchOnly(), Exceptions: pipeline.None{},
 		Windows: pipeline.None{}, Feed: pipeline.None{}, Poison: pipeline.None{}, Ledger: sink.NewMemoryLedger(),
 		Portal:        alert.Portal{Base: cfg.Cloud.Portal, Workspace: cfg.LogAnalyticsWorkspace.String()},
 		RecordRoutine: cfg.RecordRoutine, Now: time.Now, Log: log,
@@ -125,11 +126,7 @@ func (b *builder) lookups() error {
 		return err
 	}
 	if b.cfg.GraphLookups {
-		directory, err := caller.NewDirectory(b.cfg.GraphEndpoint.String(), cred, caller.DirectoryOptions{Log: b.log})
-		if err != nil {
-			return fmt.Errorf("GRAPH_ENDPOINT: %w", err)
-		}
-		b.Directory = directory
+		b.Directory = directory.New(b.lookup("Microsoft Graph", b.cfg.GraphEndpoint, cred), time.Now, b.log)
 	}
 	if b.cfg.ActivityLookups {
 		around, err := surroundings.New(b.cfg.ARMEndpoint.String(), cred, surroundings.Options{Log: b.log})
@@ -139,6 +136,11 @@ func (b *builder) lookups() error {
 		b.Surroundings = around
 	}
 	return nil
+}
+
+// lookup is the client of a service whose token scope is its own address.
+func (b *builder) lookup(service string, e outbound.Endpoint, cred azcore.TokenCredential) *outbound.Client {
+	return &outbound.Client{Service: service, Endpoint: e, Token: tokens(cred, "https://"+e.Host()+"/.default")}
 }
 
 // sinks makes the sinks that are configured, or the console where none is.

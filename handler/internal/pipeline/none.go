@@ -5,16 +5,12 @@ import (
 	"errors"
 
 	"podwatch/handler/internal/alert"
-	"podwatch/handler/internal/caller"
 	"podwatch/handler/internal/event"
 )
 
 // None stands for every part that is switched off: it looks nothing up,
 // suppresses nothing, holds nothing back and keeps nothing.
 type None struct{}
-
-// Resolve leaves the callers as the records tell them.
-func (None) Resolve(context.Context, []*caller.Caller) {}
 
 // Surround adds nothing.
 func (None) Surround(context.Context, []*alert.Alert, []*event.Event) {}

@@ -18,6 +18,7 @@ import (
 
 	"podwatch/handler/internal/alert"
 	"podwatch/handler/internal/caller"
+	"podwatch/handler/internal/directory"
 	"podwatch/handler/internal/event"
 	"podwatch/handler/internal/invocation"
 	"podwatch/handler/internal/pipeline"
@@ -72,7 +73,7 @@ func newWorld(t *testing.T) *world {
 	}
 	w := &world{teams: &fakeSink{name: "teams"}, rows: &fakeSink{name: "loganalytics"}}
 	w.Options = pipeline.Options{
-		Rules: set, Directory: pipeline.None{}, Surroundings: pipeline.None{}, Exceptions: pipeline.None{},
+		Rules: set, Directory: new(directory.Directory), Surroundings: pipeline.None{}, Exceptions: pipeline.None{},
 		Routes:  []pipeline.Route{{Sink: w.teams, ForPeople: true}, {Sink: w.rows}},
 		Ledger:  sink.NewMemoryLedger(),
 		Windows: pipeline.None{}, Feed: pipeline.None{}, Poison: pipeline.None{},
