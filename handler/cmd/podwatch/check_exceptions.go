@@ -14,6 +14,7 @@ import (
 
 	"podwatch/handler/internal/alert"
 	"podwatch/handler/internal/app"
+	"podwatch/handler/internal/directory"
 	"podwatch/handler/internal/exception"
 	"podwatch/handler/internal/invocation"
 	"podwatch/handler/internal/pipeline"
@@ -139,7 +140,7 @@ func sampleAlerts() ([]sampleAlert, error) {
 	}
 	var c collector
 	p := pipeline.New(pipeline.Options{
-		Rules: set, Directory: pipeline.None{}, Surroundings: pipeline.None{}, Exceptions: &c, Windows: pipeline.None{}, Feed: pipeline.None{}, Poison: pipeline.None{},
+		Rules: set, Directory: new(directory.Directory), Surroundings: pipeline.None{}, Exceptions: &c, Windows: pipeline.None{}, Feed: pipeline.None{}, Poison: pipeline.None{},
 		Routes: []pipeline.Route{{Sink: console.New(new(bytes.Buffer))}}, Ledger: sink.NewMemoryLedger(),
 		Now: time.Now, Log: slog.New(slog.DiscardHandler),
 	})

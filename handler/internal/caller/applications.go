@@ -51,10 +51,3 @@ func WellKnown(id string) (Application, bool) {
 	}
 	return Application{}, false
 }
-
-// microsoftTenants own the applications that Microsoft runs: the services
-// tenant, which is documented, and the corporate tenant.
-var microsoftTenants = []string{
-	"f8cdef31-a31e-4b4a-93e4-5f571e91255a",
-	"72f988bf-86f1-41af-91ab-2d7cd011db47",
-}

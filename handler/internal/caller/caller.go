@@ -1,14 +1,14 @@
 // Package caller says who did what a record reports.
 //
 // [From] reads the record alone: it does no I/O, never fails, and treats every
-// value as data that somebody else chose. [Directory] adds what Microsoft Graph
-// knows, for a whole batch at once, within two seconds, and leaves the callers
-// as they were when it cannot. What stays uncertain is said in Caller.Notes.
+// value as data that somebody else chose. What stays uncertain becomes one of the
+// caller's notes; package directory adds what Microsoft Graph knows.
 //
 // A name is shown, not trusted: identity rests on Kind and ID.
 package caller
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -18,7 +18,7 @@ import (
 )
 
 // The kinds of caller. KindUnknown also stands for an Entra object of which the
-// record holds only the id, until [Directory.Resolve] has asked.
+// record holds only the id, until package directory has asked.
 const (
 	KindUser                 = "user"
 	KindServicePrincipal     = "servicePrincipal"
@@ -28,41 +28,23 @@ const (
 	KindUnknown              = "unknown"
 )
 
-// States of an Entra account, as the directory had it when it was asked.
-const (
-	AccountEnabled  = "enabled"
-	AccountDisabled = "disabled"
-	AccountDeleted  = "deleted" // in the directory's recycle bin
-)
-
 // A Caller is the identity behind one event. Empty means not known.
 type Caller struct {
 	Kind        string
-	Name        string   // sign-in name of a user, display name of an application, user name of a Kubernetes account
-	DisplayName string   // of a user; not unique and chosen by people
-	ID          string   // Entra object id with hyphens in lower case; uid of a service account
-	AppID       string   // client application: the tool of a user, the application itself otherwise
-	AppName     string   // names the tool, see WellKnown
-	IP          string   // without port
-	Role        string   // display name of the role that allowed the call
-	RoleScope   string   // where that role was assigned
-	RoleGroup   string   // group that holds the role, by id until it is looked up
-	Account     string   // AccountEnabled, AccountDisabled or AccountDeleted
-	TenantID    string   // of the token
-	UserAgent   string   // as the client sent it
-	Namespace   string   // of a Kubernetes service account
-	Groups      []string // ids in Entra, names in Kubernetes
-	Guest       bool
+	Name        string // sign-in name of a user, display name of an application, user name of a Kubernetes account
+	DisplayName string // of a user; not unique and chosen by people
+	ID          string // Entra object id with hyphens in lower case; uid of a service account
+	AppID       string // client application: the tool of a user, the application itself otherwise
+	AppName     string // names the tool, see WellKnown
+	IP          string // without port
+	Role        string // display name of the role that allowed the call
+	RoleGroup   string // group that holds the role, by id until it is looked up
+	UserAgent   string // as the client sent it
+	Namespace   string // of a Kubernetes service account
 
 	// OwnerResource is the ARM id that a managed identity belongs to: the
 	// resource it is switched on at, or the user-assigned identity itself.
 	OwnerResource string
-
-	// Via is the account that relayed the request for the caller, such as
-	// the Arc proxy. ActingAs is the identity that the caller took on, as with
-	// kubectl --as. Both come from Kubernetes impersonation, told apart by who
-	// may be trusted to say so.
-	Via, ActingAs string
 
 	Notes []string // cautions and what is missing, one sentence each without full stop
 }
@@ -86,9 +68,6 @@ func From(ev *event.Event) Caller {
 	if c.IP == "" {
 		c.IP = ev.CallerIP
 	}
-	if c.TenantID == "" {
-		c.TenantID = idOrText(ev.TenantID)
-	}
 	if c.AppName == "" {
 		if app, ok := WellKnown(c.AppID); ok {
 			c.AppName = app.Name
@@ -97,7 +76,18 @@ func From(ev *event.Event) Caller {
 	return c
 }
 
-func (c *Caller) note(text string) { c.Notes = append(c.Notes, text) }
+// Note adds a sentence, in which values take the places of %s. Somebody else chose
+// them, so each is shortened.
+func (c *Caller) Note(format string, values ...string) {
+	args := make([]any, len(values))
+	for i, v := range values {
+		args[i] = short(v)
+	}
+	if len(args) > 0 {
+		format = fmt.Sprintf(format, args...)
+	}
+	c.Notes = append(c.Notes, format)
+}
 
 // idOrText normalises an id and passes anything else through.
 func idOrText(s string) string {
@@ -143,6 +133,6 @@ func short(s string) string {
 
 // Clone returns a copy that shares no memory with c.
 func (c Caller) Clone() Caller {
-	c.Groups, c.Notes = slices.Clone(c.Groups), slices.Clone(c.Notes)
+	c.Notes = slices.Clone(c.Notes)
 	return c
 }

@@ -32,11 +32,11 @@ func fromIdentity(identity any, ip string) Caller {
 		}
 		if text != "" {
 			c.Name = text
-			c.note("the record holds only a display name, which is not unique")
+			c.Note("the record holds only a display name, which is not unique")
 		}
 	}
 	if c.Name == "" && c.ID == "" && c.AppID == "" {
-		c.note("the record names no caller")
+		c.Note("the record names no caller")
 	}
 	return c
 }
@@ -47,9 +47,7 @@ func readIdentity(c *Caller, identity map[string]any, ip string) {
 	evidence := object(member(authorization, "evidence"))
 
 	c.ID = idOrText(cl.get(entra+"objectidentifier", "oid"))
-	c.TenantID = idOrText(cl.get(entra+"tenantid", "tid"))
 	c.AppID = idOrText(cl.get("appid", "azp"))
-	c.Groups = splitList(cl.get("groups"))
 	principalType := readEvidence(c, evidence)
 
 	upn := cl.get(xmlsoap+"upn", "upn")
@@ -67,7 +65,7 @@ func readIdentity(c *Caller, identity map[string]any, ip string) {
 			var last arm.Pair
 			for last = range arm.Pairs(on) {
 			}
-			c.note("the token was issued on " + short(last.Key+"/"+last.Value))
+			c.Note("the token was issued on %s", last.Key+"/"+last.Value)
 		}
 	case idtyp == "app" || subject != "" && subject == c.ID || idtyp != "user" && upn+unique+scope == "" && c.AppID != "" && principalType != "user":
 		c.Kind = KindServicePrincipal
@@ -80,7 +78,7 @@ func readIdentity(c *Caller, identity map[string]any, ip string) {
 		c.Name = cmp.Or(upn, unique, c.DisplayName)
 		readGuest(c, cl, unique)
 		if signIn := address(cl.get("ipaddr")); signIn != "" && ip != "" && signIn != ip {
-			c.note("the caller signed in from " + signIn + " and called from " + ip + ", as a portal or a proxy would")
+			c.Note("the caller signed in from %s and called from %s, as a portal or a proxy would", signIn, ip)
 		}
 	case principalType == "serviceprincipal":
 		c.Kind = KindServicePrincipal
@@ -94,21 +92,20 @@ func readIdentity(c *Caller, identity map[string]any, ip string) {
 // assignment, which is a group when the role was given to a group.
 func readEvidence(c *Caller, evidence map[string]any) (principalType string) {
 	c.Role = text(member(evidence, "role"))
-	c.RoleScope = text(member(evidence, "roleAssignmentScope"))
 	principal := idOrText(text(member(evidence, "principalId")))
 	principalType = strings.ToLower(text(member(evidence, "principalType")))
 	switch {
 	case principalType == "group":
 		c.RoleGroup = principal
-		c.note("the role is held by a group, not by the caller itself")
+		c.Note("the role is held by a group, not by the caller itself")
 	case principal == "":
 	case principalType != "user" && principalType != "serviceprincipal":
-		c.note(fmt.Sprintf("the role is held by a principal of type %q", short(principalType)))
+		c.Note(`the role is held by a principal of type "%s"`, principalType)
 	case c.ID == "":
 		c.ID = principal
-		c.note("the record has no token; the caller is taken from the role assignment")
+		c.Note("the record has no token; the caller is taken from the role assignment")
 	case principal != c.ID:
-		c.note("the token and the role assignment name different principals: " + short(c.ID) + " and " + short(principal))
+		c.Note("the token and the role assignment name different principals: %s and %s", c.ID, principal)
 	}
 	return principalType
 }
@@ -117,17 +114,16 @@ func readEvidence(c *Caller, evidence map[string]any) (principalType string) {
 // name, or because another tenant vouched for it.
 func readGuest(c *Caller, cl claims, unique string) {
 	if home, _, ok := strings.Cut(c.Name, "#EXT#"); ok {
-		c.Guest = true
 		if i := strings.LastIndexByte(home, '_'); i > 0 && i < len(home)-1 {
-			c.note("guest account; the address at home is likely " + short(home[:i]+"@"+home[i+1:]))
+			c.Note("guest account; the address at home is likely %s", home[:i]+"@"+home[i+1:])
 		}
 		return
 	}
 	idp := cl.get(entra+"identityprovider", "idp")
-	ownTenant := c.TenantID != "" && strings.Contains(strings.ToLower(idp), c.TenantID)
+	tenant := idOrText(cl.get(entra+"tenantid", "tid"))
+	ownTenant := tenant != "" && strings.Contains(strings.ToLower(idp), tenant)
 	if idp != "" && !ownTenant || strings.HasPrefix(cl.get(xmlsoap+"name", "unique_name"), "live.com#") {
-		c.Guest = true
-		c.note("guest account, signed in through " + short(cmp.Or(idp, "live.com")))
+		c.Note("guest account, signed in through %s", cmp.Or(idp, "live.com"))
 	}
 }
 
@@ -150,7 +146,6 @@ func fromSignIn(record map[string]any) Caller {
 	if c.Name == "" && c.ID == "" {
 		return fromIdentity(member(record, "identity"), c.IP)
 	}
-	c.Guest = strings.Contains(c.Name, "#EXT#") || strings.EqualFold(text(member(p, "userType")), "guest")
 	return c
 }
 
@@ -162,7 +157,6 @@ func fromDirectoryAudit(record map[string]any) Caller {
 		return Caller{
 			Kind: KindUser, Name: name, DisplayName: text(member(u, "displayName")),
 			ID: idOrText(text(member(u, "id"))), IP: address(text(member(u, "ipAddress"))),
-			Guest: strings.Contains(name, "#EXT#"),
 		}
 	}
 	if a := object(member(by, "app")); len(a) > 0 {
@@ -253,12 +247,4 @@ func decode(s string, out any) error {
 	d := json.NewDecoder(strings.NewReader(s))
 	d.UseNumber()
 	return d.Decode(out)
-}
-
-// splitList reads "a,b" or "a b"; nil for nothing.
-func splitList(s string) []string {
-	if s == "" {
-		return nil
-	}
-	return strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == ' ' })
 }

@@ -20,8 +20,8 @@ var platformAccounts = map[string]string{
 	"readinessChecker": "AKS's readiness probe",
 }
 
-// noteIDOnly holds until the directory has said what the id is.
-const noteIDOnly = "the record names this Entra account by its object id only: a person, an application or a managed identity"
+// NoteIDOnly is true until the directory has returned what the id is.
+const NoteIDOnly = "the record names this Entra account by its object id only: a person, an application or a managed identity"
 
 // fromAudit reads the caller of a Kubernetes audit event. The real actor is
 // user, except behind the Arc proxy, whose word for the person is taken.
@@ -32,20 +32,17 @@ func fromAudit(a *event.Audit) Caller {
 	}
 	c := fromAuditUser(actor, a.UserAgent)
 	c.UserAgent = a.UserAgent
-	c.Groups = actor.Groups
 
 	switch {
 	case relayed:
-		c.Via = a.User.Name
-		c.note("the person is named by the Arc proxy, and the address is the Arc agent's, not the person's")
+		c.Note("the person is named by the Arc proxy, and the address is the Arc agent's, not the person's")
 	case a.Impersonated != nil && a.Impersonated.Name != "" && a.Impersonated.Name != a.User.Name:
-		c.ActingAs = a.Impersonated.Name
-		c.note("the caller acted as " + short(a.Impersonated.Name) + " (impersonation); the rights used are that account's")
+		c.Note("the caller acted as %s (impersonation); the rights used are that account's", a.Impersonated.Name)
 	}
 
 	readSource(&c, a.SourceIPs)
 	if c.Namespace != "" && outside(c.IP) {
-		c.note("a service account called from outside the private networks: its token may have left the cluster")
+		c.Note("a service account called from outside the private networks: its token may have left the cluster")
 	}
 	return c
 }
@@ -58,7 +55,7 @@ func readSource(c *Caller, addresses []string) {
 	}
 	c.IP = address(addresses[len(addresses)-1])
 	if n := len(addresses) - 1; n > 0 {
-		c.note(fmt.Sprintf("%d earlier source address(es) were claimed by the client and are not used", n))
+		c.Note(fmt.Sprintf("%d earlier source address(es) were claimed by the client and are not used", n))
 	}
 }
 
@@ -71,42 +68,41 @@ func fromAuditUser(u event.AuditUser, userAgent string) Caller {
 	switch {
 	case u.Name == "":
 		c.Kind = KindUnknown
-		c.note("the record names no caller")
+		c.Note("the record names no caller")
 	case strings.HasPrefix(u.Name, "system:serviceaccount:"):
 		readServiceAccount(&c, u, userAgent)
 	case strings.HasPrefix(u.Name, "system:node:"):
 		if !slices.Contains(u.Groups, "system:nodes") {
-			c.note("the name is a node's, but the account is not in the group of nodes")
+			c.Note("the name is a node's, but the account is not in the group of nodes")
 		}
 	case u.Name == "masterclient":
-		c.note("local admin certificate: no person behind it; whoever pulled the cluster's admin credential may hold it")
+		c.Note("local admin certificate: no person behind it; whoever pulled the cluster's admin credential may hold it")
 	case platformAccounts[u.Name] != "":
 		readPlatform(&c, u.Name, userAgent)
 	case u.Name == "system:anonymous":
-		c.note("the request carried no identity")
+		c.Note("the request carried no identity")
 	case strings.HasPrefix(u.Name, "system:"):
 		// A component of the cluster; the name says which.
 	case isGUID:
 		// A guest, an application or, behind the Arc proxy, anybody: all show
 		// as their object id.
 		c.Kind, c.Name, c.ID = KindUnknown, "", guid
-		c.note(noteIDOnly)
+		c.Note(NoteIDOnly)
 	case strings.Contains(u.Name, "@"):
 		c.Kind = KindUser
-		c.Guest = strings.Contains(u.Name, "#EXT#")
 		if !hasOID && !hasGroupID(u.Groups) {
-			c.note("the cluster logged no Entra object id: the name may come from a client certificate")
+			c.Note("the cluster logged no Entra object id: the name may come from a client certificate")
 		}
 	case hasOID:
 		c.Kind = KindUnknown
 	default:
-		c.note("local account, most likely a client certificate: no Entra account behind the name")
+		c.Note("local account, most likely a client certificate: no Entra account behind the name")
 	}
 	if hasOID && c.Kind != KindKubernetes {
 		c.ID = oid
 	}
 	if masters && platformAccounts[u.Name] == "" {
-		c.note("member of system:masters: no role limits this account")
+		c.Note("member of system:masters: no role limits this account")
 	}
 	return c
 }
@@ -119,10 +115,10 @@ func readServiceAccount(c *Caller, u event.AuditUser, userAgent string) {
 		if node := first(u.Extra["authentication.kubernetes.io/node-name"]); node != "" {
 			where += " on node " + short(node)
 		}
-		c.note(where)
+		c.Note(where)
 	}
 	if namespace == "kube-system" && product(userAgent) == "kubectl" {
-		c.note("a system account used with kubectl is unusual")
+		c.Note("a system account used with kubectl is unusual")
 	}
 }
 
@@ -134,7 +130,7 @@ func readPlatform(c *Caller, name, userAgent string) {
 		c.AppName = p
 		caution += "; the component is known by its user agent only, which a client can forge"
 	}
-	c.note(caution)
+	c.Note(caution)
 }
 
 // product is the first token of a user agent: "kubectl/v1.31.2 (linux/amd64)"
