@@ -64,6 +64,10 @@ type Alert struct {
 	Event        json.RawMessage   `json:"Event"` // the original record, bounded
 
 	PodwatchVersion string `json:"PodwatchVersion"` // the build that raised the alert
+
+	// BuildingBlock: the rule's alerts are recorded and interrupt nobody. It is not
+	// in the JSON; the ledger knows which sinks do not get the alert.
+	BuildingBlock bool `json:"-"`
 }
 
 // A TimelineEntry is one operation near the alert: by the same caller, or on

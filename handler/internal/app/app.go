@@ -159,7 +159,7 @@ func (b *builder) sinks() error {
 		b.routes = append(b.routes, deliver.Route{Sink: loganalytics.New(client, b.cfg.LogAnalyticsRuleID, b.cfg.LogAnalyticsStream)})
 	}
 	if len(b.routes) == 0 {
-		b.routes = []deliver.Route{{Sink: &console{w: b.stdout}}}
+		b.routes = []deliver.Route{{Sink: NewConsole(b.stdout)}}
 	}
 	return nil
 }

@@ -56,13 +56,14 @@ type Dispatcher struct {
 	routes []Route
 	ledger *state.Ledger
 	storms *state.Storms
+	dead   *state.DeadLetters
 	log    *slog.Logger
 	cures  cures
 }
 
 // New returns a Dispatcher.
-func New(routes []Route, l *state.Ledger, s *state.Storms, log *slog.Logger) *Dispatcher {
-	return &Dispatcher{routes: routes, ledger: l, storms: s, log: log}
+func New(routes []Route, l *state.Ledger, s *state.Storms, dead *state.DeadLetters, log *slog.Logger) *Dispatcher {
+	return &Dispatcher{routes: routes, ledger: l, storms: s, dead: dead, log: log}
 }
 
 // Pending returns the findings that some route may want and does not have, in

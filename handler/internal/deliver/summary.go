@@ -40,6 +40,9 @@ func (d *Dispatcher) Summarize(ctx context.Context) Result {
 // that two instances, or one that is killed in between, post it once.
 func (v *visit) summarize(ctx context.Context, s state.Summary) error {
 	g := groupOf(s)
+	if len(g.Alerts) == 0 {
+		return v.bury(ctx, s)
+	}
 	claim := v.ledger.Claim(ctx, []state.Key{{Sink: v.Sink.Name(), ID: s.ID}})
 	if claim[0].Owner == state.Theirs {
 		return nil // the next call finds it settled, or takes over
@@ -47,25 +50,40 @@ func (v *visit) summarize(ctx context.Context, s state.Summary) error {
 	if claim[0].Owner == state.Mine {
 		_, err := v.attempt(ctx, g, claim)
 		v.settle(ctx, g.Alerts[:1], claim, err)
-		if f, failed := v.failed[g.Alerts[0]]; failed && !f.final {
-			return fmt.Errorf("post the summary of %d alerts to %s: %w", s.Count, v.Sink.Name(), f.err)
-		}
+	}
+	f, failed := v.failed[g.Alerts[0]]
+	switch {
+	case failed && f.final:
+		return v.bury(ctx, s)
+	case failed:
+		return fmt.Errorf("post the summary of %d alerts to %s: %w", s.Count, v.Sink.Name(), f.err)
 	}
 	return v.storms.Forget(ctx, s)
 }
 
+// bury makes dead letters of the alerts of a summary that the sink rejects for
+// good.
+func (v *visit) bury(ctx context.Context, s state.Summary) error {
+	for _, text := range s.Texts {
+		if err := v.dead.Add(ctx, text, "the summary of its storm was rejected by "+v.Sink.Name()); err != nil {
+			return fmt.Errorf("keep the summary of %d alerts as dead letters: %w", s.Count, err)
+		}
+	}
+	v.log.Error("a sink rejects the summary of a storm for good; its alerts are kept as dead letters", "sink", v.Sink.Name(), "alerts", s.Count)
+	return v.storms.Forget(ctx, s)
+}
+
 // groupOf is the group of alerts that the sink shows for a summary. Texts that
-// are no alerts, and documents that could not be read, are counted.
+// are no alerts count in its total only.
 func groupOf(s state.Summary) alert.Group {
 	g := alert.Group{Key: s.Group, Total: s.Count, Groups: s.Groups}
-	unreadable := s.Unreadable
 	for _, text := range s.Texts {
-		a, err := alert.Parse(text)
-		if err != nil {
-			unreadable++
-			continue
+		if a, err := alert.Parse(text); err == nil {
+			g.Alerts = append(g.Alerts, a)
 		}
-		g.Alerts = append(g.Alerts, a)
+	}
+	if s.Unreadable > 0 && len(g.Alerts) > 0 {
+		g.Alerts[0].Note(fmt.Sprintf("of this storm %d stored documents could not be read; they are kept aside in storage", s.Unreadable))
 	}
 	return g
 }

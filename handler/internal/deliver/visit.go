@@ -213,7 +213,7 @@ func (v *visit) again(err error, delay time.Duration) (wait time.Duration, again
 		return 0, false // not the sink: this group alone
 	case e.Kind == outbound.Rejected:
 		return 0, false
-	case e.Kind == outbound.Unanswered, e.Kind == outbound.Forbidden, e.RetryAfter > patience:
+	case e.Kind == outbound.Unanswered, e.Kind == outbound.Forbidden, e.Kind == outbound.NoToken, e.RetryAfter > patience:
 		v.parked = err
 		return 0, false
 	}
@@ -248,7 +248,12 @@ func (v *visit) once(ctx context.Context, g alert.Group) (n int, err error) {
 			n, err = len(g.Alerts), fmt.Errorf("post to %s: panic: %v", v.Sink.Name(), cause)
 		}
 	}()
-	return v.Sink.Post(ctx, g)
+	n, err = v.Sink.Post(ctx, g)
+	var e *outbound.Error
+	if errors.As(err, &e) && e.Status >= 200 && e.Status <= 299 {
+		err = nil // the status is the acceptance; the body has nothing to add
+	}
+	return n, err
 }
 
 // settle records what became of alerts that were posted.

@@ -91,7 +91,7 @@ func (h *Host) adminInvoke(w http.ResponseWriter, r *http.Request) {
 	}
 	go func() {
 		defer h.work.Done()
-		_ = h.invoke(h.ctx, fn, func(t try) ([]byte, error) { return encodeAdmin(fn, input, t) }) // logged there
+		_ = h.invoke(h.ctx, fn, func(t try) []byte { return encodeAdmin(fn, input, t) }) // logged there
 	}()
 	w.WriteHeader(http.StatusAccepted)
 }

@@ -22,7 +22,7 @@ const hostVersion = "4.1036.1.1"
 const maxReply = 256 << 20
 
 // An encoder makes the request body of one try.
-type encoder func(t try) ([]byte, error)
+type encoder func(t try) []byte
 
 // A try is one attempt at an invocation.
 type try struct {
@@ -85,14 +85,10 @@ func (h *Host) attempt(ctx context.Context, fn *Function, t try, encode encoder)
 	if err := h.worker.await(ctx); err != nil {
 		return err
 	}
-	body, err := encode(t)
-	if err != nil {
-		return fmt.Errorf("the host cannot bind the trigger's data, so that the handler never sees it: %w", err)
-	}
 	if err := h.step(ctx, step, StepPost, ""); err != nil {
 		return err
 	}
-	answer, err := h.post(ctx, fn, t.id, body)
+	answer, err := h.post(ctx, fn, t.id, encode(t))
 	if err != nil {
 		return err
 	}

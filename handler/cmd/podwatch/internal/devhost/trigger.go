@@ -43,10 +43,6 @@ func (h *Host) Deliver(ctx context.Context, partition string, messages ...invoca
 }
 
 func (h *Host) deliver(ctx context.Context, fn *Function, partition string, messages []invocation.Message) error {
-	size := h.app.batchSize
-	if !strings.EqualFold(fn.Trigger.Cardinality, "many") {
-		size = 1
-	}
 	lock := h.partition(fn.Name + "/" + partition)
 	select {
 	case lock <- struct{}{}:
@@ -56,9 +52,9 @@ func (h *Host) deliver(ctx context.Context, fn *Function, partition string, mess
 	}
 	var errs []error
 	for len(messages) > 0 {
-		batch := messages[:min(size, len(messages))]
+		batch := messages[:min(h.app.batchSize, len(messages))]
 		messages = messages[len(batch):]
-		err := h.invoke(ctx, fn, func(t try) ([]byte, error) {
+		err := h.invoke(ctx, fn, func(t try) []byte {
 			return encodeEvents(fn, invocation.Partition{
 				Namespace: h.app.namespace(fn.Trigger.Connection), Hub: fn.Trigger.EventHubName,
 				ConsumerGroup: fn.Trigger.ConsumerGroup, ID: partition,
@@ -203,7 +199,7 @@ func (h *Host) runMessage(ctx context.Context, fn *Function, m *azqueue.Dequeued
 	if poison {
 		text = *m.MessageText // as it is
 	} else {
-		err = h.invoke(ctx, fn, func(t try) ([]byte, error) { return encodeQueue(fn, text, m), nil })
+		err = h.invoke(ctx, fn, func(try) []byte { return encodeQueue(fn, text, m) })
 		poison = err != nil && int(*m.DequeueCount) >= h.app.queues.maxDequeue
 	}
 	if ctx.Err() != nil {
@@ -266,5 +262,5 @@ func (h *Host) listenTimer(ctx context.Context, fn *Function) {
 
 func (h *Host) runTimer(ctx context.Context, fn *Function, last, next time.Time) {
 	// The outcome is logged by invoke; a timer has nobody else to tell.
-	_ = h.invoke(ctx, fn, func(t try) ([]byte, error) { return encodeTimer(fn, last, next), nil })
+	_ = h.invoke(ctx, fn, func(try) []byte { return encodeTimer(fn, last, next) })
 }

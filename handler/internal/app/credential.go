@@ -10,8 +10,38 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 
+	"podwatch/handler/internal/config"
 	"podwatch/handler/internal/outbound"
 )
+
+// credential returns the one credential that all clients share, since each
+// instance keeps tokens of its own. Making it does no I/O.
+func (b *builder) credential() (azcore.TokenCredential, error) {
+	if b.cred != nil {
+		return b.cred, nil
+	}
+	cred, err := newCredential(b.cfg)
+	if err != nil {
+		return nil, fmt.Errorf("make the credential: %w", err)
+	}
+	b.cred = cred
+	return cred, nil
+}
+
+// newCredential uses the managed identity alone where the platform offers one. The
+// default chain, for a laptop, would first try whatever else the environment holds,
+// such as a secret left in the settings.
+func newCredential(cfg *config.Config) (azcore.TokenCredential, error) {
+	options := policy.ClientOptions{Cloud: cfg.Cloud.Azure}
+	if !cfg.ManagedIdentity {
+		return azidentity.NewDefaultAzureCredential(&azidentity.DefaultAzureCredentialOptions{ClientOptions: options})
+	}
+	managed := &azidentity.ManagedIdentityCredentialOptions{ClientOptions: options}
+	if cfg.ClientID != "" {
+		managed.ID = azidentity.ClientID(cfg.ClientID)
+	}
+	return azidentity.NewManagedIdentityCredential(managed)
+}
 
 // tokens returns the tokens of a credential for a scope. The credential keeps
 // them until they expire.

@@ -1,0 +1,65 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"sync"
+	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
+
+	"podwatch/handler/internal/alert"
+)
+
+// A Console is the sink of a run without any other: it writes alerts as JSON, one
+// a line. A line is pure text to any terminal: control characters, direction marks
+// and invisible characters, with which a record could forge what a reader sees, are
+// written as \u escapes, so that the line still decodes to the same alert.
+type Console struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+// NewConsole returns a console that writes to w.
+func NewConsole(w io.Writer) *Console { return &Console{w: w} }
+
+// Name returns "console".
+func (c *Console) Name() string { return "console" }
+
+// Post writes all alerts of the group.
+func (c *Console) Post(_ context.Context, g alert.Group) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i, a := range g.Alerts {
+		if _, err := c.w.Write(append(printable(a.JSON()), '\n')); err != nil {
+			return i + 1, fmt.Errorf("write alert %q to the console: %w", a.AlertId, err)
+		}
+	}
+	return len(g.Alerts), nil
+}
+// printable escapes in JSON what a terminal might obey or hide. Such a character can
+// stand within a string only, where the escape means the same.
+func printable(text []byte) []byte {
+	out := make([]byte, 0, len(text)+1)
+	for len(text) > 0 {
+		r, size := utf8.DecodeRune(text)
+		switch {
+		case !hidden(r):
+			out = append(out, text[:size]...)
+		case r > 0xffff:
+			high, low := utf16.EncodeRune(r)
+			out = fmt.Appendf(out, `\u%04x\u%04x`, high, low)
+		default:
+			out = fmt.Appendf(out, `\u%04x`, r)
+		}
+		text = text[size:]
+	}
+	return out
+}
+
+// hidden reports control characters (the JSON encoder leaves DEL and those above
+// it), direction marks and other format characters, and line separators.
+func hidden(r rune) bool {
+	return r >= 0x7f && unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp)
+}
