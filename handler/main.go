@@ -36,10 +36,6 @@ import (
 )
 
 const (
-	// invocationDeadline bounds look-ups and deliveries of one invocation. It is
-	// well below functionTimeout in host.json, at which the host would kill the
-	// process and every other invocation with it.
-	invocationDeadline = 90 * time.Second
 	// headerTimeout bounds how long a client may take for its request line and
 	// headers.
 	headerTimeout = 10 * time.Second
@@ -82,7 +78,7 @@ func run(ctx context.Context, getenv func(string) string, dir string, stdout io.
 		return fmt.Errorf("the app settings are wrong:\n%w", err)
 	}
 	log := slog.New(slog.NewJSONHandler(stdout, &slog.HandlerOptions{Level: cfg.LogLevel}))
-	pipe, err := app.New(cfg, log, stdout)
+	functions, err := app.New(cfg, log, stdout)
 	if err != nil {
 		return err
 	}
@@ -92,9 +88,7 @@ func run(ctx context.Context, getenv func(string) string, dir string, stdout io.
 		return fmt.Errorf("listen for the host: %w", err)
 	}
 	srv := &http.Server{
-		Handler: server.New(server.Options{
-			Pipeline: pipe, BodyLimit: cfg.BodyLimit, Deadline: invocationDeadline, Log: log,
-		}),
+		Handler:           server.New(functions, log),
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    64 << 10,

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 	"io/fs"
@@ -14,12 +12,11 @@ import (
 
 	"podwatch/handler/internal/alert"
 	"podwatch/handler/internal/app"
-	"podwatch/handler/internal/directory"
+	"podwatch/handler/internal/caller"
+	"podwatch/handler/internal/config"
+	"podwatch/handler/internal/detect"
+	"podwatch/handler/internal/event"
 	"podwatch/handler/internal/exception"
-	"podwatch/handler/internal/invocation"
-	"podwatch/handler/internal/pipeline"
-	"podwatch/handler/internal/sink"
-	"podwatch/handler/internal/sink/console"
 	"podwatch/handler/rules"
 )
 
@@ -93,7 +90,7 @@ func checkException(e *exception.Exception, samples []sampleAlert) checkedExcept
 		checked.Expires = e.Expires.UTC().Format(time.DateOnly)
 	}
 	for _, s := range samples {
-		if e.Fits(s.alert, s.fields) {
+		if e.Fits(s.alert, s.event) {
 			checked.Fits++
 		}
 	}
@@ -114,36 +111,20 @@ func (e checkedException) write(b *strings.Builder) {
 	}
 }
 
-// A sampleAlert is an alert and the fields of its event.
+// A sampleAlert is an alert and its event.
 type sampleAlert struct {
-	alert  *alert.Alert
-	fields map[string]any
-}
-
-// collector takes every alert on its way past the exceptions.
-type collector struct {
-	pipeline.None
-	alerts []sampleAlert
-}
-
-func (c *collector) Suppress(a *alert.Alert, fields func() map[string]any) string {
-	c.alerts = append(c.alerts, sampleAlert{a, fields()})
-	return ""
+	alert *alert.Alert
+	event *event.Event
 }
 
 // sampleAlerts are the alerts of the sample export and of the built-in rules'
 // own cases: deletions of every kind, by every kind of caller.
 func sampleAlerts() ([]sampleAlert, error) {
-	set, _, err := app.Rules("")
+	offline, err := app.Offline(new(config.Config), slog.New(slog.DiscardHandler))
 	if err != nil {
 		return nil, err
 	}
-	var c collector
-	p := pipeline.New(pipeline.Options{
-		Rules: set, Directory: new(directory.Directory), Surroundings: pipeline.None{}, Exceptions: &c, Windows: pipeline.None{}, Feed: pipeline.None{}, Poison: pipeline.None{},
-		Routes: []pipeline.Route{{Sink: console.New(new(bytes.Buffer))}}, Ledger: sink.NewMemoryLedger(),
-		Now: time.Now, Log: slog.New(slog.DiscardHandler),
-	})
+	var alerts []sampleAlert
 	for _, source := range []struct {
 		fsys    fs.FS
 		pattern string
@@ -157,8 +138,14 @@ func sampleAlerts() ([]sampleAlert, error) {
 			if err != nil {
 				return nil, err
 			}
-			p.Detect(context.Background(), &invocation.Events{Messages: []invocation.Message{{Body: body, Sequence: -1}}})
+			for _, f := range offline.Detector.Detect(detect.Plain(body), false).Findings {
+				ev, err := f.Event()
+				if err != nil {
+					return nil, err
+				}
+				alerts = append(alerts, sampleAlert{alert.New(f, ev, caller.From(ev), time.Now()), ev})
+			}
 		}
 	}
-	return c.alerts, nil
+	return alerts, nil
 }

@@ -1,15 +1,17 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"log/slog"
 	"os"
+	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -17,13 +19,7 @@ import (
 	"podwatch/handler/internal/alert"
 	"podwatch/handler/internal/app"
 	"podwatch/handler/internal/config"
-	"podwatch/handler/internal/directory"
-	"podwatch/handler/internal/exception"
-	"podwatch/handler/internal/invocation"
-	"podwatch/handler/internal/pipeline"
-	"podwatch/handler/internal/sink"
-	"podwatch/handler/internal/sink/console"
-	"podwatch/handler/internal/surroundings"
+	"podwatch/handler/internal/detect"
 )
 
 // replayOptions are the flags of replay.
@@ -119,77 +115,50 @@ func (o *replayOptions) check(args []string) error {
 	return nil
 }
 
-// A replay evaluates batches of messages. evaluate is safe for concurrent use.
+// A replay evaluates messages. evaluate is safe for concurrent use.
 type replay struct {
-	pipeline *pipeline.Pipeline
-	printing *printing
-	out      io.Writer
-	summary  bool
-	deliver  bool
+	app     *app.App
+	console *app.Console
+	out     io.Writer
+	summary bool
+	deliver bool
 
 	mu     sync.Mutex // guards what follows
 	err    io.Writer
 	status *statusLine
-	counts pipeline.Counts
+	counts app.Counts
+	seen   map[string]bool // ids of alerts
 }
 
-// newReplay wires a pipeline that prints, or one that delivers as well.
+// newReplay wires the stages: those that detect, and with --deliver also those
+// that look up and deliver.
 func newReplay(cmd *cobra.Command, o replayOptions) (*replay, error) {
-	r := &replay{out: cmd.OutOrStdout(), err: cmd.ErrOrStderr(), summary: o.summary, deliver: o.deliver, status: newStatusLine(cmd.ErrOrStderr())}
-	log := slog.New(slog.NewTextHandler(writerFunc(r.write), &slog.HandlerOptions{Level: slog.LevelWarn}))
-	options := pipeline.Options{
-		Directory: new(directory.Directory), Surroundings: surroundings.BatchOnly(), Exceptions: pipeline.None{}, Windows: pipeline.None{}, Poison: pipeline.None{},
-		Ledger: sink.NewMemoryLedger(), Now: time.Now, Log: log,
-	}
-	if o.deliver {
-		full, err := delivering(log)
-		if err != nil {
-			return nil, err
-		}
-		options = full
-	}
-	// What is replayed says nothing about whether the feed is alive now.
-	options.Feed = pipeline.None{}
-	if options.Rules == nil || o.rules != "" {
-		set, _, err := app.Rules(o.rules)
-		if err != nil {
-			return nil, err
-		}
-		options.Rules = set
-	}
-	options.RecordRoutine = options.RecordRoutine || o.routine
-	if o.exceptions != "" {
-		exceptions, err := exception.Load(o.exceptions)
-		if err != nil {
-			return nil, err
-		}
-		options.Exceptions = exceptions
-	}
 	out := cmd.OutOrStdout()
-	if o.summary {
-		out = io.Discard
+	r := &replay{
+		out: out, console: app.NewConsole(out), err: cmd.ErrOrStderr(), summary: o.summary, deliver: o.deliver,
+		status: newStatusLine(cmd.ErrOrStderr()), seen: map[string]bool{},
 	}
-	r.printing = &printing{Sink: console.New(out)}
-	options.Routes = append(options.Routes, pipeline.Route{Sink: r.printing})
-	options.Ledger = ledgers{printed: sink.NewMemoryLedger(), Ledger: options.Ledger}
-	r.pipeline = pipeline.New(options)
-	return r, nil
-}
-
-// delivering returns the parts of the app that the environment describes.
-func delivering(log *slog.Logger) (pipeline.Options, error) {
-	cfg, err := config.Load(settings, ".")
-	if err != nil {
-		return pipeline.Options{}, fmt.Errorf("deliver: the app settings are wrong:\n%w", err)
+	log := slog.New(slog.NewTextHandler(writerFunc(r.write), &slog.HandlerOptions{Level: slog.LevelWarn}))
+	cfg := new(config.Config)
+	if o.deliver {
+		var err error
+		if cfg, err = config.Load(settings, "."); err != nil {
+			return nil, fmt.Errorf("deliver: the app settings are wrong:\n%w", err)
+		}
+		if cfg.TeamsWebhook.IsZero() && cfg.LogAnalyticsEndpoint.IsZero() {
+			return nil, usageError(errors.New("deliver: no sink is set: TEAMS_WEBHOOK_URL, or LOG_ANALYTICS_ENDPOINT and LOG_ANALYTICS_RULE_ID"))
+		}
 	}
-	if cfg.TeamsWebhook.IsZero() && cfg.LogAnalyticsEndpoint.IsZero() {
-		return pipeline.Options{}, usageError(errors.New("deliver: no sink is set: TEAMS_WEBHOOK_URL, or LOG_ANALYTICS_ENDPOINT and LOG_ANALYTICS_RULE_ID"))
+	cfg.RulesDir = cmp.Or(o.rules, cfg.RulesDir)
+	cfg.ExceptionsFile = cmp.Or(o.exceptions, cfg.ExceptionsFile)
+	cfg.RecordRoutine = cfg.RecordRoutine || o.routine
+	var err error
+	if o.deliver {
+		r.app, err = app.New(cfg, log, io.Discard)
+	} else {
+		r.app, err = app.Offline(cfg, log)
 	}
-	full, err := app.New(cfg, log, io.Discard)
-	if err != nil {
-		return pipeline.Options{}, fmt.Errorf("deliver: %w", err)
-	}
-	return full.Options, nil
+	return r, err
 }
 
 // settings reads app settings from the environment. The port is the one that
@@ -202,45 +171,6 @@ func settings(name string) string {
 		return ""
 	}
 	return os.Getenv(name)
-}
-
-// printing is the sink that prints. What it takes is no delivery.
-type printing struct {
-	*console.Sink
-	printed atomic.Int64
-}
-
-func (p *printing) Name() string { return "replay" }
-
-func (p *printing) Deliver(ctx context.Context, alerts []*alert.Alert) []error {
-	failures := p.Sink.Deliver(ctx, alerts)
-	for i := range alerts {
-		if failures == nil || failures[i] == nil {
-			p.printed.Add(1)
-		}
-	}
-	return failures
-}
-
-// ledgers keep what was printed out of the app's ledger: another replay prints
-// it again.
-type ledgers struct {
-	printed *sink.MemoryLedger
-	pipeline.Ledger
-}
-
-func (l ledgers) Delivered(ctx context.Context, sink, alertID string) (bool, error) {
-	if sink == (&printing{}).Name() {
-		return l.printed.Delivered(ctx, sink, alertID)
-	}
-	return l.Ledger.Delivered(ctx, sink, alertID)
-}
-
-func (l ledgers) Mark(ctx context.Context, sink, alertID string) error {
-	if sink == (&printing{}).Name() {
-		return l.printed.Mark(ctx, sink, alertID)
-	}
-	return l.Ledger.Mark(ctx, sink, alertID)
 }
 
 // maxFile bounds a file that is one message body: the hub itself takes 1 MiB.
@@ -263,29 +193,64 @@ func (r *replay) file(ctx context.Context, name string, stdin io.Reader) error {
 	if len(body) > maxFile {
 		return fmt.Errorf("replay %s: more than %d MiB in one message body", label, maxFile>>20)
 	}
-	err = r.evaluate(ctx, &invocation.Events{Messages: []invocation.Message{{Body: body, Sequence: -1}}},
-		func(piece pipeline.Unreadable) string { return fmt.Sprintf("%s: byte %d", label, piece.Position) })
+	err = r.evaluate(ctx, body, func(u detect.Unreadable) string { return fmt.Sprintf("%s: byte %d", label, u.Offset) })
 	return errors.Join(err, ctx.Err())
 }
 
-// evaluate evaluates a batch and reports what could not be read; where says
-// where a piece is. The error is about alerts that were not taken.
-func (r *replay) evaluate(ctx context.Context, in *invocation.Events, where func(pipeline.Unreadable) string) error {
-	batch := r.pipeline.Detect(ctx, in)
-	for _, piece := range batch.Unreadable {
-		r.say("podwatch: %s: %s", where(piece), visible(piece.Reason))
+// evaluate evaluates one message and reports what could not be read; where says
+// where a piece is. The error is about alerts that were not accepted.
+func (r *replay) evaluate(ctx context.Context, body []byte, where func(detect.Unreadable) string) error {
+	batch := detect.Plain(body)
+	found := r.app.Detector.Detect(batch, false)
+	for _, u := range found.Unreadable {
+		r.say("podwatch: %s: %s", where(u), visible(u.Reason))
 	}
+	fresh := r.fresh(found.Findings)
+	around := r.app.Detector.Around(batch, fresh)
+	printing := r.printing(r.app.Enricher.Enrich(ctx, fresh, around))
+	result := r.app.Dispatcher.Deliver(ctx, printing.pieces)
+
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.counts.Add(batch.Counts)
-	switch n := len(batch.Undelivered); {
-	case n == 0:
-		return nil
-	case r.deliver:
-		return fmt.Errorf("%d alerts could not be delivered, the first is %s; what was delivered stays delivered", n, batch.Undelivered[0].AlertId)
-	default:
-		return fmt.Errorf("%d alerts could not be written to standard output", n)
+	r.counts.Add(app.CountsOf(found, len(fresh), result))
+	switch n := len(result.Failed); {
+	case printing.err != nil:
+		return printing.err
+	case n > 0:
+		return fmt.Errorf("%d alerts could not be delivered; what was delivered stays delivered: %w", n, result.Failed[0].Err)
 	}
+	return nil
+}
+
+// fresh returns the findings that were not met before.
+func (r *replay) fresh(findings []alert.Finding) []alert.Finding {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(findings), func(f alert.Finding) bool {
+		met := r.seen[f.ID]
+		r.seen[f.ID] = true
+		return met
+	})
+}
+
+// A printing prints alerts on their way to the sinks.
+type printing struct {
+	pieces iter.Seq[[]*alert.Alert]
+	err    error
+}
+
+func (r *replay) printing(alerts iter.Seq[[]*alert.Alert]) *printing {
+	p := &printing{pieces: alerts}
+	if !r.summary {
+		p.pieces = func(yield func([]*alert.Alert) bool) {
+			for piece := range alerts {
+				if _, p.err = r.console.Post(context.Background(), alert.Group{Alerts: piece}); p.err != nil || !yield(piece) {
+					return
+				}
+			}
+		}
+	}
+	return p
 }
 
 // say writes a line to standard error.
@@ -307,7 +272,6 @@ func (r *replay) finish(err error) error {
 	r.mu.Lock()
 	counts := r.counts
 	r.mu.Unlock()
-	counts.Delivered -= int(r.printing.printed.Load())
 	if counts.Held > 0 {
 		r.say("%d alerts are held for the summary of a storm, which the app's Heartbeat posts", counts.Held)
 	}

@@ -13,8 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"podwatch/handler/cmd/podwatch/internal/hub"
-	"podwatch/handler/internal/invocation"
-	"podwatch/handler/internal/pipeline"
+	"podwatch/handler/internal/detect"
 )
 
 // toolGroup is the consumer group that the deployment makes for this tool: a
@@ -183,27 +182,16 @@ func (r *replay) evaluateHub(ctx context.Context, from hub.Partition, messages [
 	if !r.deliver {
 		ctx = context.WithoutCancel(ctx)
 	}
-	err := r.evaluate(ctx, hubEvents(from, messages), func(piece pipeline.Unreadable) string {
-		return fmt.Sprintf("partition %s, message %d, byte %d", piece.Partition, piece.Sequence, piece.Position)
-	})
-	if err != nil && ctx.Err() != nil {
-		return ctx.Err()
+	for _, m := range messages {
+		err := r.evaluate(ctx, m.Body, func(u detect.Unreadable) string {
+			return fmt.Sprintf("partition %s, message %d, byte %d", from.ID, m.Sequence, u.Offset)
+		})
+		switch {
+		case err != nil && ctx.Err() != nil:
+			return ctx.Err()
+		case err != nil:
+			return err
+		}
 	}
-	return err
-}
-
-// hubEvents are messages of a hub as the host would hand them over.
-func hubEvents(from hub.Partition, messages []hub.Message) *invocation.Events {
-	return &invocation.Events{
-		Messages:  hubMessages(messages),
-		Partition: invocation.Partition{Namespace: from.Namespace, Hub: from.Hub, ConsumerGroup: from.ConsumerGroup, ID: from.ID},
-	}
-}
-
-func hubMessages(messages []hub.Message) []invocation.Message {
-	out := make([]invocation.Message, len(messages))
-	for i, m := range messages {
-		out[i] = invocation.Message{Body: m.Body, Sequence: m.Sequence, Offset: m.Offset, Enqueued: m.Enqueued}
-	}
-	return out
+	return nil
 }

@@ -2,34 +2,34 @@ package main
 
 import (
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"time"
 
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
-	"github.com/Azure/azure-sdk-for-go/sdk/storage/azqueue/v2"
-	"github.com/Azure/azure-sdk-for-go/sdk/storage/azqueue/v2/queueerror"
 	"github.com/spf13/cobra"
 
 	"podwatch/handler/internal/alert"
-	"podwatch/handler/internal/sink"
+	"podwatch/handler/internal/config"
+	"podwatch/handler/internal/state"
+	"podwatch/handler/internal/storage"
 )
 
 func newRequeueCommand() *cobra.Command {
 	var dryRun bool
 	cmd := &cobra.Command{
 		Use:   "requeue",
-		Short: "Put alerts from the poison queue back into the queue",
-		Long: `Requeue moves the alerts that podwatch gave up on from the poison queue back to
-the queue of undelivered alerts, from which the Redeliver function delivers them
-to the sinks that lack them. Do this when the cause is mended: a webhook that was
-recreated, a role that was assigned. The last note of an alert says the cause.
+		Short: "Put alerts that were given up back into the queue",
+		Long: `Requeue moves the dead letters, alerts that podwatch gave up, back to the queue of
+undelivered alerts, from which the Redeliver function delivers them to the sinks
+that lack them. Do this when the cause is mended: a webhook that was recreated, a
+role that was assigned.
 
-Each alert is printed on a line: its id, rule, time and why it was given up. A
-message that is no alert stays where it is. Killed half-way, requeue loses
-nothing: an alert may then be in both queues, and the ledger keeps a sink from
-getting it twice.
+Each alert is printed on a line: its id, its time, its rule and why it was given
+up. A dead letter that is no alert stays where it is. Killed half-way, requeue
+loses nothing: an alert may then be in both places, and the ledger keeps a sink
+from getting it twice.
 
 The storage account is the one that the app settings AzureWebJobsStorage or
 AzureWebJobsStorage__accountName in the environment name.`,
@@ -37,150 +37,75 @@ AzureWebJobsStorage__accountName in the environment name.`,
   AzureWebJobsStorage__accountName=stpodwatch podwatch requeue`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			storage, err := storageFromEnvironment()
+			account, err := accountFromEnvironment()
 			if err != nil {
 				return err
 			}
-			r := requeue{storage: storage, dryRun: dryRun, cmd: cmd}
-			return r.run(cmd.Context())
+			return requeue(cmd, account, dryRun)
 		},
 	}
-	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "print the alerts and move nothing (shows 32 at most)")
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "print the alerts and move nothing")
 	return cmd
 }
 
-// storageFromEnvironment reads the host's storage settings.
-func storageFromEnvironment() (sink.Storage, error) {
-	s := sink.Storage{
-		ConnectionString: settings("AzureWebJobsStorage"), AccountName: settings("AzureWebJobsStorage__accountName"),
+// accountFromEnvironment opens the host's storage account.
+func accountFromEnvironment() (*storage.Account, error) {
+	s := &config.Storage{
+		ConnectionString: config.Secret(settings("AzureWebJobsStorage")), AccountName: settings("AzureWebJobsStorage__accountName"),
 		BlobServiceURI: settings("AzureWebJobsStorage__blobServiceUri"), QueueServiceURI: settings("AzureWebJobsStorage__queueServiceUri"),
 	}
-	if s.ConnectionString != "" {
-		return s, nil
+	if !s.Configured() {
+		return nil, usageError(errors.New("name the storage account: set AzureWebJobsStorage or AzureWebJobsStorage__accountName"))
 	}
-	if s.AccountName == "" && s.QueueServiceURI == "" {
-		return s, usageError(errors.New("name the storage account: set AzureWebJobsStorage or AzureWebJobsStorage__accountName"))
+	var cred azcore.TokenCredential
+	if s.ConnectionString == "" {
+		var err error
+		if cred, err = azidentity.NewDefaultAzureCredential(nil); err != nil {
+			return nil, fmt.Errorf("make the credential: %w", err)
+		}
 	}
-	cred, err := azidentity.NewDefaultAzureCredential(nil)
-	if err != nil {
-		return s, fmt.Errorf("make the credential: %w", err)
-	}
-	s.Credential = cred
-	return s, nil
+	return storage.Open(s, cred)
 }
 
-// A requeue moves alerts from the poison queue.
-type requeue struct {
-	storage sink.Storage
-	dryRun  bool
-	cmd     *cobra.Command
-
-	moved, left int
-}
-
-// page is the most messages that the queue service hands out at once.
-const page = 32
-
-// hidden is how long a message that is being moved stays out of sight. One that
-// stays in the queue is not met twice in that time.
-const hidden = 5 * time.Minute
-
-func (r *requeue) run(ctx context.Context) error {
-	from, err := r.storage.Queue(sink.PoisonQueue)
-	if err != nil {
-		return err
-	}
-	to, err := r.storage.Queue(sink.UndeliveredQueue)
-	if err != nil {
-		return err
-	}
-	if r.dryRun {
-		return r.show(ctx, from)
-	}
-	for {
-		got, err := from.DequeueMessages(ctx, &azqueue.DequeueMessagesOptions{NumberOfMessages: ptr(int32(page)), VisibilityTimeout: ptr(int32(hidden.Seconds()))})
-		if err != nil && !missing(err) {
-			return fmt.Errorf("read queue %q: %w", sink.PoisonQueue, sink.StorageError(err))
+// requeue moves the dead letters into the queue, each into the one place before it
+// leaves the other.
+func requeue(cmd *cobra.Command, account *storage.Account, dryRun bool) error {
+	letters := state.NewDeadLetters(account.Documents(state.StateContainer), time.Now)
+	queue := account.Queue(storage.UndeliveredQueue)
+	moved, left := 0, 0
+	for letter, err := range letters.All(cmd.Context()) {
+		if err != nil {
+			return err
 		}
-		if len(got.Messages) == 0 {
-			break
+		a, err := alert.Parse(letter.Text)
+		if err != nil {
+			left++
+			fmt.Fprintf(cmd.ErrOrStderr(), "podwatch: a dead letter of %s is no alert: %v\n", letter.Added.UTC().Format(time.RFC3339), err)
+			continue
 		}
-		for _, m := range got.Messages {
-			if err := r.move(ctx, from, to, m); err != nil {
-				return err
+		if !dryRun {
+			if err := move(cmd.Context(), letters, queue, letter); err != nil {
+				return fmt.Errorf("requeue alert %q: %w", a.AlertId, err)
 			}
 		}
+		moved++
+		// Quoted, so that a name cannot control the terminal.
+		fmt.Fprintf(cmd.OutOrStdout(), "%s\t%s\t%q\t%q\n", a.AlertId, a.EventTime.UTC().Format(time.RFC3339), a.RuleName, letter.Reason)
 	}
-	if r.moved == 0 && r.left == 0 {
-		fmt.Fprintln(r.cmd.ErrOrStderr(), nothing)
-		return nil
-	}
-	fmt.Fprintf(r.cmd.ErrOrStderr(), "%d alerts put back into %s\n", r.moved, sink.UndeliveredQueue)
-	if r.left > 0 {
-		return fmt.Errorf("%d messages of %s are no alerts and were left there", r.left, sink.PoisonQueue)
-	}
-	return nil
-}
-
-func (r *requeue) show(ctx context.Context, from *azqueue.QueueClient) error {
-	got, err := from.PeekMessages(ctx, &azqueue.PeekMessagesOptions{NumberOfMessages: ptr(int32(page))})
-	if err != nil && !missing(err) {
-		return fmt.Errorf("look into queue %q: %w", sink.PoisonQueue, sink.StorageError(err))
-	}
-	if len(got.Messages) == 0 {
-		fmt.Fprintln(r.cmd.ErrOrStderr(), nothing)
-	}
-	for _, m := range got.Messages {
-		if a, err := decode(*m.MessageText); err == nil {
-			r.print(a)
-		} else {
-			fmt.Fprintf(r.cmd.ErrOrStderr(), "podwatch: message %s: %v\n", *m.MessageID, err)
-		}
+	switch {
+	case left > 0:
+		return fmt.Errorf("%d dead letters are no alerts and were left where they are", left)
+	case moved == 0:
+		fmt.Fprintln(cmd.ErrOrStderr(), "nothing to requeue")
+	case !dryRun:
+		fmt.Fprintf(cmd.ErrOrStderr(), "%d alerts put back into %s\n", moved, storage.UndeliveredQueue)
 	}
 	return nil
 }
 
-const nothing = "nothing to requeue"
-
-// missing reports that there is no poison queue: the host makes it when it has the
-// first alert to put there.
-func missing(err error) bool { return queueerror.HasCode(err, queueerror.QueueNotFound) }
-
-// move adds to the one queue before it takes from the other.
-func (r *requeue) move(ctx context.Context, from, to *azqueue.QueueClient, m *azqueue.DequeuedMessage) error {
-	a, err := decode(*m.MessageText)
-	if err != nil {
-		r.left++
-		fmt.Fprintf(r.cmd.ErrOrStderr(), "podwatch: message %s: %v\n", *m.MessageID, err)
-		return nil
+func move(ctx context.Context, letters *state.DeadLetters, queue *storage.Queue, letter state.DeadLetter) error {
+	if err := queue.Put(ctx, letter.Text); err != nil {
+		return err
 	}
-	if _, err := to.EnqueueMessage(ctx, *m.MessageText, nil); err != nil {
-		return fmt.Errorf("put alert %q into queue %q: %w", a.AlertId, sink.UndeliveredQueue, sink.StorageError(err))
-	}
-	if _, err := from.DeleteMessage(ctx, *m.MessageID, *m.PopReceipt, nil); err != nil {
-		return fmt.Errorf("take alert %q from queue %q: %w", a.AlertId, sink.PoisonQueue, sink.StorageError(err))
-	}
-	r.moved++
-	r.print(a)
-	return nil
+	return letters.Remove(ctx, letter)
 }
-
-// decode reads a queued alert. The host codes messages in base64.
-func decode(text string) (*alert.Alert, error) {
-	plain, err := base64.StdEncoding.DecodeString(text)
-	if err != nil {
-		plain = []byte(text)
-	}
-	return alert.Parse(plain)
-}
-
-func (r *requeue) print(a *alert.Alert) {
-	why := ""
-	if n := len(a.Notes); n > 0 {
-		why = a.Notes[n-1]
-	}
-	// Quoted, so that a name cannot steer the terminal.
-	fmt.Fprintf(r.cmd.OutOrStdout(), "%s\t%s\t%q\t%q\n", a.AlertId, a.EventTime.UTC().Format(time.RFC3339), a.RuleName, why)
-}
-
-func ptr[T any](v T) *T { return &v }

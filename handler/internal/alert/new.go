@@ -217,30 +217,6 @@ func cut(text string, size int) string {
 	return text[:end] + mark
 }
 
-// GroupKey is the same for alerts that belong on one card: the same rule, the
-// same caller, the same cluster.
-func (a *Alert) GroupKey() string {
-	who := cmp.Or(a.CallerId, a.CallerName, a.CallerAppId)
-	return strings.Join([]string{a.RuleId, strings.ToLower(who), strings.ToLower(cmp.Or(a.ClusterId, a.ResourceId))}, "\x00")
-}
-
-// Group gathers alerts by [Alert.GroupKey], in the order of first appearance.
-func Group(alerts []*Alert) [][]*Alert {
-	var groups [][]*Alert
-	place := map[string]int{}
-	for _, a := range alerts {
-		key := a.GroupKey()
-		i, seen := place[key]
-		if !seen {
-			i = len(groups)
-			place[key] = i
-			groups = append(groups, nil)
-		}
-		groups[i] = append(groups[i], a)
-	}
-	return groups
-}
-
 // SetCaller replaces what the record alone told of the caller by what the
 // directory knows. Of the notes that the first caller had, those that no longer
 // hold are dropped.

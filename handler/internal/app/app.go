@@ -62,6 +62,20 @@ func New(cfg *config.Config, log *slog.Logger, stdout io.Writer) (*App, error) {
 	return b.App, nil
 }
 
+// Offline builds the stages that need nothing but the settings' rules and
+// exceptions: Detector and Enricher, which looks nothing up. The Dispatcher has no
+// sinks.
+func Offline(cfg *config.Config, log *slog.Logger) (*App, error) {
+	b := &builder{App: &App{now: time.Now, log: log, Exceptions: new(exception.Set)}, cfg: cfg}
+	if err := errors.Join(b.rules(), b.exceptions()); err != nil {
+		return nil, err
+	}
+	b.Detector = detect.New(b.Rules, cfg.RecordRoutine)
+	b.Enricher = enrich.New(b.parts())
+	b.Dispatcher = new(deliver.Dispatcher)
+	return b.App, nil
+}
+
 // A builder collects the parts.
 type builder struct {
 	*App
@@ -149,10 +163,11 @@ const unreadableContainer = "unreadable-messages"
 // sinks makes the sinks that are configured, or the console where none is.
 func (b *builder) sinks() error {
 	if !b.cfg.TeamsWebhook.IsZero() {
-		b.routes = append(b.routes, deliver.Route{Sink: teams.New(b.cfg.TeamsWebhook, b.Rules), People: true})
+		client := &outbound.Client{Service: "Teams", Endpoint: b.cfg.TeamsWebhook, Attempt: state.PostTime}
+		b.routes = append(b.routes, deliver.Route{Sink: teams.New(client, b.guides()), People: true})
 	}
 	if !b.cfg.LogAnalyticsEndpoint.IsZero() {
-		client, err := b.client("Log Analytics", b.cfg.LogAnalyticsEndpoint, b.cfg.Cloud.MonitorScope)
+		client, err := b.client("Log Analytics", b.cfg.LogAnalyticsEndpoint, b.cfg.Cloud.MonitorScope, state.PostTime)
 		if err != nil {
 			return err
 		}
@@ -164,22 +179,36 @@ func (b *builder) sinks() error {
 	return nil
 }
 
-// stages makes the stages, with the look-ups that were granted.
-func (b *builder) stages() error {
-	parts := enrich.Parts{
+// guides are the investigation guides of the rules, by id.
+func (b *builder) guides() map[string]string {
+	guides := map[string]string{}
+	for _, r := range b.Rules.Rules() {
+		guides[r.ID] = r.Note
+	}
+	return guides
+}
+
+// parts are those of an Enricher that looks nothing up.
+func (b *builder) parts() enrich.Parts {
+	return enrich.Parts{
 		Directory: new(directory.Directory), Surroundings: new(surroundings.Surroundings), Exceptions: b.Exceptions,
 		Portal: alert.Portal{Base: b.cfg.Cloud.Portal, Workspace: b.cfg.LogAnalyticsWorkspace.String()},
 		Now:    b.now, Log: b.log,
 	}
+}
+
+// stages makes the stages, with the look-ups that were granted.
+func (b *builder) stages() error {
+	parts := b.parts()
 	if b.cfg.GraphLookups {
-		client, err := b.client("Microsoft Graph", b.cfg.GraphEndpoint, ownScope(b.cfg.GraphEndpoint))
+		client, err := b.client("Microsoft Graph", b.cfg.GraphEndpoint, ownScope(b.cfg.GraphEndpoint), 0)
 		if err != nil {
 			return err
 		}
 		parts.Directory = directory.New(client, b.now, b.log)
 	}
 	if b.cfg.ActivityLookups {
-		client, err := b.client("Azure Resource Manager", b.cfg.ARMEndpoint, ownScope(b.cfg.ARMEndpoint))
+		client, err := b.client("Azure Resource Manager", b.cfg.ARMEndpoint, ownScope(b.cfg.ARMEndpoint), 0)
 		if err != nil {
 			return err
 		}
@@ -192,9 +221,10 @@ func (b *builder) stages() error {
 	return nil
 }
 
-// client returns a client with a token of the given scope.
-func (b *builder) client(service string, e outbound.Endpoint, scope string) (*outbound.Client, error) {
-	c := &outbound.Client{Service: service, Endpoint: e}
+// client returns a client with a token of the given scope. attempt bounds one
+// request with its answer; 0 is the default.
+func (b *builder) client(service string, e outbound.Endpoint, scope string, attempt time.Duration) (*outbound.Client, error) {
+	c := &outbound.Client{Service: service, Endpoint: e, Attempt: attempt}
 	if e.Loopback() {
 		return c, nil // without a token: local run and tests
 	}

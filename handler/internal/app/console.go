@@ -38,6 +38,7 @@ func (c *Console) Post(_ context.Context, g alert.Group) (int, error) {
 	}
 	return len(g.Alerts), nil
 }
+
 // printable escapes in JSON what a terminal might obey or hide. Such a character can
 // stand within a string only, where the escape means the same.
 func printable(text []byte) []byte {

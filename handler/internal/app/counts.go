@@ -21,9 +21,9 @@ type Counts struct {
 	Unreadable int `json:"unreadable"` // pieces that go to the blob
 }
 
-// countsOf adds up what the stages report; pending is the number of findings that
+// CountsOf adds up what the stages report; pending is the number of findings that
 // some sink lacked.
-func countsOf(found detect.Result, pending int, delivered deliver.Result) Counts {
+func CountsOf(found detect.Result, pending int, delivered deliver.Result) Counts {
 	return Counts{
 		Opened: found.Opened, Matches: found.Matches, Routine: found.Routine,
 		Repeats: found.Repeats + len(found.Findings) - pending,

@@ -45,7 +45,7 @@ func (a *App) Detect(ctx context.Context, body io.Reader) (reply *invocation.Rep
 	result := a.Dispatcher.Deliver(ctx, a.Enricher.Enrich(ctx, pending, around))
 	a.watch.Note(ctx, found.Heard)
 
-	counts := countsOf(found, len(pending), result)
+	counts := CountsOf(found, len(pending), result)
 	counts.Bytes = batch.Size()
 	attrs = append(where(batch, counts), slog.Any("counts", counts))
 	if !result.Complete {
@@ -93,7 +93,7 @@ func (a *App) Redeliver(ctx context.Context, body io.Reader) (*invocation.Reply,
 		return a.giveUp(ctx, text, nil, fmt.Errorf("the queue holds a message that is no alert: %w", err))
 	}
 	result := a.Dispatcher.Deliver(ctx, slices.Values([][]*alert.Alert{{undelivered}}))
-	attrs := []slog.Attr{slog.String("alert_id", undelivered.AlertId), slog.Any("counts", countsOf(detect.Result{}, 0, result))}
+	attrs := []slog.Attr{slog.String("alert_id", undelivered.AlertId), slog.Any("counts", CountsOf(detect.Result{}, 0, result))}
 	switch {
 	case len(result.Failed) == 0:
 		return new(invocation.Reply), attrs, nil

@@ -35,7 +35,7 @@ func (a *App) Heartbeat(ctx context.Context, body io.Reader) (*invocation.Reply,
 	for _, f := range summaries.Failed {
 		err = errors.Join(err, f.Err)
 	}
-	attrs := []slog.Attr{slog.Bool("past_due", late), slog.Any("counts", countsOf(detect.Result{}, 0, summaries))}
+	attrs := []slog.Attr{slog.Bool("past_due", late), slog.Any("counts", CountsOf(detect.Result{}, 0, summaries))}
 	if err != nil {
 		return nil, attrs, err
 	}

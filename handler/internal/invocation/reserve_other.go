@@ -1,6 +1,6 @@
 //go:build !linux
 
-package server
+package invocation
 
 // Elsewhere buffers grow.
 func reserve(int) []byte { return nil }
