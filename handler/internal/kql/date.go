@@ -1,7 +1,9 @@
 package kql
 
 import (
+	"cmp"
 	"encoding/json"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -18,70 +20,43 @@ type moment struct {
 	steps       []dateStep
 }
 
-// A dateStep adds count units, or rounds to a unit when count is 0.
+// A dateStep adds count units, or rounds to a unit.
 type dateStep struct {
 	count int
 	unit  byte // y M w d h m s
 	round bool
 }
 
+// Counts of up to seven digits keep date mathematics within what int64
+// milliseconds can hold.
+var (
+	stepsPattern = regexp.MustCompile(`^((?:[-+][0-9]{0,7}|/1?)[yMwdhHms])*$`)
+	stepPattern  = regexp.MustCompile(`([-+/])([0-9]{0,7})([yMwdhHms])`)
+)
+
 // parseMoment reads an ISO date or a part of it, milliseconds since 1970, or
 // date mathematics: now-5m, now/d, 2024-01-01||+1M/d.
-func parseMoment(s string) (moment, bool) {
-	var m moment
-	rest, ok := strings.CutPrefix(s, "now")
-	if ok {
-		m.now = true
-	} else {
-		var anchor string
-		anchor, rest, ok = strings.Cut(s, "||")
-		first, last, valid := parseDate(anchor)
-		if !valid {
-			return moment{}, false
-		}
-		m.first, m.last = first, last
-		if ok {
-			m.last = first // mathematics starts from the first moment
-		}
+func parseMoment(s string) (m moment, ok bool) {
+	anchor, steps, mathematics := strings.Cut(s, "||")
+	if rest, now := strings.CutPrefix(s, "now"); now {
+		m.now, steps = true, rest
+	} else if m.first, m.last, ok = parseDate(anchor); !ok {
+		return moment{}, false
+	} else if mathematics {
+		m.last = m.first // it starts from the first moment
 	}
-	for rest != "" {
-		var step dateStep
-		sign := 1
-		switch rest[0] {
-		case '+':
-		case '-':
-			sign = -1
-		case '/':
-			step.round = true
-		default:
+	if !stepsPattern.MatchString(steps) {
+		return moment{}, false
+	}
+	for _, step := range stepPattern.FindAllStringSubmatch(steps, -1) {
+		count, err := strconv.Atoi(strings.Trim(step[1], "+/") + cmp.Or(step[2], "1"))
+		if err != nil {
 			return moment{}, false
 		}
-		rest = rest[1:]
-		step.count = sign
-		digits := leadingDigits(rest)
-		if digits > 0 {
-			n, err := strconv.Atoi(rest[:digits])
-			if err != nil || n > maxDateCount || step.round && n != 1 {
-				return moment{}, false
-			}
-			step.count = sign * n
-		}
-		rest = rest[digits:]
-		if rest == "" || strings.IndexByte("yMwdhHms", rest[0]) < 0 {
-			return moment{}, false
-		}
-		step.unit = rest[0]
-		if step.unit == 'H' {
-			step.unit = 'h'
-		}
-		rest = rest[1:]
-		m.steps = append(m.steps, step)
+		m.steps = append(m.steps, dateStep{count, strings.Replace(step[3], "H", "h", 1)[0], step[1] == "/"})
 	}
 	return m, true
 }
-
-// maxDateCount keeps date mathematics within what int64 milliseconds can hold.
-const maxDateCount = 10_000_000
 
 // at returns the first or, with last, the last millisecond that m means.
 func (m moment) at(last bool, now func() time.Time) int64 {
@@ -111,31 +86,16 @@ func addUnits(t time.Time, unit byte, n int) time.Time {
 		return addMonths(t, 12*n)
 	case 'M':
 		return addMonths(t, n)
-	case 'w':
-		return t.AddDate(0, 0, 7*n)
-	case 'd':
-		return t.AddDate(0, 0, n)
-	case 'h':
-		return addSeconds(t, 3600*int64(n))
-	case 'm':
-		return addSeconds(t, 60*int64(n))
 	}
-	return addSeconds(t, int64(n))
+	return time.Unix(t.Unix()+int64(n)*secondsOf[unit], int64(t.Nanosecond())).UTC() // Add is for 292 years at most
 }
 
-// addSeconds is t.Add for more than the 292 years of a Duration.
-func addSeconds(t time.Time, n int64) time.Time {
-	return time.Unix(t.Unix()+n, int64(t.Nanosecond())).UTC()
-}
+var secondsOf = map[byte]int64{'w': 7 * 86400, 'd': 86400, 'h': 3600, 'm': 60, 's': 1}
 
 // addMonths keeps the day, or takes the last of a shorter month.
 func addMonths(t time.Time, n int) time.Time {
 	first := time.Date(t.Year(), t.Month()+time.Month(n), 1, t.Hour(), t.Minute(), t.Second(), t.Nanosecond(), time.UTC)
-	return first.AddDate(0, 0, min(t.Day(), daysIn(first.Year(), first.Month()))-1)
-}
-
-func daysIn(year int, month time.Month) int {
-	return time.Date(year, month+1, 0, 0, 0, 0, 0, time.UTC).Day()
+	return first.AddDate(0, 0, min(t.Day(), first.AddDate(0, 1, -1).Day())-1)
 }
 
 func floor(t time.Time, unit byte) time.Time {

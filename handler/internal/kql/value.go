@@ -36,7 +36,7 @@ func anyOfTests(tests []valueTest) valueTest {
 
 func present(v any) bool {
 	switch v.(type) {
-	case string, bool, json.Number, float64, int, int64:
+	case string, bool, json.Number:
 		return true
 	}
 	return false
@@ -51,15 +51,6 @@ func scalarText(v any) (string, bool) {
 		return string(v), true
 	case bool:
 		return strconv.FormatBool(v), true
-	case float64:
-		if v == math.Trunc(v) && math.Abs(v) < 1<<53 {
-			return strconv.FormatInt(int64(v), 10), true
-		}
-		return strconv.FormatFloat(v, 'g', -1, 64), true
-	case int:
-		return strconv.Itoa(v), true
-	case int64:
-		return strconv.FormatInt(v, 10), true
 	}
 	return "", false
 }
@@ -176,12 +167,6 @@ func numberOf(v any) (number, bool) {
 	switch v := v.(type) {
 	case json.Number:
 		return parseNumber(string(v))
-	case float64:
-		return floatNumber(v), !math.IsNaN(v) && !math.IsInf(v, 0)
-	case int:
-		return number{whole: true, i: int64(v), f: float64(v)}, true
-	case int64:
-		return number{whole: true, i: v, f: float64(v)}, true
 	case string: // numeric fields take numbers in quotes
 		return parseNumber(v)
 	}

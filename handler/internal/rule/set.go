@@ -117,7 +117,7 @@ func (s *Set) Match(ev *event.Event) []Match {
 	if b == nil {
 		b = s.other
 	}
-	doc := kql.Map(ev.Fields)
+	doc := fields{ev.Fields}
 	var met []*compiled
 	for _, c := range b.any {
 		if c.query.Match(doc) {
@@ -140,6 +140,23 @@ func (s *Set) Match(ev *event.Event) []Match {
 		matches[i] = c.match(doc)
 	}
 	return matches
+}
+
+// fields are those of an event. Package event gives the objects around a log's
+// own text names without dots, so they are found without trying all spellings.
+type fields struct{ kql.Map }
+
+func (f fields) Lookup(field string) (value any, known bool) {
+	object := map[string]any(f.Map)
+	for range 3 { // azure, the log, properties
+		name, rest, _ := strings.Cut(field, ".")
+		inner, ok := object[name].(map[string]any)
+		if !ok || rest == "" {
+			break
+		}
+		object, field = inner, rest
+	}
+	return kql.Map(object).Lookup(field)
 }
 
 // match fills in what depends on the event that the rule matched. Only what is
