@@ -88,23 +88,21 @@ skipped.`,
 // writes what is odd about it to w. What is merely unportable to Elastic's rule
 // checker is left to the check command.
 func compileQuery(query, typesFile string, w io.Writer) (*kql.Query, error) {
-	var o kql.Options
-	var known func(string) kql.Type
-	if typesFile == "" {
-		o.Types = func(string) kql.Type { return kql.TypeKeyword }
-	} else {
+	o := kql.Options{Type: func(string) kql.Type { return kql.TypeKeyword }}
+	var known kql.Options
+	if typesFile != "" {
 		types, err := readTypes(typesFile)
 		if err != nil {
 			return nil, err
 		}
-		known = func(field string) kql.Type { return types[field] }
-		o.Types = known
+		o.Type = func(field string) kql.Type { return types[field] }
+		known = o
 	}
 	n, err := kql.Parse(query)
 	if err != nil {
 		return nil, fmt.Errorf("parse query: %w", err)
 	}
-	for _, warning := range kql.Lint(query, n, known) {
+	for _, warning := range kql.Lint(query, known) {
 		if !strings.HasPrefix(warning.Code, "portable-") {
 			fmt.Fprintf(w, "podwatch: query: line %d, column %d: %s [%s]\n", warning.Line, warning.Column, warning.Msg, warning.Code)
 		}
@@ -163,13 +161,13 @@ func matchLines(q *kql.Query, in io.Reader, out io.Writer) error {
 }
 
 // decodeDocument reads one JSON object, keeping numbers as they are written.
-func decodeDocument(data []byte) (map[string]any, error) {
+func decodeDocument(data []byte) (kql.Map, error) {
 	if data[0] != '{' {
 		return nil, errors.New("not a JSON object")
 	}
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.UseNumber()
-	var doc map[string]any
+	var doc kql.Map
 	if err := d.Decode(&doc); err != nil {
 		if errors.Is(err, io.ErrUnexpectedEOF) {
 			return nil, errors.New("the JSON object is cut off; a document must stand on one line")

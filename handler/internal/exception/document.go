@@ -1,11 +1,13 @@
 package exception
 
 import (
+	"iter"
 	"maps"
 	"strings"
 	"time"
 
 	"podwatch/handler/internal/alert"
+	"podwatch/handler/internal/kql"
 )
 
 // A Field is one that an exception's match may query besides the event's own
@@ -16,7 +18,7 @@ type Field struct {
 	Text string // what it holds
 }
 
-// Fields lists what Document adds to the fields of the event. Texts among them
+// Fields lists what an exception can query besides the fields of the event. Texts among them
 // compare ignoring case, as Azure compares its names.
 func Fields() []Field {
 	return []Field{
@@ -48,19 +50,22 @@ func Fields() []Field {
 	}
 }
 
-// Document is what an exception's match sees of an alert: the fields of its
+// A document is what an exception's match sees of an alert: the fields of its
 // event and those of [Fields]. Empty values are left out, so that `field: *`
-// asks whether something is known.
-func Document(a *alert.Alert, fields map[string]any) map[string]any {
-	document := maps.Clone(fields)
-	if document == nil {
-		document = map[string]any{}
-	}
-	set := func(parent string, values map[string]any) {
+// asks whether the alert has one.
+type document struct {
+	own   kql.Map // by root
+	event kql.Document
+	tags  bool // the cluster's tags were looked up
+}
+
+const tagsField = "resource.tags"
+
+func newDocument(a *alert.Alert, event kql.Document) *document {
+	d := &document{own: kql.Map{}, event: event, tags: a.ResourceTags != nil}
+	set := func(root string, values map[string]any) {
 		maps.DeleteFunc(values, func(_ string, v any) bool { return v == "" || v == nil })
-		if len(values) > 0 {
-			document[parent] = values
-		}
+		d.own[root] = values
 	}
 	set("rule", map[string]any{"id": a.RuleId, "name": a.RuleName})
 	set("alert", map[string]any{
@@ -74,7 +79,37 @@ func Document(a *alert.Alert, fields map[string]any) map[string]any {
 	set("cluster", map[string]any{"id": a.ClusterId, "name": a.ClusterName, "kind": a.ClusterKind})
 	set("resource", map[string]any{"id": a.ResourceId, "group": a.ResourceGroup, "subscription_id": a.SubscriptionId, "tags": tags(a)})
 	set("kubernetes", map[string]any{"namespace": a.Namespace, "pod": a.Pod, "deletion_kind": a.DeletionKind})
-	return document
+	return d
+}
+
+// Lookup returns the value of one of [Fields] or of the event. Tags are not
+// known unless they were looked up.
+func (d *document) Lookup(field string) (value any, known bool) {
+	root, _, _ := strings.Cut(field, ".")
+	if _, own := d.own[root]; !own {
+		return d.event.Lookup(field)
+	}
+	if name, ok := strings.CutPrefix(field, tagsField+"."); ok {
+		field = tagsField + "." + strings.ToLower(name)
+	}
+	value, _ = d.own.Lookup(field)
+	return value, d.tags || root != "resource" || field != root && !strings.HasPrefix(field, tagsField)
+}
+
+// All returns the fields of the event and ours.
+func (d *document) All() iter.Seq2[string, any] {
+	return func(yield func(string, any) bool) {
+		for _, part := range []kql.Document{d.event, d.own} {
+			for field, value := range part.All() {
+				if !yield(field, value) {
+					return
+				}
+			}
+		}
+		if !d.tags {
+			yield(tagsField, nil)
+		}
+	}
 }
 
 // tags keys the cluster's tags by lower-case name: Azure compares tag names

@@ -7,9 +7,11 @@
 // name and interrupts nobody.
 //
 // A [Set] is compiled once by [Parse], which finds every mistake; it is
-// immutable, and [Set.Suppress] cannot fail and does no I/O. When something that
-// an exception asks for is not known (no tags, no timeline), the exception does
-// not hold: doubt raises the alert.
+// immutable, and [Set.Suppress] cannot fail and does no I/O.
+//
+// An exception holds only if its queries are certainly true, see [kql.Truth]:
+// what an alert lacks, or what was not looked up (tags, a timeline), meets no
+// condition and no negated one either. Only `not field: *` asks for absence.
 package exception
 
 import (
@@ -36,7 +38,7 @@ type Exception struct {
 	rules      []string // ids or names; empty: all
 	source     string   // of match
 	match      *kql.Query
-	node       kql.Node
+	node       *kql.Node
 	schedule   schedule
 	precededBy *precededBy
 }
@@ -118,7 +120,7 @@ func (e entry) compile() (*Exception, error) {
 		mistakes = append(mistakes, fmt.Errorf("match: %w", err))
 	} else {
 		x.node = node
-		x.match = kql.Compile(node, kql.Options{Types: fieldType, FoldCase: foldCase})
+		x.match = kql.Compile(node, matchOptions)
 	}
 	var err error
 	if x.Expires, err = parseExpiry(e.Expires); err != nil {
@@ -157,7 +159,7 @@ func (s *Set) Suppress(a *alert.Alert, fields func() map[string]any) string {
 	if len(s.exceptions) == 0 {
 		return ""
 	}
-	document := Document(a, fields())
+	document := newDocument(a, kql.Map(fields()))
 	for _, e := range s.exceptions {
 		if e.meets(a, document) {
 			return e.Name
@@ -169,10 +171,10 @@ func (s *Set) Suppress(a *alert.Alert, fields func() map[string]any) string {
 // Fits reports whether an alert fits the exception's rules and match, leaving
 // aside when it happened and what preceded it: how wide the exception is.
 func (e *Exception) Fits(a *alert.Alert, fields map[string]any) bool {
-	return e.isFor(a) && e.match.Match(Document(a, fields))
+	return e.isFor(a) && e.match.Match(newDocument(a, kql.Map(fields)))
 }
 
-func (e *Exception) meets(a *alert.Alert, document map[string]any) bool {
+func (e *Exception) meets(a *alert.Alert, document kql.Document) bool {
 	return e.holdsAt(a.EventTime) &&
 		e.isFor(a) &&
 		e.match.Match(document) &&

@@ -2,6 +2,7 @@ package exception
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,15 +19,17 @@ func (e *Exception) Lint(now time.Time) []string {
 	case !e.holdsAt(now):
 		warnings = append(warnings, "it expired on "+e.Expires.UTC().Format(time.DateOnly)+": remove it or renew it")
 	}
-	if kql.Compile(e.node, kql.Options{}).Match(map[string]any{}) {
+	if e.match.Match(kql.Map{}) {
 		warnings = append(warnings, "match also fits an alert of which nothing is known: begin with what it is for (caller.*, cluster.*, kubernetes.*)")
 	}
-	for _, field := range e.match.Fields() {
-		if _, known := ours(field); !known && !ofEvent(field) {
-			warnings = append(warnings, fmt.Sprintf("match asks for %q, which no alert has", field))
+	for _, t := range kql.Terms(e.node) {
+		if _, known := ours(t.Field); !known && t.Field != "" && !ofEvent(t.Field) {
+			if w := fmt.Sprintf("match asks for %q, which no alert has", t.Field); !slices.Contains(warnings, w) {
+				warnings = append(warnings, w)
+			}
 		}
 	}
-	for _, w := range kql.Lint(e.source, e.node, fieldType) {
+	for _, w := range kql.Lint(e.source, matchOptions) {
 		if strings.HasPrefix(w.Code, "portable-") {
 			continue // about another engine, which never sees exceptions
 		}

@@ -3,6 +3,7 @@ package exception
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"podwatch/handler/internal/alert"
@@ -48,7 +49,8 @@ func (e *precededByEntry) compile() (*precededBy, error) {
 		return nil, err
 	}
 	everything := func(string) bool { return true }
-	return &precededBy{match: kql.Compile(node, kql.Options{FoldCase: everything}), same: e.Same, within: within}, nil
+	options := kql.Options{FoldCase: everything}
+	return &precededBy{match: kql.Compile(node, options), same: e.Same, within: within}, nil
 }
 
 // holds looks through the alert's timeline. An alert without one (look-ups
@@ -59,11 +61,16 @@ func (p *precededBy) holds(a *alert.Alert) bool {
 		if before < 0 || before > p.within || entry.Relation != p.same && entry.Relation != "both" {
 			continue
 		}
-		if p.match.Match(map[string]any{
-			"operation": entry.OperationName, "words": entry.Operation, "target": entry.Target, "outcome": entry.Outcome, "caller": entry.Caller,
-		}) {
+		if p.match.Match(operation(entry)) {
 			return true
 		}
 	}
 	return false
+}
+
+// operation is what preceded_by sees of an entry of a timeline.
+func operation(entry alert.TimelineEntry) kql.Map {
+	m := kql.Map{"operation": entry.OperationName, "words": entry.Operation, "target": entry.Target, "outcome": entry.Outcome, "caller": entry.Caller}
+	maps.DeleteFunc(m, func(_ string, v any) bool { return v == "" })
+	return m
 }

@@ -1,221 +1,209 @@
 package kql
 
 import (
-	"slices"
+	"fmt"
 	"strings"
 	"time"
 )
 
-// Options tell what the query itself does not. A nil function means: nothing
-// special about any field, and the real clock. The functions must be safe for
-// concurrent use and give the same answer every time; Now may not.
-type Options struct {
-	// Types returns the type of a field by its full dotted name. It is also
-	// asked about the objects above a field.
-	Types func(field string) Type
-	// FoldCase reports whether values of a keyword field compare without regard
-	// to case, in exact terms and patterns. Elasticsearch never does that.
-	FoldCase func(field string) bool
-	// Now is the clock for date mathematics such as now-5m, read when a
-	// document is matched.
-	Now func() time.Time
-}
+// A compiler resolves a query in one walk, into terms; what is matched and what
+// Lint reports are both made of them.
+type compiler struct{ Options }
 
-// A Query is a compiled query.
-type Query struct {
-	root   matcher
-	fields []string
-}
-
-// Compile resolves names, values, networks and dates of n once. It never fails:
-// a condition that its field's type cannot meet is one that never holds.
-func Compile(n Node, o Options) *Query {
+func newCompiler(o Options) *compiler {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	c := &compiler{Options: o, fields: map[string]bool{}}
-	q := &Query{root: c.compile(n)}
-	for f := range c.fields {
-		q.fields = append(q.fields, f)
+	return &compiler{o}
+}
+
+// A term is a node with what the types of fields make of it.
+type term struct {
+	*Node
+	terms []*term // the kids
+	base  string  // path of the nested group around it
+	full  string  // full name of the field or path
+	typ   Type
+	keyed bool   // the field is below a flattened one
+	dead  string // why the condition or nested group can never hold
+}
+
+func (c *compiler) resolve(n *Node, base string) *term {
+	t := &term{Node: n, base: base}
+	if n.field.parts != nil {
+		t.full = join(base, n.field.text())
 	}
-	slices.Sort(q.fields)
-	return q
-}
-
-// Match reports whether doc meets the query. A document is decoded JSON: nil,
-// bool, string, json.Number or a Go number, []any, []string, map[string]any;
-// values of other types count as null. Keys with dots are the same as nested
-// objects. Match does not change doc.
-func (q *Query) Match(doc map[string]any) bool { return q.root.match(doc) }
-
-// Fields returns the full names of the fields that the query names, sorted;
-// names with wildcards as they stand. Free text names none.
-func (q *Query) Fields() []string { return slices.Clone(q.fields) }
-
-type compiler struct {
-	Options
-	base   string // path of the nested group being compiled, "" outside
-	fields map[string]bool
-}
-
-// A condition is what a query asks of a single value.
-type condition struct {
-	op    Op // "" for Is and FreeText
-	value Literal
-}
-
-func (c *compiler) compile(n Node) matcher {
-	switch n := n.(type) {
-	case And:
-		return allOf(c.compileAll(n.Nodes))
-	case Or:
-		return c.or(n)
-	case Not:
-		return negation{c.compile(n.Node)}
-	case Is:
-		return c.onField(n.Field, condition{value: n.Value})
-	case Range:
-		return c.onField(n.Field, condition{op: n.Op, value: n.Value})
-	case Exists:
-		return c.exists(n.Field)
-	case Nested:
-		return c.nested(n)
-	case FreeText:
-		if n.Value.lone() {
-			return constant(true)
+	for _, k := range n.kids {
+		t.terms = append(t.terms, c.resolve(k, n.inside(base)))
+	}
+	switch {
+	case n.kind == nested && n.field.wildcard():
+		t.dead = "the path of a nested group takes no wildcard"
+	case n.kind == nested && c.Type != nil:
+		t.typ = c.Type(t.full)
+	case n.kind != is:
+	case n.value.null && n.field.parts == nil:
+		t.dead = "null is no value"
+	case n.value.null:
+		t.dead = fmt.Sprintf("null is no value; write not %s:* to ask for a missing field", n.field.text())
+	case !t.many():
+		visible := true
+		if t.typ, t.keyed, visible = resolveType(c.Type, base, t.full); !visible {
+			t.dead = fmt.Sprintf("%q lies in nested objects; ask inside a group, path:{...}", t.full)
+		} else if n.op != Exists && c.test(t.typ, false, t) == nil {
+			t.dead = t.deadReason()
 		}
-		return c.anyField(nil, condition{value: n.Value})
 	}
-	return constant(true)
+	return t
 }
 
-func (c *compiler) compileAll(nodes []Node) []matcher {
-	ms := make([]matcher, len(nodes))
-	for i, n := range nodes {
-		ms[i] = c.compile(n)
+// many reports whether the condition is on all fields or on a pattern of names.
+func (t *term) many() bool { return t.field.parts == nil || t.field.wildcard() }
+
+// certain reports whether t holds for every document.
+func (t *term) certain() bool {
+	return t.kind == all || t.kind == is && t.field.parts == nil && t.value.lone()
+}
+
+// pattern reports whether the stars of the value are wildcards; those of the
+// bound of a range are not.
+func (t *term) pattern() bool { return t.op == "" && t.value.wildcard() }
+
+// deadReason says why no value of a field of the type meets the condition.
+func (t *term) deadReason() string {
+	text := t.value.text()
+	if t.pattern() {
+		return fmt.Sprintf("a field of type %s takes no wildcard", t.typ)
+	}
+	switch t.typ {
+	case TypeIP:
+		return fmt.Sprintf("%q is no address or network, but the field is of type ip", text)
+	case TypeLong:
+		if _, ok := parseNumber(text); ok {
+			return fmt.Sprintf("%s is no whole number, but the field holds only those", text)
+		}
+		return fmt.Sprintf("%q is no number, but the field is of type long", text)
+	case TypeDouble:
+		return fmt.Sprintf("%q is no number, but the field is of type double", text)
+	case TypeBoolean:
+		return fmt.Sprintf("%q is neither true nor false (in lower case), but the field is of type boolean", text)
+	case TypeDate:
+		return fmt.Sprintf("%q is no date, but the field is of type date", text)
+	}
+	return fmt.Sprintf("there is no word in %q", text)
+}
+
+// wanted prints what t asks of its field.
+func (t *term) wanted() string {
+	var p printer
+	p.condition(t.Node, true)
+	return strings.TrimSpace(p.String())
+}
+
+func (c *compiler) compile(t *term) matcher {
+	switch {
+	case t.dead != "" || t.certain():
+		return constant{truth(t.dead == ""), t}
+	case t.kind == and:
+		return allOf(c.compileAll(t.terms))
+	case t.kind == or:
+		return c.or(t)
+	case t.kind == not:
+		return negation{c.compile(t.terms[0])}
+	case t.kind == nested:
+		return &nestedGroup{term: t, inner: c.compile(t.terms[0])}
+	case t.many():
+		return c.manyFields(t)
+	}
+	return c.oneField(t)
+}
+
+func (c *compiler) compileAll(ts []*term) []matcher {
+	ms := make([]matcher, len(ts))
+	for i, t := range ts {
+		ms[i] = c.compile(t)
 	}
 	return ms
 }
 
 // or compiles alternatives. Those on one field become a single look-up of the
 // field; with arrays, too, any value that fits any alternative is enough.
-func (c *compiler) or(n Or) matcher {
+func (c *compiler) or(t *term) matcher {
 	var ms anyOf
-	conditions := map[string][]condition{}
-	place := map[string]int{} // where in ms the conditions on a field go
-	var add func(Node)
-	add = func(n Node) {
-		var field Literal
-		var cond condition
-		switch n := n.(type) {
-		case Or:
-			for _, m := range n.Nodes {
-				add(m)
+	var alike [][]*term // alternatives on one field
+	place := map[string]int{}
+	var add func(*term)
+	add = func(t *term) {
+		i, known := place[t.full]
+		switch {
+		case t.kind == or:
+			for _, k := range t.terms {
+				add(k)
 			}
-			return
-		case Is:
-			field, cond = n.Field, condition{value: n.Value}
-		case Range:
-			field, cond = n.Field, condition{op: n.Op, value: n.Value}
+		case t.kind != is || t.many() || t.op == Exists || t.dead != "":
+			ms = append(ms, c.compile(t))
+		case known:
+			alike[i] = append(alike[i], t)
+		default:
+			place[t.full] = len(alike)
+			alike = append(alike, []*term{t})
 		}
-		if field.Parts == nil || field.Wildcard() {
-			ms = append(ms, c.compile(n))
-			return
-		}
-		name := field.Text()
-		if _, ok := place[name]; !ok {
-			place[name] = len(ms)
-			ms = append(ms, nil)
-		}
-		conditions[name] = append(conditions[name], cond)
 	}
-	add(n)
-	for name, i := range place {
-		ms[i] = c.onField(Text(name), conditions[name]...)
+	add(t)
+	fields := make(anyOf, 0, len(alike)+len(ms))
+	for _, ts := range alike {
+		fields = append(fields, c.oneField(ts...))
 	}
-	if len(ms) == 1 {
+	if ms = append(fields, ms...); len(ms) == 1 {
 		return ms[0]
 	}
 	return ms
 }
 
-// full returns the full name of a field in the current nested group.
-func (c *compiler) full(name string) string {
-	if c.base == "" {
-		return name
+// oneField compiles conditions on one field, of which one value must meet any.
+func (c *compiler) oneField(ts ...*term) matcher {
+	t := ts[0]
+	m := &oneField{terms: ts, name: t.field.text(), below: t.op == Exists || t.typ == TypeFlattened && !t.keyed}
+	if t.op != Exists {
+		m.test = c.test(t.typ, c.folds(t.full), ts...)
+		return m
 	}
-	return c.base + "." + name
-}
-
-// onField compiles conditions of which one value of the field must meet any.
-func (c *compiler) onField(field Literal, conds ...condition) matcher {
-	c.fields[c.full(field.Text())] = true
-	if field.Wildcard() {
-		return c.anyField(field.Parts, conds[0])
-	}
-	name := field.Text()
-	typ, keyed, visible := resolve(c.Types, c.base, c.full(name))
-	if !visible {
-		return constant(false)
-	}
-	test := c.test(typ, c.foldCase(c.full(name)), conds)
-	if test == (never{}) {
-		return constant(false)
-	}
-	return &onePath{path: name, below: typ == TypeFlattened && !keyed, test: test}
-}
-
-func (c *compiler) exists(field Literal) matcher {
-	name := field.Text()
-	c.fields[c.full(name)] = true
-	all := &manyFields{base: c.base, types: c.Types}
-	for t := range all.tests {
-		all.tests[t][0] = present{}
-	}
-	if field.Wildcard() {
-		all.name = field.Parts
-		return all
-	}
-	typ, _, visible := resolve(c.Types, c.base, c.full(name))
-	if !visible {
-		return constant(false)
-	}
-	m := &onePath{path: name, below: true, test: present{}}
-	if c.Types != nil && typ != TypeFlattened {
-		m.full, m.objects = c.full(name), all
+	m.test = present
+	if c.Type != nil && t.typ != TypeFlattened {
+		m.objects = c.manyFields(t)
 	}
 	return m
 }
 
-func (c *compiler) nested(n Nested) matcher {
-	path := n.Path.Text()
-	inner := *c
-	inner.base = c.full(path)
-	m := inner.compile(n.Node)
-	if n.Path.Wildcard() {
-		return constant(false) // Elasticsearch knows no nested path with a star
+// manyFields compiles a condition on every field whose name fits, or on those
+// below an object.
+func (c *compiler) manyFields(t *term) *manyFields {
+	m := &manyFields{term: t, types: c.Type}
+	if t.field.wildcard() {
+		m.name = newNamePattern(t.field.parts)
+		if i := strings.LastIndexByte(t.field.parts[0], '.'); i > 0 {
+			m.root = t.field.parts[0][:i]
+		}
 	}
-	return &nestedGroup{path: path, inner: m}
-}
-
-func (c *compiler) foldCase(field string) bool { return c.FoldCase != nil && c.FoldCase(field) }
-
-// anyField compiles a condition on every field whose name fits; nil fits all.
-func (c *compiler) anyField(name []string, cond condition) *manyFields {
-	m := &manyFields{name: name, base: c.base, types: c.Types, fold: c.FoldCase}
-	for t := range numTypes {
-		m.tests[t][0] = c.test(t, false, []condition{cond})
-		if c.FoldCase != nil {
-			m.tests[t][1] = c.test(t, true, []condition{cond})
+	if c.FoldCase != nil && t.op != Exists {
+		m.fold = c.FoldCase
+	}
+	for typ := range numTypes {
+		for folded := range m.tests[typ] {
+			if m.tests[typ][folded] = present; t.op != Exists {
+				m.tests[typ][folded] = c.test(typ, folded == 1, t)
+			}
 		}
 	}
 	return m
 }
 
-// resolve looks up the type of a field. A field below a flattened one is keyed:
-// its values are keywords. Objects of a nested type are visible only inside a
-// group on their path.
-func resolve(types func(string) Type, base, full string) (typ Type, keyed, visible bool) {
+func (c *compiler) folds(field string) bool { return c.FoldCase != nil && c.FoldCase(field) }
+
+// resolveType looks up the type of a field. A field below a flattened one is
+// keyed: its values are keywords. Objects of a nested type are visible only
+// inside a group on their path.
+func resolveType(types func(string) Type, base, full string) (typ Type, keyed, visible bool) {
 	if types == nil {
 		return TypeUnknown, false, true
 	}
@@ -234,95 +222,44 @@ func resolve(types func(string) Type, base, full string) (typ Type, keyed, visib
 	return typ, false, typ != TypeNested
 }
 
-// test compiles conditions, any of which a value must meet, for a type.
-func (c *compiler) test(typ Type, fold bool, conds []condition) valueTest {
+// test compiles conditions, any of which a value must meet, for a type; nil if
+// no value does. Several exact values become one test.
+func (c *compiler) test(typ Type, fold bool, ts ...*term) valueTest {
 	var exact []string
-	var tests anyTest
-	for _, cond := range conds {
-		if cond.op == "" && !cond.value.Null && !cond.value.Wildcard() {
-			exact = append(exact, cond.value.Text())
+	var tests []valueTest
+	for _, t := range ts {
+		if byText(typ) && t.op == "" && !t.value.null && !t.value.wildcard() {
+			exact = append(exact, t.value.text())
+		} else if test := c.single(typ, fold, t); test != nil {
+			tests = append(tests, test)
 		}
 	}
-	merge := len(exact) > 1 && (typ == TypeUnknown || typ == TypeObject || isKeyword(typ))
-	if merge {
+	if len(exact) > 0 {
 		tests = append(tests, exactTest(typ, fold, exact))
 	}
-	for _, cond := range conds {
-		if merge && cond.op == "" && !cond.value.Null && !cond.value.Wildcard() {
-			continue
-		}
-		if t := c.single(typ, fold, cond); t != (never{}) {
-			tests = append(tests, t)
-		}
-	}
-	switch len(tests) {
-	case 0:
-		return never{}
-	case 1:
-		return tests[0]
-	}
-	return tests
-}
-
-func isKeyword(t Type) bool {
-	return t == TypeKeyword || t == TypeWildcard || t == TypeFlattened
-}
-
-// exactTest compiles values of which one must be met exactly.
-func exactTest(typ Type, fold bool, values []string) valueTest {
-	if isKeyword(typ) {
-		return keywordTest{exactText(values, fold)}
-	}
-	t := &unknownTest{text: exactText(values, fold)}
-	for _, v := range values {
-		if n, ok := parseNumber(v); ok {
-			t.numbers = append(t.numbers, numberRange{op: "", bound: n})
-		}
-		t.yes = t.yes || v == "true"
-		t.no = t.no || v == "false"
-	}
-	return t
+	return anyOfTests(tests)
 }
 
 // single compiles one condition for a type.
-func (c *compiler) single(typ Type, fold bool, cond condition) valueTest {
-	v := cond.value
-	if v.Null || v.Parts == nil {
-		return never{}
-	}
-	if cond.op != "" {
-		v = Text(v.Text()) // a bound has no wildcards
-	}
-	switch typ {
-	case TypeText:
-		return textTest(cond.op, v)
-	case TypeIP, TypeLong, TypeDouble, TypeBoolean, TypeDate:
-		if v.Wildcard() {
-			return never{}
-		}
-		switch typ {
-		case TypeIP:
-			return ipTest(cond.op, v.Text())
-		case TypeBoolean:
-			return booleanTest(cond.op, v.Text())
-		case TypeDate:
-			return dateTest(cond.op, v.Text(), c.Now)
-		}
-		return numberTest(typ, cond.op, v.Text())
-	}
+func (c *compiler) single(typ Type, fold bool, t *term) valueTest {
+	text := t.value.text()
 	switch {
-	case v.Wildcard():
-		return patternTest(typ, fold, v.Parts)
-	case cond.op == "":
-		return exactTest(typ, fold, []string{v.Text()})
+	case t.value.null:
+		return nil
+	case typ == TypeText:
+		return analysedTest(t.op, t.value)
+	case byText(typ) && t.pattern():
+		return textOrNumber(typ, newPattern(t.value.parts, fold), nil, false, false)
+	case byText(typ):
+		return rangeTest(typ, t.op, text)
+	case t.pattern():
+		return nil
+	case typ == TypeIP:
+		return ipTest(t.op, text)
+	case typ == TypeBoolean:
+		return booleanTest(t.op, text)
+	case typ == TypeDate:
+		return dateTest(t.op, text, c.Now)
 	}
-	return keywordRangeTest(typ, cond.op, v.Text())
-}
-
-// prefixed returns the rest of key if it begins with path and a dot.
-func prefixed(key, path string) (string, bool) {
-	if len(key) > len(path) && key[len(path)] == '.' && strings.HasPrefix(key, path) {
-		return key[len(path)+1:], true
-	}
-	return "", false
+	return numberTest(typ, t.op, text)
 }

@@ -57,11 +57,8 @@ func parseMoment(s string) (moment, bool) {
 			return moment{}, false
 		}
 		rest = rest[1:]
-		digits := 0
-		for digits < len(rest) && '0' <= rest[digits] && rest[digits] <= '9' {
-			digits++
-		}
 		step.count = sign
+		digits := leadingDigits(rest)
 		if digits > 0 {
 			n, err := strconv.Atoi(rest[:digits])
 			if err != nil || n > maxDateCount || step.round && n != 1 {
@@ -145,18 +142,22 @@ func floor(t time.Time, unit byte) time.Time {
 	y, month, d := t.Date()
 	h, m, s := t.Clock()
 	switch unit {
-	case 'y':
-		return time.Date(y, 1, 1, 0, 0, 0, 0, time.UTC)
-	case 'M':
-		return time.Date(y, month, 1, 0, 0, 0, 0, time.UTC)
 	case 'w': // weeks begin on Monday
-		return time.Date(y, month, d-(int(t.Weekday())+6)%7, 0, 0, 0, 0, time.UTC)
+		d, h, m, s = d-(int(t.Weekday())+6)%7, 0, 0, 0
+	case 'y':
+		month = 1
+		fallthrough
+	case 'M':
+		d = 1
+		fallthrough
 	case 'd':
-		return time.Date(y, month, d, 0, 0, 0, 0, time.UTC)
+		h = 0
+		fallthrough
 	case 'h':
-		return time.Date(y, month, d, h, 0, 0, 0, time.UTC)
+		m = 0
+		fallthrough
 	case 'm':
-		return time.Date(y, month, d, h, m, 0, 0, time.UTC)
+		s = 0
 	}
 	return time.Date(y, month, d, h, m, s, 0, time.UTC)
 }
@@ -181,20 +182,11 @@ func parseDate(s string) (first, last time.Time, ok bool) {
 
 func parseMillis(s string) (int64, bool) {
 	digits := strings.TrimPrefix(s, "-")
-	if digits == "" || len(digits) > 17 {
+	if n := leadingDigits(digits); n == 0 || n < len(digits) || n > 17 {
 		return 0, false
 	}
-	var ms int64
-	for i := range len(digits) {
-		if digits[i] < '0' || digits[i] > '9' {
-			return 0, false
-		}
-		ms = 10*ms + int64(digits[i]-'0')
-	}
-	if len(digits) < len(s) {
-		ms = -ms
-	}
-	return ms, true
+	ms, err := strconv.ParseInt(s, 10, 64)
+	return ms, err == nil
 }
 
 // parseISO reads an ISO date. unit is what the date is exact to: y M d h m s,
@@ -248,31 +240,20 @@ func (r *digitReader) skip(c byte) bool {
 
 // number reads exactly n digits.
 func (r *digitReader) number(n int) int {
-	if len(r.s) < n {
-		r.ok = false
+	if r.ok = r.ok && len(r.s) >= n && leadingDigits(r.s[:n]) == n; !r.ok {
 		return 0
 	}
-	v := 0
-	for i := range n {
-		c := r.s[i]
-		if c < '0' || c > '9' {
-			r.ok = false
-			return 0
-		}
-		v = 10*v + int(c-'0')
-	}
+	v, err := strconv.Atoi(r.s[:n])
+	r.ok = err == nil
 	r.s = r.s[n:]
 	return v
 }
 
 // fraction reads one to nine digits as nanoseconds.
 func (r *digitReader) fraction() int {
-	v, n := 0, 0
-	for ; n < 9 && n < len(r.s) && '0' <= r.s[n] && r.s[n] <= '9'; n++ {
-		v = 10*v + int(r.s[n]-'0')
-	}
+	n := min(leadingDigits(r.s), 9)
+	v := r.number(n)
 	r.ok = r.ok && n > 0
-	r.s = r.s[n:]
 	for ; n < 9; n++ {
 		v *= 10
 	}
@@ -319,51 +300,34 @@ func millisOf(v any) (int64, bool) {
 	return int64(n.f), ok
 }
 
-// momentTest compares a date field with a moment.
-type momentTest struct {
-	op  Op
-	m   moment
-	now func() time.Time
-}
-
 // dateTest compiles a comparison with a date. Without an operator the value may
 // lie anywhere in the unit that the date names; > and <= take the end of the
 // unit, >= and < its beginning. A date without now is resolved here.
 func dateTest(op Op, value string, now func() time.Time) valueTest {
 	m, ok := parseMoment(value)
 	if !ok {
-		return never{}
+		return nil
 	}
-	if m.now {
-		return momentTest{op, m, now}
+	first, last := m.at(false, now), m.at(true, now)
+	return func(v any) bool {
+		ms, ok := millisOf(v)
+		if !ok {
+			return false
+		}
+		first, last := first, last
+		if m.now {
+			first, last = m.at(false, now), m.at(true, now)
+		}
+		switch op {
+		case Less:
+			return ms < first
+		case LessEqual:
+			return ms <= last
+		case Greater:
+			return ms > last
+		case GreaterEqual:
+			return ms >= first
+		}
+		return first <= ms && ms <= last
 	}
-	return spanTest{op, m.at(false, nil), m.at(true, nil)}
-}
-
-func (t momentTest) test(v any) bool {
-	return spanTest{t.op, t.m.at(false, t.now), t.m.at(true, t.now)}.test(v)
-}
-
-// spanTest compares a date field with a span of milliseconds.
-type spanTest struct {
-	op          Op
-	first, last int64
-}
-
-func (t spanTest) test(v any) bool {
-	ms, ok := millisOf(v)
-	if !ok {
-		return false
-	}
-	switch t.op {
-	case Less:
-		return ms < t.first
-	case LessEqual:
-		return ms <= t.last
-	case Greater:
-		return ms > t.last
-	case GreaterEqual:
-		return ms >= t.first
-	}
-	return t.first <= ms && ms <= t.last
 }

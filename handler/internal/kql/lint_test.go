@@ -1,4 +1,4 @@
-package kql_test
+package kql
 
 import (
 	"fmt"
@@ -6,8 +6,6 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-
-	"podwatch/handler/internal/kql"
 )
 
 var lintTypes = map[string]string{
@@ -133,8 +131,7 @@ func TestLint(t *testing.T) {
 		{`a:it's *`, "1:3 portable-quote"},
 	} {
 		var got []string
-		n := parse(t, c.query)
-		for _, w := range kql.Lint(c.query, n, typesOf(t, lintTypes)) {
+		for _, w := range Lint(c.query, Options{Type: typesOf(t, lintTypes)}) {
 			got = append(got, fmt.Sprintf("%d:%d %s", w.Line, w.Column, w.Code))
 			if w.Msg == "" {
 				t.Errorf("%s: %s says nothing", c.query, w.Code)
@@ -154,7 +151,7 @@ func TestLintSaysWhatToWrite(t *testing.T) {
 		"not k:null":                        "k:null never holds: null is no value; write not k:* to ask for a missing field",
 	} {
 		var msgs []string
-		for _, w := range kql.Lint(query, parse(t, query), typesOf(t, lintTypes)) {
+		for _, w := range Lint(query, Options{Type: typesOf(t, lintTypes)}) {
 			msgs = append(msgs, w.Msg)
 		}
 		if !strings.Contains(strings.Join(msgs, "\n"), want) {
@@ -163,16 +160,13 @@ func TestLintSaysWhatToWrite(t *testing.T) {
 	}
 }
 
-func TestLintWithoutTypesOrSource(t *testing.T) {
-	n := parse(t, "a:five and not a:*")
-	for _, src := range []string{"a:five and not a:*", "", "something:else", "a:("} {
-		ws := kql.Lint(src, n, nil)
-		if len(ws) != 1 || ws[0].Code != "never" {
-			t.Errorf("Lint(%q) = %+v, want one never", src, ws)
-		}
-		if src == "a:five and not a:*" && (ws[0].Line != 1 || ws[0].Column != 16) {
-			t.Errorf("Lint(%q) points to line %d, column %d", src, ws[0].Line, ws[0].Column)
-		}
+func TestLintWithoutTypesOrGrammar(t *testing.T) {
+	ws := Lint("a:five and not a:*", Options{})
+	if len(ws) != 1 || ws[0].Code != "never" || ws[0].Line != 1 || ws[0].Column != 16 {
+		t.Errorf("got %+v, want one never at the 16th character", ws)
+	}
+	if ws := Lint("a:(", Options{}); ws != nil {
+		t.Errorf("got %+v for what does not parse", ws)
 	}
 }
 
@@ -182,7 +176,7 @@ func TestLintAgreesWithVectors(t *testing.T) {
 		if v.Error {
 			continue
 		}
-		for _, w := range kql.Lint(v.Query, parse(t, v.Query), typesOf(t, v.Types)) {
+		for _, w := range Lint(v.Query, Options{Type: typesOf(t, v.Types)}) {
 			if w.Code == "never" && v.Match || w.Code == "always" && !v.Match {
 				t.Errorf("%q: %s, but the verdict is %t", v.Query, w.Code, v.Match)
 			}

@@ -1,147 +1,195 @@
 package kql
 
-import (
-	"maps"
-	"strings"
-)
-
 // A matcher is one node of a compiled query.
 type matcher interface {
-	match(doc map[string]any) bool
+	judge(d Document, v view) Truth
+	explain(d Document, v view) Reason // of what judge returns
 }
 
-type constant bool
+// A view is what counts as Unknown.
+type view uint8
 
-func (c constant) match(map[string]any) bool { return bool(c) }
+const (
+	asKibana    view = iota // nothing
+	whatIsKnown             // what is not known
+	whatIsThere             // that, and what is missing
+)
+
+type constant struct {
+	truth Truth
+	*term
+}
+
+func (m constant) judge(Document, view) Truth { return m.truth }
+
+func (m constant) explain(d Document, _ view) Reason { return m.reason(d) }
+
+// reason explains a condition or nested group by what d has in its place.
+func (t *term) reason(d Document) Reason {
+	switch {
+	case t.kind == nested:
+		value, known := d.Lookup(t.field.text())
+		return Reason{t.full, "{" + t.terms[0].String() + "}", found(value, known)}
+	case t.kind == is && !t.many():
+		value, known := d.Lookup(t.field.text())
+		return Reason{t.full, t.wanted(), found(value, known)}
+	case t.kind == is && t.field.parts != nil:
+		return Reason{Field: t.full, Wanted: t.wanted()}
+	}
+	return Reason{Wanted: t.String()}
+}
 
 type allOf []matcher
 
-func (ms allOf) match(doc map[string]any) bool {
+func (ms allOf) judge(d Document, v view) Truth {
+	least := True
 	for _, m := range ms {
-		if !m.match(doc) {
-			return false
+		if least = min(least, m.judge(d, v)); least == False {
+			break
 		}
 	}
-	return true
+	return least
+}
+
+// explain prefers the first condition that makes the outcome; if all hold, the
+// last decided.
+func (ms allOf) explain(d Document, v view) Reason {
+	outcome := ms.judge(d, v)
+	for _, m := range ms {
+		if outcome < True && m.judge(d, v) == outcome {
+			return m.explain(d, v)
+		}
+	}
+	return ms[len(ms)-1].explain(d, v)
 }
 
 type anyOf []matcher
 
-func (ms anyOf) match(doc map[string]any) bool {
+func (ms anyOf) judge(d Document, v view) Truth {
+	most := False
 	for _, m := range ms {
-		if m.match(doc) {
-			return true
+		if most = max(most, m.judge(d, v)); most == True {
+			break
 		}
 	}
-	return false
+	return most
+}
+
+func (ms anyOf) explain(d Document, v view) Reason {
+	outcome := ms.judge(d, v)
+	for _, m := range ms {
+		if outcome > False && m.judge(d, v) == outcome {
+			return m.explain(d, v)
+		}
+	}
+	return ms[len(ms)-1].explain(d, v)
 }
 
 type negation struct{ matcher }
 
-func (n negation) match(doc map[string]any) bool { return !n.matcher.match(doc) }
+func (n negation) judge(d Document, v view) Truth { return True - n.matcher.judge(d, v) }
 
-// onePath tests the values of one field.
-type onePath struct {
-	path  string
-	below bool // the values of everything below the path count, too
+func (n negation) explain(d Document, v view) Reason {
+	r := n.matcher.explain(d, v)
+	r.Wanted = "not " + r.Wanted
+	return r
+}
+
+// oneField tests the values of one field.
+type oneField struct {
+	terms []*term // conditions of which one must be met
+	name  string
+	below bool // the values of everything below the name count, too
 	test  valueTest
 
 	// What is below an object by name, where some of it may be nested and so
 	// not visible; nil if all of it counts.
-	full    string
 	objects *manyFields
 }
 
-func (m *onePath) match(doc map[string]any) bool { return m.walk(doc, m.path) }
-
-// walk looks for path in doc under every way to spell it with dotted keys.
-func (m *onePath) walk(doc map[string]any, path string) bool {
-	if v, ok := doc[path]; ok && m.value(v) {
-		return true
+func (m *oneField) judge(d Document, v view) Truth {
+	value, known := d.Lookup(m.name)
+	switch {
+	case m.fits(value):
+		return True
+	case v == asKibana:
+		return False
+	case !known:
+		return Unknown
+	case v == whatIsThere && m.terms[0].op != Exists && (m.below || !anyValue(value, present)):
+		return Unknown // with below, what is missing may be any of many fields
 	}
-	for i := range len(path) {
-		if path[i] != '.' {
-			continue
-		}
-		if v, ok := doc[path[:i]]; ok && m.descend(v, path[i+1:]) {
-			return true
-		}
-	}
-	if m.below {
-		for key, v := range doc {
-			if rest, ok := prefixed(key, path); ok && m.valueBelow(v, rest) {
-				return true
-			}
-		}
-	}
-	return false
+	return False
 }
 
-// valueBelow tests v, which is called rest below the path.
-func (m *onePath) valueBelow(v any, rest string) bool {
-	if m.objects == nil {
-		return m.value(v)
-	}
-	var space [nameSpace]byte
-	name := append(space[:0], m.full...)
-	if rest != "" {
-		name = append(append(name, '.'), rest...)
-	}
-	return m.objects.walk(v, name)
+func (m *oneField) explain(d Document, _ view) Reason {
+	r := m.terms[0].reason(d)
+	r.Wanted = wanted(m.terms)
+	return r
 }
 
-func (m *onePath) descend(v any, path string) bool {
-	switch v := v.(type) {
-	case map[string]any:
-		return m.walk(v, path)
-	case []any:
-		for _, e := range v {
-			if m.descend(e, path) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-func (m *onePath) value(v any) bool {
-	switch v := v.(type) {
-	case nil:
+func (m *oneField) fits(value any) bool {
+	switch {
+	case value == nil:
 		return false
-	case map[string]any:
-		if m.objects != nil {
-			return m.valueBelow(v, "")
-		}
-		if m.below {
-			for _, e := range v {
-				if m.value(e) {
-					return true
-				}
-			}
-		}
+	case m.objects != nil && !anyValue(value, present): // objects
+		var space [nameSpace]byte
+		return m.objects.walk(value, append(space[:0], m.objects.full...))
+	case m.below:
+		return below(value, m.test)
+	}
+	return anyValue(value, m.test)
+}
+
+// anyValue reports whether v or an element of it fits; objects do not.
+func anyValue(v any, fits valueTest) bool {
+	switch v := v.(type) {
+	case nil, map[string]any:
 		return false
 	case []any:
 		for _, e := range v {
-			if m.value(e) {
+			if anyValue(e, fits) {
 				return true
 			}
 		}
 		return false
 	case []string:
 		for _, e := range v {
-			if m.test.test(e) {
+			if fits(e) {
 				return true
 			}
 		}
 		return false
 	}
-	return m.test.test(v)
+	return fits(v)
+}
+
+// below reports whether v or anything in it fits.
+func below(v any, fits valueTest) bool {
+	switch v := v.(type) {
+	case map[string]any:
+		for _, e := range v {
+			if below(e, fits) {
+				return true
+			}
+		}
+		return false
+	case []any:
+		for _, e := range v {
+			if below(e, fits) {
+				return true
+			}
+		}
+		return false
+	}
+	return anyValue(v, fits)
 }
 
 // manyFields tests the values of all fields whose names fit a pattern.
 type manyFields struct {
-	name  []string // pattern as in Literal.Parts, nil for all fields
-	base  string   // path of the nested group that the names are relative to
+	*term
+	name  namePattern // nil for all fields
+	root  string      // name of the object that all fields of the pattern are in, "" for none
 	types func(string) Type
 	fold  func(string) bool
 	tests [numTypes][2]valueTest // by type, plain and with folded case
@@ -150,10 +198,52 @@ type manyFields struct {
 // nameSpace is room for a field name on the stack; longer ones are allocated.
 const nameSpace = 256
 
-func (m *manyFields) match(doc map[string]any) bool {
+func (m *manyFields) judge(d Document, v view) Truth {
+	search := m.everywhere
+	if m.root != "" {
+		search = m.inRoot
+	}
+	fits, known := search(d)
+	switch {
+	case fits:
+		return True
+	case v == asKibana:
+		return False
+	case !known, v == whatIsThere && m.op != Exists:
+		return Unknown
+	}
+	return False
+}
+
+func (m *manyFields) explain(d Document, _ view) Reason { return m.reason(d) }
+
+// inRoot reports whether a field in the root fits, and whether all of it is known.
+func (m *manyFields) inRoot(d Document) (fits, known bool) {
 	var space [nameSpace]byte
-	name := append(space[:0], m.base...)
-	return m.walk(doc, name)
+	value, known := d.Lookup(m.root)
+	return m.walk(value, appendName(append(space[:0], m.base...), m.root)), known
+}
+
+// everywhere reports whether any field fits, and whether all that may are known.
+func (m *manyFields) everywhere(d Document) (fits, known bool) {
+	known = true
+	for field, value := range d.All() {
+		switch name := []byte(join(m.base, field)); {
+		case !m.leads(name):
+		case value == nil:
+			known = false
+		case m.walk(value, name):
+			return true, known
+		}
+	}
+	return false, known
+}
+
+func appendName(base []byte, name string) []byte {
+	if len(base) > 0 {
+		base = append(base, '.')
+	}
+	return append(base, name...)
 }
 
 // walk tests what lies in v, which is called name.
@@ -163,12 +253,7 @@ func (m *manyFields) walk(v any, name []byte) bool {
 		return false
 	case map[string]any:
 		for key, e := range v {
-			child := name
-			if len(child) > 0 {
-				child = append(child, '.')
-			}
-			child = append(child, key...)
-			if m.leads(child) && m.walk(e, child) {
+			if child := appendName(name, key); m.leads(child) && m.walk(e, child) {
 				return true
 			}
 		}
@@ -180,17 +265,9 @@ func (m *manyFields) walk(v any, name []byte) bool {
 			}
 		}
 		return false
-	case []string:
-		test := m.leaf(name)
-		for _, e := range v {
-			if test != nil && test.test(e) {
-				return true
-			}
-		}
-		return false
 	}
 	test := m.leaf(name)
-	return test != nil && test.test(v)
+	return test != nil && anyValue(v, test)
 }
 
 // leaf returns the test for the value called name, nil if it is not meant. A
@@ -201,7 +278,7 @@ func (m *manyFields) leaf(name []byte) valueTest {
 			return m.tests[TypeUnknown][0]
 		}
 		full := string(name)
-		if typ, _, visible := resolve(m.types, m.base, full); visible {
+		if typ, _, visible := resolveType(m.types, m.base, full); visible {
 			return m.testFor(typ, full)
 		}
 		return nil
@@ -214,7 +291,7 @@ func (m *manyFields) leaf(name []byte) valueTest {
 			continue
 		}
 		full := string(name[:i])
-		if typ, _, visible := resolve(m.types, m.base, full); visible && typ == TypeFlattened {
+		if typ, _, visible := resolveType(m.types, m.base, full); visible && typ == TypeFlattened {
 			return m.testFor(TypeFlattened, full)
 		}
 	}
@@ -228,9 +305,7 @@ func (m *manyFields) testFor(typ Type, full string) valueTest {
 	return m.tests[typ][0]
 }
 
-func (m *manyFields) fits(name []byte) bool {
-	return m.name == nil || fitsName(m.name, m.relative(name))
-}
+func (m *manyFields) fits(name []byte) bool { return m.name == nil || m.name.fits(m.relative(name)) }
 
 // leads reports whether name, or something below it, may fit. It spares a walk
 // through all of the event when a pattern begins with most of a name.
@@ -240,9 +315,10 @@ func (m *manyFields) leads(name []byte) bool {
 	}
 	name = m.relative(name)
 	n := min(len(name), len(m.name[0]))
-	return string(name[:n]) == m.name[0][:n]
+	return string(name[:n]) == string(m.name[0][:n])
 }
 
+// relative returns name without the path of the nested group.
 func (m *manyFields) relative(name []byte) []byte {
 	if m.base == "" {
 		return name
@@ -252,70 +328,31 @@ func (m *manyFields) relative(name []byte) []byte {
 
 // nestedGroup tests each object at a path by itself.
 type nestedGroup struct {
-	path  string
+	*term
 	inner matcher
 }
 
-func (m *nestedGroup) match(doc map[string]any) bool { return m.walk(doc, m.path) }
-
-func (m *nestedGroup) walk(doc map[string]any, path string) bool {
-	head, rest, more := strings.Cut(path, ".")
-	v := doc[head]
-	for key, e := range doc {
-		if tail, ok := prefixed(key, head); ok {
-			// Dotted keys may hold parts of one object in several places: put
-			// it together. Logs hardly do that, so this may allocate.
-			v = combine(v, map[string]any{tail: e})
-		}
+func (m *nestedGroup) judge(d Document, v view) Truth {
+	value, known := d.Lookup(m.field.text())
+	most, found := m.objects(value, v)
+	if v != asKibana && most == False && (!known || v == whatIsThere && !found) {
+		return Unknown
 	}
-	if more {
-		return m.descend(v, rest)
-	}
-	return m.object(v)
+	return most
 }
 
-// combine returns the value that two spellings of one key hold together. It
-// changes neither.
-func combine(a, b any) any {
-	if a == nil {
-		return b
-	}
-	left, ok1 := a.(map[string]any)
-	right, ok2 := b.(map[string]any)
-	if !ok1 || !ok2 {
-		return []any{a, b}
-	}
-	both := maps.Clone(left)
-	for key, v := range right {
-		both[key] = combine(both[key], v)
-	}
-	return both
-}
+func (m *nestedGroup) explain(d Document, _ view) Reason { return m.reason(d) }
 
-func (m *nestedGroup) descend(v any, path string) bool {
-	switch v := v.(type) {
+// objects judges the objects in value; found reports whether there is one.
+func (m *nestedGroup) objects(value any, v view) (most Truth, found bool) {
+	switch value := value.(type) {
 	case map[string]any:
-		return m.walk(v, path)
+		return m.inner.judge(Map(value), v), true
 	case []any:
-		for _, e := range v {
-			if m.descend(e, path) {
-				return true
-			}
+		for _, e := range value {
+			t, object := m.objects(e, v)
+			most, found = max(most, t), found || object
 		}
 	}
-	return false
-}
-
-func (m *nestedGroup) object(v any) bool {
-	switch v := v.(type) {
-	case map[string]any:
-		return m.inner.match(v)
-	case []any:
-		for _, e := range v {
-			if m.object(e) {
-				return true
-			}
-		}
-	}
-	return false
+	return most, found
 }

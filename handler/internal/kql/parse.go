@@ -2,6 +2,7 @@ package kql
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -26,9 +27,9 @@ func (e *SyntaxError) Error() string {
 	return fmt.Sprintf("line %d, column %d: %s", e.Line, e.Column, e.Msg)
 }
 
-// Parse reads a query. An empty or blank query is [MatchAll]. The error is a
-// *[SyntaxError].
-func Parse(src string) (Node, error) {
+// Parse reads a query. An empty or blank one holds for every document. The error
+// is a *[SyntaxError].
+func Parse(src string) (*Node, error) {
 	p := &parser{src: src}
 	n, err := p.parse()
 	if err != nil {
@@ -47,11 +48,10 @@ type parser struct {
 	nested int // open braces
 	steps  int // characters looked at, for the test of linearity
 
-	leaves []int                              // offset of each condition, in the order of the query
-	note   func(offset int, code, msg string) // set by Lint
+	note func(offset int, code, msg string) // set by Lint
 }
 
-func (p *parser) parse() (n Node, err error) {
+func (p *parser) parse() (n *Node, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			e, ok := r.(*SyntaxError)
@@ -66,11 +66,10 @@ func (p *parser) parse() (n Node, err error) {
 	}
 	p.blanks()
 	if p.pos == len(p.src) {
-		p.leaf(0)
 		p.remark(0, "portable-empty", "an empty query matches everything; lib/kql refuses it, write *:*")
-		return MatchAll{}, nil
+		return &Node{kind: all}, nil
 	}
-	n = p.or()
+	n = p.or(p.sub)
 	p.blanks()
 	if p.pos < len(p.src) {
 		p.stray()
@@ -96,8 +95,6 @@ func (p *parser) remark(offset int, code, msg string) {
 		p.note(offset, code, msg)
 	}
 }
-
-func (p *parser) leaf(offset int) { p.leaves = append(p.leaves, offset) }
 
 // stray reports text after a complete expression.
 func (p *parser) stray() {
@@ -135,21 +132,22 @@ func (p *parser) operatorWord(w string) bool {
 	return rest == "" || blankLen(rest) > 0 || isSpecial(rest[0])
 }
 
-func (p *parser) or() Node  { return p.chain("or", p.and, func(n []Node) Node { return Or{n} }) }
-func (p *parser) and() Node { return p.chain("and", p.not, func(n []Node) Node { return And{n} }) }
+// or reads operands, which are read by read, and the operators between them.
+func (p *parser) or(read func() *Node) *Node {
+	return p.chain("or", or, func() *Node {
+		return p.chain("and", and, func() *Node { return p.not(read) })
+	})
+}
 
-func (p *parser) chain(op string, operand func() Node, group func([]Node) Node) Node {
-	n := operand()
-	if !p.operator(op) {
-		return n
-	}
-	nodes := []Node{n}
-	for {
+func (p *parser) chain(word string, k kind, operand func() *Node) *Node {
+	nodes := []*Node{operand()}
+	for p.operator(word) {
 		nodes = append(nodes, operand())
-		if !p.operator(op) {
-			return group(nodes)
-		}
 	}
+	if len(nodes) == 1 {
+		return nodes[0]
+	}
+	return group(k, nodes...)
 }
 
 // operator reads blanks, op, blanks; or nothing.
@@ -182,36 +180,39 @@ func (p *parser) negation() bool {
 	return false
 }
 
-func (p *parser) not() Node {
+func (p *parser) not(read func() *Node) *Node {
 	if !p.negation() {
-		return p.sub()
+		return read()
 	}
 	at := p.pos
 	if p.negation() {
 		p.fail(at, `"not not" is not KQL; write "not (not ...)"`)
 	}
-	return Not{p.sub()}
+	return group(not, read())
 }
 
-func (p *parser) sub() Node {
-	if p.pos < len(p.src) && p.src[p.pos] == '(' {
-		return p.group('(', ')', p.or)
+func (p *parser) sub() *Node {
+	if p.at('(') {
+		return p.bracketed('(', ')', p.sub)
 	}
 	return p.expression()
 }
 
-// group reads an opening bracket, what read reads, and the closing one.
-func (p *parser) group(open, closing byte, read func() Node) Node {
+// at reports whether c is the next character.
+func (p *parser) at(c byte) bool { return p.pos < len(p.src) && p.src[p.pos] == c }
+
+// bracketed reads an opening bracket, operands, and the closing bracket.
+func (p *parser) bracketed(open, closing byte, read func() *Node) *Node {
 	at := p.pos
 	if p.depth++; p.depth > MaxDepth {
 		p.fail(at, "nested deeper than %d levels", MaxDepth)
 	}
 	p.pos++
 	p.blanks()
-	if p.pos < len(p.src) && p.src[p.pos] == closing {
+	if p.at(closing) {
 		p.fail(p.pos, "nothing between %q and %q", open, closing)
 	}
-	n := read()
+	n := p.or(read)
 	p.blanks()
 	if p.pos == len(p.src) {
 		line, column := position(p.src, at)
@@ -227,140 +228,102 @@ func (p *parser) group(open, closing byte, read func() Node) Node {
 
 // expression reads one condition: field and value, range, nested group or free
 // text. All four begin with a literal; what follows it decides.
-func (p *parser) expression() Node {
+func (p *parser) expression() *Node {
 	at := p.pos
 	field := p.literal()
 	end := p.pos
 	p.blanks()
-	if p.pos == len(p.src) {
-		return p.freeText(at, end, field)
-	}
-	switch p.src[p.pos] {
-	case ':':
+	switch {
+	case p.at(':'):
 		p.pos++
 		p.blanks()
-		field, free := asField(field)
 		p.remarkField(at, end)
 		if p.pos == len(p.src) {
 			p.fail(p.pos, "value expected after the colon")
 		}
-		if p.src[p.pos] == '{' {
-			return p.nestedGroup(field)
+		if p.at('{') {
+			p.nested++
+			n := p.bracketed('{', '}', p.sub)
+			p.nested--
+			return &Node{kind: nested, kids: []*Node{n}, field: asField(field), at: n.at}
 		}
-		return p.values(at, field, free)
-	case '<', '>':
+		return p.values(at, field)
+	case p.at('<'), p.at('>'):
 		op := p.src[p.pos : p.pos+1]
 		p.pos++
-		if p.pos < len(p.src) && p.src[p.pos] == '=' {
+		if p.at('=') {
 			op += "="
 			p.pos++
 		}
 		p.blanks()
-		field, _ := asField(field)
 		p.remarkField(at, end)
-		p.leaf(at)
 		switch {
 		case p.pos == len(p.src):
 			p.fail(p.pos, "value expected after %q", op)
-		case p.src[p.pos] == '(' || p.src[p.pos] == '{':
+		case p.at('('), p.at('{'):
 			p.fail(p.pos, "a comparison takes a single value, not a list or group")
 		}
-		value := p.literal()
-		return Range{Field: field, Op: Op(op), Value: value}
+		return &Node{kind: is, field: asField(field), op: Op(op), value: p.literal(), at: at}
 	}
-	return p.freeText(at, end, field)
-}
-
-func (p *parser) freeText(at, end int, value Literal) Node {
 	p.pos = end
-	p.leaf(at)
-	p.remarkValue(at, end, value)
-	return FreeText{value}
+	p.remarkValue(at, end, field)
+	return &Node{kind: is, value: field, at: at}
 }
 
-// asField turns the literal before a colon into a field name. The bare word
-// null names no field: Kibana then searches all of them.
-func asField(l Literal) (field Literal, free bool) {
-	if l.Null {
-		return Text("null"), true
-	}
-	l.Quoted = false
-	return l, false
-}
-
-func (p *parser) nestedGroup(path Literal) Node {
-	p.nested++
-	n := p.group('{', '}', p.or)
-	p.nested--
-	return Nested{Path: path, Node: n}
-}
+// asField turns the literal before a colon or comparison into a field name.
+func asField(l literal) literal { return literal{parts: l.parts} }
 
 // values reads what follows a field and its colon: a value or a list.
-func (p *parser) values(at int, field Literal, free bool) Node {
-	leaf := func(valueAt int, value Literal) Node {
-		p.leaf(valueAt)
+func (p *parser) values(at int, field literal) *Node {
+	value := func(at int) *Node {
+		start := p.pos
+		v := p.literal()
+		p.remarkValue(start, p.pos, v)
 		switch {
-		case free:
-			return FreeText{value}
-		case value.lone() && field.lone() && p.nested == 0:
-			return MatchAll{}
-		case value.lone():
-			return Exists{field}
+		case field.null: // the bare word null names no field: Kibana then searches all of them
+			return &Node{kind: is, value: v, at: at}
+		case v.lone() && field.lone() && p.nested == 0:
+			return &Node{kind: all, at: at}
+		case v.lone():
+			return &Node{kind: is, field: asField(field), op: Exists, at: at}
 		}
-		return Is{Field: field, Value: value}
+		return &Node{kind: is, field: asField(field), value: v, at: at}
 	}
-	if p.src[p.pos] != '(' {
+	if !p.at('(') {
 		start := p.pos
 		if p.negation() {
 			p.fail(start, `"not" cannot stand here; write "not field:value" or "field:(not value)"`)
 		}
-		value := p.literal()
-		p.remarkValue(start, p.pos, value)
-		return leaf(at, value)
+		return value(at)
 	}
-	var or, and, not, list func() Node
-	list = func() Node {
-		if p.pos < len(p.src) && p.src[p.pos] == '(' {
-			return p.group('(', ')', or)
+	var list func() *Node
+	list = func() *Node {
+		if p.at('(') {
+			return p.bracketed('(', ')', list)
 		}
-		start := p.pos
-		value := p.literal()
-		p.remarkValue(start, p.pos, value)
-		return leaf(start, value)
+		return value(p.pos)
 	}
-	not = func() Node {
-		if !p.negation() {
-			return list()
-		}
-		at := p.pos
-		if p.negation() {
-			p.fail(at, `"not not" is not KQL; write "not (not ...)"`)
-		}
-		return Not{list()}
-	}
-	and = func() Node { return p.chain("and", not, func(n []Node) Node { return And{n} }) }
-	or = func() Node { return p.chain("or", and, func(n []Node) Node { return Or{n} }) }
 	return list()
 }
 
 // literal reads a quoted or unquoted literal.
-func (p *parser) literal() Literal {
-	if p.pos < len(p.src) && p.src[p.pos] == '"' {
+func (p *parser) literal() literal {
+	if p.at('"') {
 		return p.quoted()
 	}
 	return p.unquoted()
 }
 
-func (p *parser) quoted() Literal {
+func (p *parser) quoted() literal {
 	at := p.pos
 	p.pos++
-	var b textBuilder
+	var b []byte
 	for p.pos < len(p.src) {
 		p.steps++
 		switch c := p.src[p.pos]; c {
 		case '"':
 			p.pos++
-			return Literal{Parts: []string{b.text()}, Quoted: true}
+			return literal{parts: []string{string(b)}, quoted: true}
 		case '\\':
 			if n := p.escape(&b, `\"`); n > 0 {
 				p.pos += n
@@ -368,22 +331,22 @@ func (p *parser) quoted() Literal {
 			}
 			fallthrough // a backslash before anything else is text
 		default:
-			b.addByte(c)
+			b = append(b, c)
 			p.pos++
 		}
 	}
 	p.fail(at, `quote is never closed`)
-	return Literal{}
+	return literal{}
 }
 
 const specials = `\():<>"*{}`
 
-const badEscape = `a backslash must be followed by one of \ ( ) : < > " * { }, by t, r, n, u and four hexadecimal digits, or by and, or; double it or quote the value to mean a backslash`
+const badEscape = `a backslash must be followed by one of \ ( ) : < > " * { }, by t, r, n, u and four hexadecimal digits, or by and, or, Not; double it or quote the value to mean a backslash`
 
 // unquoted reads up to a special character or an operator.
-func (p *parser) unquoted() Literal {
+func (p *parser) unquoted() literal {
 	at := p.pos
-	var b textBuilder
+	var b []byte
 	var parts []string
 scan:
 	for p.pos < len(p.src) {
@@ -407,32 +370,30 @@ scan:
 			p.pos += n
 			continue
 		case c == '*':
-			parts = append(parts, b.text())
-			b.reset()
+			parts = append(parts, string(b))
+			b = b[:0]
 		case isSpecial(c):
 			break scan
 		case (c == 'n' || c == 'N') && word(p.src[p.pos:], "not") && blankLen(p.src[p.pos+len("not"):]) > 0:
 			break scan // Kibana stops here even in the middle of a word
 		default:
-			b.addByte(c)
+			b = append(b, c)
 		}
 		p.pos++
 	}
 	if p.pos == at {
 		p.noLiteral()
 	}
-	parts = append(parts, b.text())
+	parts = append(parts, string(b))
 	parts[0] = trimLeft(parts[0])
 	last := len(parts) - 1
 	parts[last] = trimRight(parts[last])
-	l := Literal{Parts: parts}
-	l.Null = last == 0 && parts[0] == "null"
-	return l
+	return literal{parts: parts, null: last == 0 && parts[0] == "null"}
 }
 
 // blankText reads a run of blanks as text, unless it stands before an operator.
 // Looking at the run as a whole keeps the parser linear.
-func (p *parser) blankText(b *textBuilder) bool {
+func (p *parser) blankText(b *[]byte) bool {
 	start := p.pos
 	for n := 1; n > 0 && p.pos < len(p.src); p.pos += n {
 		p.steps++
@@ -444,7 +405,7 @@ func (p *parser) blankText(b *textBuilder) bool {
 			return false
 		}
 	}
-	b.add(p.src[start:p.pos])
+	*b = append(*b, p.src[start:p.pos]...)
 	return true
 }
 
@@ -468,40 +429,53 @@ func (p *parser) noLiteral() {
 // escape reads an escape that quoted and unquoted literals share and returns
 // its length, 0 if there is none. A backslash before a character of self stands
 // for that character.
-func (p *parser) escape(b *textBuilder, self string) int {
+func (p *parser) escape(b *[]byte, self string) int {
 	rest := p.src[p.pos:]
 	if len(rest) < 2 {
 		return 0
 	}
 	switch c := rest[1]; {
 	case c == 't':
-		b.addByte('\t')
+		*b = append(*b, '\t')
 	case c == 'r':
-		b.addByte('\r')
+		*b = append(*b, '\r')
 	case c == 'n':
-		b.addByte('\n')
+		*b = append(*b, '\n')
 	case strings.IndexByte(self, c) >= 0:
-		b.addByte(c)
-	case c == 'u':
-		unit, ok := hex4(rest[2:])
-		if !ok {
-			return 0
-		}
-		p.remark(p.pos, "portable-unicode", `lib/kql does not decode \u escapes`)
-		b.addUnit(unit)
-		return len(`\u0000`)
+		*b = append(*b, c)
 	default:
-		return 0
+		return p.unicodeEscapes(b)
 	}
 	return 2
 }
 
-// escapedOperator reads \and and \or. There is no \not: its \n is a line feed.
-func (p *parser) escapedOperator(b *textBuilder) int {
-	for _, op := range []string{"or", "and"} {
+// unicodeEscapes reads a run of \u escapes. They name UTF-16 units: two may be
+// one character, and a lone half of a pair becomes U+FFFD, as when JSON is
+// decoded.
+func (p *parser) unicodeEscapes(b *[]byte) int {
+	var units []uint16
+	at := p.pos
+	for len(p.src)-at >= len(`\u0000`) && p.src[at:at+2] == `\u` {
+		unit, err := strconv.ParseUint(p.src[at+2:at+6], 16, 16)
+		if err != nil {
+			break
+		}
+		p.steps++
+		p.remark(at, "portable-unicode", `lib/kql does not decode \u escapes`)
+		units = append(units, uint16(unit))
+		at += len(`\u0000`)
+	}
+	*b = append(*b, string(utf16.Decode(units))...)
+	return at - p.pos
+}
+
+// escapedOperator reads \or, \and and \Not. There is no \not: its \n is a line
+// feed.
+func (p *parser) escapedOperator(b *[]byte) int {
+	for _, op := range []string{"or", "and", "not"} {
 		if rest := p.src[p.pos+1:]; word(rest, op) {
 			p.remark(p.pos, "portable-escape", "lib/kql refuses an escaped operator; quote the value")
-			b.add(rest[:len(op)])
+			*b = append(*b, rest[:len(op)]...)
 			return 1 + len(op)
 		}
 	}
@@ -553,73 +527,6 @@ func word(s, w string) bool {
 }
 
 func isSpecial(c byte) bool { return strings.IndexByte(specials, c) >= 0 }
-
-func hex4(s string) (uint16, bool) {
-	if len(s) < 4 {
-		return 0, false
-	}
-	var v uint16
-	for i := range 4 {
-		switch c := s[i]; {
-		case '0' <= c && c <= '9':
-			v = v<<4 | uint16(c-'0')
-		case 'a' <= c|0x20 && c|0x20 <= 'f':
-			v = v<<4 | uint16(c|0x20-'a'+10)
-		default:
-			return 0, false
-		}
-	}
-	return v, true
-}
-
-// A textBuilder collects the text of a literal. Escapes name UTF-16 units: two
-// in a row may be one character, a lone half of a pair becomes U+FFFD, as it
-// does when JSON is decoded.
-type textBuilder struct {
-	buf  []byte
-	high rune // pending first half of a pair
-}
-
-func (b *textBuilder) addByte(c byte) {
-	b.flush()
-	b.buf = append(b.buf, c)
-}
-
-func (b *textBuilder) add(s string) {
-	b.flush()
-	b.buf = append(b.buf, s...)
-}
-
-func (b *textBuilder) addUnit(unit uint16) {
-	r := rune(unit)
-	if b.high != 0 {
-		if pair := utf16.DecodeRune(b.high, r); pair != utf8.RuneError {
-			b.high = 0
-			b.buf = utf8.AppendRune(b.buf, pair)
-			return
-		}
-	}
-	b.flush()
-	if utf16.IsSurrogate(r) && r < 0xdc00 {
-		b.high = r
-		return
-	}
-	b.buf = utf8.AppendRune(b.buf, r) // a lone second half becomes U+FFFD
-}
-
-func (b *textBuilder) flush() {
-	if b.high != 0 {
-		b.buf = utf8.AppendRune(b.buf, utf8.RuneError)
-		b.high = 0
-	}
-}
-
-func (b *textBuilder) text() string {
-	b.flush()
-	return string(b.buf)
-}
-
-func (b *textBuilder) reset() { b.buf, b.high = b.buf[:0], 0 }
 
 // trim removes what JavaScript's String.trim removes.
 func trim(s string) string { return trimLeft(trimRight(s)) }

@@ -1,191 +1,82 @@
 package kql
 
 import (
+	"bytes"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 )
 
 // exactText compiles values of which one must be met.
-func exactText(values []string, fold bool) fitter {
+func exactText(values []string, fold bool) textTest {
 	switch {
-	case fold && len(values) == 1:
-		return foldedText(values[0])
 	case fold:
-		return foldedTexts(values)
+		return func(s string) bool {
+			return slices.ContainsFunc(values, func(v string) bool { return strings.EqualFold(v, s) })
+		}
 	case len(values) == 1:
-		return exact(values[0])
+		value := values[0]
+		return func(s string) bool { return s == value }
 	case len(values) <= fewTexts:
-		return exactTexts(values)
+		return func(s string) bool { return slices.Contains(values, s) }
 	}
-	set := make(exactSet, len(values))
+	set := make(map[string]bool, len(values))
 	for _, v := range values {
-		set[v] = struct{}{}
+		set[v] = true
 	}
-	return set
+	return func(s string) bool { return set[s] }
 }
 
 // fewTexts are compared faster one by one than by hashing.
 const fewTexts = 8
 
-type exact string
-
-func (t exact) fits(s string) bool { return string(t) == s }
-
-type exactTexts []string
-
-func (ts exactTexts) fits(s string) bool {
-	for _, t := range ts {
-		if t == s {
-			return true
+// newPattern compiles text with stars, given as the parts between them: text
+// fits if it begins with the first part, ends with the last and has the others
+// between them in order. Taking the leftmost place for each is enough, so there
+// is no backtracking.
+func newPattern(parts []string, fold bool) textTest {
+	parts = slices.Clone(parts)
+	cutPrefix, cutSuffix, cutThrough := strings.CutPrefix, strings.CutSuffix, cutThrough
+	if fold {
+		for i, s := range parts {
+			parts[i] = strings.Map(foldRune, s)
 		}
+		cutPrefix, cutSuffix, cutThrough = cutFoldedPrefix, cutFoldedSuffix, cutThroughFolded
 	}
-	return false
-}
-
-type exactSet map[string]struct{}
-
-func (ts exactSet) fits(s string) bool {
-	_, ok := ts[s]
-	return ok
-}
-
-type foldedText string
-
-func (t foldedText) fits(s string) bool { return strings.EqualFold(string(t), s) }
-
-type foldedTexts []string
-
-func (ts foldedTexts) fits(s string) bool {
-	for _, t := range ts {
-		if strings.EqualFold(t, s) {
-			return true
+	last := len(parts) - 1
+	return func(s string) bool {
+		s, ok := cutPrefix(s, parts[0])
+		if ok {
+			s, ok = cutSuffix(s, parts[last])
 		}
-	}
-	return false
-}
-
-// A pattern is text with stars: it must begin with head and end with tail, and
-// between them hold each of middle, in order. Taking the leftmost place for
-// each is enough, so there is no backtracking.
-type pattern struct {
-	head, tail string
-	middle     []string
-}
-
-func newPattern(parts []string, fold bool) fitter {
-	p := pattern{head: parts[0], tail: parts[len(parts)-1]}
-	for _, s := range parts[1 : len(parts)-1] {
-		if s != "" {
-			p.middle = append(p.middle, s)
+		for i := 1; ok && i < last; i++ {
+			s, ok = cutThrough(s, parts[i])
 		}
+		return ok
 	}
-	if !fold {
-		return p
-	}
-	folded := foldedPattern{head: foldString(p.head), tail: foldString(p.tail)}
-	for _, s := range p.middle {
-		folded.middle = append(folded.middle, newNeedle(s))
-	}
-	return folded
 }
 
-func (p pattern) fits(s string) bool {
-	if !strings.HasPrefix(s, p.head) {
-		return false
-	}
-	s = s[len(p.head):]
-	if !strings.HasSuffix(s, p.tail) {
-		return false
-	}
-	s = s[:len(s)-len(p.tail)]
-	for _, m := range p.middle {
-		i := strings.Index(s, m)
-		if i < 0 {
-			return false
-		}
-		s = s[i+len(m):]
-	}
-	return true
+// cutThrough returns what follows the first place of sub in s.
+func cutThrough(s, sub string) (after string, found bool) {
+	_, after, found = strings.Cut(s, sub)
+	return after, found
 }
 
-// A foldedPattern is a pattern of folded text.
-type foldedPattern struct {
-	head, tail string
-	middle     []needle
-}
+// The following do the same on any spelling of folded text.
 
-func (p foldedPattern) fits(s string) bool {
-	n, ok := foldedPrefix(s, p.head)
-	if !ok {
-		return false
-	}
-	s = s[n:]
-	if s, ok = cutFoldedSuffix(s, p.tail); !ok {
-		return false
-	}
-	for _, m := range p.middle {
-		if s, ok = m.cut(s); !ok {
-			return false
-		}
-	}
-	return true
-}
-
-// A needle is folded text to search for in linear time, after Knuth, Morris and
-// Pratt: strings.Index knows no folding.
-type needle struct {
-	text   []rune
-	border []int // border[i]: length of the longest proper prefix of text[:i+1] that also ends it
-}
-
-func newNeedle(s string) needle {
-	n := needle{text: []rune(foldString(s))}
-	n.border = make([]int, len(n.text))
-	for i := 1; i < len(n.text); i++ {
-		n.border[i] = n.extend(n.border[i-1], n.text[i])
-	}
-	return n
-}
-
-// extend returns how much of the needle is matched when r follows matched
-// runes of it.
-func (n needle) extend(matched int, r rune) int {
-	for matched > 0 && n.text[matched] != r {
-		matched = n.border[matched-1]
-	}
-	if n.text[matched] == r {
-		matched++
-	}
-	return matched
-}
-
-// cut returns what follows the first place of the needle in s.
-func (n needle) cut(s string) (after string, ok bool) {
-	matched := 0
-	for i := 0; i < len(s); {
-		r, size := utf8.DecodeRuneInString(s[i:])
-		i += size
-		if matched = n.extend(matched, foldRune(r)); matched == len(n.text) {
-			return s[i:], true
-		}
-	}
-	return "", false
-}
-
-// foldedPrefix returns how many bytes of s fold to prefix.
-func foldedPrefix(s, prefix string) (n int, ok bool) {
+func cutFoldedPrefix(s, prefix string) (after string, found bool) {
 	for _, want := range prefix {
-		r, size := utf8.DecodeRuneInString(s[n:])
+		r, size := utf8.DecodeRuneInString(s)
 		if size == 0 || foldRune(r) != want {
-			return 0, false
+			return "", false
 		}
-		n += size
+		s = s[size:]
 	}
-	return n, true
+	return s, true
 }
 
-func cutFoldedSuffix(s, suffix string) (string, bool) {
+func cutFoldedSuffix(s, suffix string) (before string, found bool) {
 	for suffix != "" {
 		want, size := utf8.DecodeLastRuneInString(suffix)
 		suffix = suffix[:len(suffix)-size]
@@ -198,7 +89,15 @@ func cutFoldedSuffix(s, suffix string) (string, bool) {
 	return s, true
 }
 
-func foldString(s string) string { return strings.Map(foldRune, s) }
+func cutThroughFolded(s, sub string) (after string, found bool) {
+	for {
+		if after, found := cutFoldedPrefix(s, sub); found || s == "" {
+			return after, found
+		}
+		_, size := utf8.DecodeRuneInString(s)
+		s = s[size:]
+	}
+}
 
 // foldRune returns the same character for all spellings that
 // [strings.EqualFold] takes for equal.
@@ -219,25 +118,26 @@ func foldRune(r rune) rune {
 	return least
 }
 
-// fitsName matches a field name with a pattern. Names are short: going back to
-// the last star is cheap, and bytes spare the caller a string.
-func fitsName(parts []string, name []byte) bool {
-	head, tail := parts[0], parts[len(parts)-1]
-	if len(name) < len(head)+len(tail) || string(name[:len(head)]) != head || string(name[len(name)-len(tail):]) != tail {
-		return false
+// A namePattern is a pattern of field names, in bytes to spare the caller a
+// string for each name.
+type namePattern [][]byte
+
+func newNamePattern(parts []string) namePattern {
+	p := make(namePattern, len(parts))
+	for i, s := range parts {
+		p[i] = []byte(s)
 	}
-	name = name[len(head) : len(name)-len(tail)]
-	for _, part := range parts[1 : len(parts)-1] {
-		i := 0
-		for ; ; i++ {
-			if i+len(part) > len(name) {
-				return false
-			}
-			if string(name[i:i+len(part)]) == part {
-				break
-			}
-		}
-		name = name[i+len(part):]
+	return p
+}
+
+func (p namePattern) fits(name []byte) bool {
+	last := len(p) - 1
+	name, ok := bytes.CutPrefix(name, p[0])
+	if ok {
+		name, ok = bytes.CutSuffix(name, p[last])
 	}
-	return true
+	for i := 1; ok && i < last; i++ {
+		_, name, ok = bytes.Cut(name, p[i])
+	}
+	return ok
 }

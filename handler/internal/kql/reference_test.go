@@ -1,4 +1,4 @@
-package kql_test
+package kql
 
 import (
 	"encoding/json"
@@ -12,10 +12,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/google/go-cmp/cmp"
-
-	"podwatch/handler/internal/kql"
 )
 
 // This file holds a second evaluator, slow and simple: it lists a document as
@@ -24,7 +20,7 @@ import (
 // but the tree, and the two must agree on random queries and documents.
 
 type reference struct {
-	types func(string) kql.Type
+	types func(string) Type
 	now   time.Time
 }
 
@@ -78,57 +74,53 @@ func objects(v any, path []string) []map[string]any {
 	return nil
 }
 
-func (r reference) typeOf(name string) kql.Type {
+func (r reference) typeOf(name string) Type {
 	if r.types == nil {
-		return kql.TypeUnknown
+		return TypeUnknown
 	}
 	return r.types(name)
 }
 
 // eval evaluates n on an object whose full name is base.
-func (r reference) eval(n kql.Node, doc map[string]any, base string) bool {
-	switch n := n.(type) {
-	case kql.And:
+func (r reference) eval(n *Node, doc map[string]any, base string) bool {
+	switch n.kind {
+	case and:
 		ok := true
-		for _, m := range n.Nodes {
-			ok = r.eval(m, doc, base) && ok
+		for _, k := range n.kids {
+			ok = r.eval(k, doc, base) && ok
 		}
 		return ok
-	case kql.Or:
+	case or:
 		ok := false
-		for _, m := range n.Nodes {
-			ok = r.eval(m, doc, base) || ok
+		for _, k := range n.kids {
+			ok = r.eval(k, doc, base) || ok
 		}
 		return ok
-	case kql.Not:
-		return !r.eval(n.Node, doc, base)
-	case kql.MatchAll:
+	case not:
+		return !r.eval(n.kids[0], doc, base)
+	case all:
 		return true
-	case kql.Is:
-		return r.any(doc, base, n.Field.Parts, false, func(t kql.Type, v any) bool { return r.fits(t, v, "", n.Value) })
-	case kql.Range:
-		return r.any(doc, base, n.Field.Parts, false, func(t kql.Type, v any) bool { return r.fits(t, v, n.Op, n.Value) })
-	case kql.Exists:
-		return r.any(doc, base, n.Field.Parts, true, func(kql.Type, any) bool { return true })
-	case kql.FreeText:
-		if text := n.Value; text.Wildcard() && text.Text() == "*" {
-			return true
-		}
-		return r.any(doc, base, []string{"", ""}, false, func(t kql.Type, v any) bool { return r.fits(t, v, "", n.Value) })
-	case kql.Nested:
-		full := n.Path.Text()
+	case nested:
+		full := n.field.text()
 		if base != "" {
 			full = base + "." + full
 		}
-		return slices.ContainsFunc(objects(doc, strings.Split(n.Path.Text(), ".")), func(o map[string]any) bool {
-			return r.eval(n.Node, o, full)
+		return slices.ContainsFunc(objects(doc, strings.Split(n.field.text(), ".")), func(o map[string]any) bool {
+			return r.eval(n.kids[0], o, full)
 		})
 	}
-	panic(fmt.Sprintf("no such node: %T", n))
+	field, anywhere := n.field.parts, n.field.parts == nil
+	if anywhere {
+		if n.value.lone() {
+			return true
+		}
+		field = []string{"", ""}
+	}
+	return r.any(doc, base, field, n.op == Exists, func(t Type, v any) bool { return n.op == Exists || r.fits(t, v, n.op, n.value) })
 }
 
 // any asks all pairs that field means.
-func (r reference) any(doc map[string]any, base string, field []string, exists bool, f func(kql.Type, any) bool) bool {
+func (r reference) any(doc map[string]any, base string, field []string, exists bool, f func(Type, any) bool) bool {
 	prefix := ""
 	if base != "" {
 		prefix = base + "."
@@ -138,17 +130,17 @@ func (r reference) any(doc map[string]any, base string, field []string, exists b
 		typ, hidden, flat := r.typeOf(prefix+p.name), false, ""
 		for _, o := range p.outer {
 			switch r.typeOf(prefix + o) {
-			case kql.TypeNested:
+			case TypeNested:
 				hidden = true
-			case kql.TypeFlattened:
+			case TypeFlattened:
 				if flat == "" {
 					flat = o
 				}
 			}
 		}
-		hidden = hidden || typ == kql.TypeNested
+		hidden = hidden || typ == TypeNested
 		if flat != "" {
-			typ = kql.TypeFlattened
+			typ = TypeFlattened
 		}
 		meant := name.MatchString(p.name) || flat != "" && name.MatchString(flat)
 		if exists && len(field) == 1 {
@@ -180,40 +172,40 @@ func textOf(v any) string {
 	return fmt.Sprint(v)
 }
 
-func holds(c int, op kql.Op) bool {
-	return map[kql.Op]bool{"": c == 0, "<": c < 0, "<=": c <= 0, ">": c > 0, ">=": c >= 0}[op]
+func holds(c int, op Op) bool {
+	return map[Op]bool{"": c == 0, "<": c < 0, "<=": c <= 0, ">": c > 0, ">=": c >= 0}[op]
 }
 
-func (r reference) fits(typ kql.Type, v any, op kql.Op, want kql.Literal) bool {
-	if want.Null {
+func (r reference) fits(typ Type, v any, op Op, want literal) bool {
+	if want.null {
 		return false
 	}
-	double := typ == kql.TypeDouble // else whole numbers are exact
-	if typ == kql.TypeUnknown || typ == kql.TypeObject {
-		typ = kql.TypeKeyword
+	double := typ == TypeDouble // else whole numbers are exact
+	if typ == TypeUnknown || typ == TypeObject {
+		typ = TypeKeyword
 		switch v.(type) {
 		case json.Number:
-			typ = kql.TypeDouble
+			typ = TypeDouble
 		case bool:
-			typ = kql.TypeBoolean
+			typ = TypeBoolean
 		}
 	}
-	pattern := op == "" && want.Wildcard()
-	text := want.Text()
+	pattern := op == "" && want.wildcard()
+	text := want.text()
 	switch typ {
-	case kql.TypeKeyword, kql.TypeWildcard, kql.TypeFlattened:
+	case TypeKeyword, TypeWildcard, TypeFlattened:
 		if pattern {
-			return stars(want.Parts).MatchString(textOf(v))
+			return stars(want.parts).MatchString(textOf(v))
 		}
 		return holds(strings.Compare(textOf(v), text), op)
-	case kql.TypeText:
+	case TypeText:
 		return textFits(textOf(v), op, want)
 	}
 	if pattern {
 		return false
 	}
 	switch typ {
-	case kql.TypeLong, kql.TypeDouble:
+	case TypeLong, TypeDouble:
 		a, ok1 := decimal(textOf(v))
 		b, ok2 := decimal(text)
 		if _, isBool := v.(bool); isBool || !ok1 || !ok2 {
@@ -224,17 +216,17 @@ func (r reference) fits(typ kql.Type, v any, op kql.Op, want kql.Literal) bool {
 			y, _ := b.Float64()
 			a, b = new(big.Rat).SetFloat64(x), new(big.Rat).SetFloat64(y)
 		}
-		if typ == kql.TypeLong && !a.IsInt() {
+		if typ == TypeLong && !a.IsInt() {
 			a.SetInt(new(big.Int).Quo(a.Num(), a.Denom()))
 		}
 		return holds(a.Cmp(b), op)
-	case kql.TypeBoolean:
+	case TypeBoolean:
 		order := map[string]int{"": 1, "false": 1, "true": 2}
 		if _, isNumber := v.(json.Number); isNumber || text == "" || order[textOf(v)] == 0 || order[text] == 0 {
 			return false
 		}
 		return holds(order[textOf(v)]-order[text], op)
-	case kql.TypeIP:
+	case TypeIP:
 		a, err := netip.ParseAddr(textOf(v))
 		if err != nil {
 			return false
@@ -248,7 +240,7 @@ func (r reference) fits(typ kql.Type, v any, op kql.Op, want kql.Literal) bool {
 		}
 		wide := func(a netip.Addr) string { return fmt.Sprintf("%x", a.As16()) }
 		return holds(strings.Compare(wide(a), wide(b)), op)
-	case kql.TypeDate:
+	case TypeDate:
 		if _, isBool := v.(bool); isBool {
 			return false
 		}
@@ -268,13 +260,13 @@ func (r reference) fits(typ kql.Type, v any, op kql.Op, want kql.Literal) bool {
 			return false
 		}
 		switch op {
-		case kql.Less:
+		case Less:
 			return t.Before(first)
-		case kql.GreaterEqual:
+		case GreaterEqual:
 			return !t.Before(first)
-		case kql.Greater:
+		case Greater:
 			return t.After(last)
-		case kql.LessEqual:
+		case LessEqual:
 			return !t.After(last)
 		}
 		return !t.Before(first) && !t.After(last)
@@ -294,16 +286,16 @@ func wordsOf(s string) []string {
 }
 
 // textFits evaluates analysed text of plain words.
-func textFits(s string, op kql.Op, want kql.Literal) bool {
+func textFits(s string, op Op, want literal) bool {
 	have := wordsOf(s)
 	if op != "" {
-		return slices.ContainsFunc(have, func(w string) bool { return holds(strings.Compare(w, want.Text()), op) })
+		return slices.ContainsFunc(have, func(w string) bool { return holds(strings.Compare(w, want.text()), op) })
 	}
-	if want.Wildcard() {
+	if want.wildcard() {
 		const star = "\x00"
-		for _, piece := range strings.Fields(strings.Join(want.Parts, star)) {
+		for _, piece := range strings.Fields(strings.Join(want.parts, star)) {
 			if !strings.Contains(piece, star) {
-				if textFits(s, "", kql.Text(piece)) {
+				if textFits(s, "", text(piece)) {
 					return true
 				}
 				continue
@@ -315,8 +307,8 @@ func textFits(s string, op kql.Op, want kql.Literal) bool {
 		}
 		return false
 	}
-	words := wordsOf(want.Text())
-	if !want.Quoted {
+	words := wordsOf(want.text())
+	if !want.quoted {
 		return slices.ContainsFunc(have, func(w string) bool { return slices.Contains(words, w) })
 	}
 	line := "\x00" + strings.Join(have, "\x00") + "\x00"
@@ -360,11 +352,11 @@ type generator struct{ *rand.Rand }
 
 func pick[T any](g generator, of ...T) T { return of[g.IntN(len(of))] }
 
-var mapping = map[string]kql.Type{
-	"k": kql.TypeKeyword, "w": kql.TypeWildcard, "t": kql.TypeText, "ip": kql.TypeIP, "l": kql.TypeLong, "d": kql.TypeDouble,
-	"b": kql.TypeBoolean, "ts": kql.TypeDate, "p": kql.TypeFlattened, "o": kql.TypeObject, "o.k": kql.TypeKeyword,
-	"o.n": kql.TypeNested, "o.n.l": kql.TypeLong, "n": kql.TypeNested, "n.k": kql.TypeKeyword, "n.t": kql.TypeText,
-	"n.m": kql.TypeNested, "n.m.k": kql.TypeKeyword, "odd name:*": kql.TypeKeyword,
+var mapping = map[string]Type{
+	"k": TypeKeyword, "w": TypeWildcard, "t": TypeText, "ip": TypeIP, "l": TypeLong, "d": TypeDouble,
+	"b": TypeBoolean, "ts": TypeDate, "p": TypeFlattened, "o": TypeObject, "o.k": TypeKeyword,
+	"o.n": TypeNested, "o.n.l": TypeLong, "n": TypeNested, "n.k": TypeKeyword, "n.t": TypeText,
+	"n.m": TypeNested, "n.m.k": TypeKeyword, "odd name:*": TypeKeyword,
 }
 
 var generatedTexts = []string{"x", "y", "xy", "x y", "X", "", "quick brown fox", "the Quick", "5", "05", "5.0", "-7", "12", "9", "1.5",
@@ -375,18 +367,18 @@ var generatedTexts = []string{"x", "y", "xy", "x y", "X", "", "quick brown fox",
 
 var fieldNames = []string{"k", "w", "t", "ip", "l", "d", "b", "ts", "p", "p.a", "p.a.b", "o", "o.k", "o.n", "o.n.l", "n", "n.k", "n.t", "n.m", "n.m.k", "odd name:*", "u", "u.v", "missing", "a.0.b"}
 
-func (g generator) literal() kql.Literal {
+func (g generator) literal() literal {
 	switch g.IntN(12) {
 	case 0:
-		return kql.Literal{Parts: []string{"null"}, Null: true}
+		return literal{parts: []string{"null"}, null: true}
 	case 1, 2:
 		parts := pick(g, []string{"x", ""}, []string{"", "y"}, []string{"", "i", ""}, []string{"q", "k"}, []string{"", "", ""}, []string{"2024", ""},
 			[]string{"1", "", ""}, []string{"", "own fo", ""}, []string{"", "*"}, []string{"x", "not y or ", "z and"})
-		return kql.Literal{Parts: slices.Clone(parts)}
+		return literal{parts: slices.Clone(parts)}
 	case 3, 4, 5, 6:
-		return kql.Literal{Parts: []string{pick(g, generatedTexts...)}, Quoted: true}
+		return literal{parts: []string{pick(g, generatedTexts...)}, quoted: true}
 	}
-	return kql.Text(unquotable(pick(g, generatedTexts...)))
+	return text(unquotable(pick(g, generatedTexts...)))
 }
 
 // unquotable returns s as an unquoted literal can hold it.
@@ -397,60 +389,60 @@ func unquotable(s string) string {
 	return s
 }
 
-func (g generator) field() kql.Literal {
+func (g generator) field() literal {
 	if g.IntN(8) == 0 {
-		return kql.Literal{Parts: slices.Clone(pick(g, []string{"", ""}, []string{"k", ""}, []string{"o.", ""}, []string{"", ".k"}, []string{"p", "b"}, []string{"", "p"}, []string{"n.", "k"}))}
+		return literal{parts: slices.Clone(pick(g, []string{"", ""}, []string{"k", ""}, []string{"o.", ""}, []string{"", ".k"}, []string{"p", "b"}, []string{"", "p"}, []string{"n.", "k"}))}
 	}
-	return kql.Text(pick(g, fieldNames...))
+	return text(pick(g, fieldNames...))
 }
 
-func (g generator) node(depth int, nested bool) kql.Node {
+func (g generator) node(depth int, inside bool) *Node {
 	if depth > 0 {
 		switch g.IntN(10) {
 		case 0, 1:
-			return kql.And{Nodes: g.nodes(depth-1, nested)}
+			return group(and, g.nodes(depth-1, inside)...)
 		case 2, 3:
-			return kql.Or{Nodes: g.nodes(depth-1, nested)}
+			return group(or, g.nodes(depth-1, inside)...)
 		case 4, 5:
-			return kql.Not{Node: g.node(depth-1, nested)}
+			return group(not, g.node(depth-1, inside))
 		case 6:
-			return kql.Nested{Path: kql.Text(pick(g, "n", "o.n", "n.m", "m", "u")), Node: g.node(depth-1, true)}
+			return inNested(pick(g, "n", "o.n", "n.m", "m", "u"), g.node(depth-1, true))
 		case 7: // a list
-			field, list := g.field(), g.nodes(0, nested)
+			field, list := g.field(), g.nodes(0, inside)
 			for i := range list {
-				list[i] = g.onField(field, nested)
+				list[i] = g.onField(field, inside)
 			}
 			if g.IntN(2) == 0 {
-				return kql.And{Nodes: list}
+				return group(and, list...)
 			}
-			return kql.Or{Nodes: list}
+			return group(or, list...)
 		}
 	}
 	switch g.IntN(12) {
 	case 0:
-		return kql.FreeText{Value: g.literal()}
+		return free(g.literal())
 	case 1:
-		if nested { // where *:* asks for any field of the object
-			return kql.Exists{Field: kql.Literal{Parts: []string{"", ""}}}
+		if inside { // where *:* asks for any field of the object
+			return exists(wild("", ""))
 		}
-		return kql.MatchAll{}
+		return &Node{kind: all}
 	case 2, 3, 4:
-		return kql.Range{Field: g.field(), Op: pick(g, kql.Less, kql.LessEqual, kql.Greater, kql.GreaterEqual), Value: g.literal()}
+		return &Node{kind: is, field: g.field(), op: pick(g, Less, LessEqual, Greater, GreaterEqual), value: g.literal()}
 	}
-	return g.onField(g.field(), nested)
+	return g.onField(g.field(), inside)
 }
 
-func (g generator) onField(f kql.Literal, nested bool) kql.Node {
-	if all := f.Wildcard() && f.Text() == "*"; g.IntN(4) == 0 && !(all && !nested) {
-		return kql.Exists{Field: f}
+func (g generator) onField(f literal, inside bool) *Node {
+	if all := f.wildcard() && f.text() == "*"; g.IntN(4) == 0 && !(all && !inside) {
+		return exists(f)
 	}
-	return kql.Is{Field: f, Value: g.literal()}
+	return &Node{kind: is, field: f, value: g.literal()}
 }
 
-func (g generator) nodes(depth int, nested bool) []kql.Node {
-	ns := make([]kql.Node, 2+g.IntN(3))
+func (g generator) nodes(depth int, inside bool) []*Node {
+	ns := make([]*Node, 2+g.IntN(3))
 	for i := range ns {
-		ns[i] = g.node(depth, nested)
+		ns[i] = g.node(depth, inside)
 	}
 	return ns
 }
@@ -566,10 +558,10 @@ func (g generator) shuffled(v any) any {
 var referenceNow = time.Date(2024, 2, 29, 10, 20, 30, 0, time.UTC)
 
 // modes are the ways to know the types of fields.
-func modes() map[string]kql.Options {
+func modes() map[string]Options {
 	now := func() time.Time { return referenceNow }
-	return map[string]kql.Options{
-		"by type":  {Types: func(f string) kql.Type { return mapping[f] }, Now: now},
+	return map[string]Options{
+		"by type":  {Type: func(f string) Type { return mapping[f] }, Now: now},
 		"by value": {Now: now},
 	}
 }
@@ -579,19 +571,19 @@ type tally struct{ pairs, matched, never, always int }
 
 // checkRandom makes a query and some documents and holds all properties of the
 // language against them.
-func (c *tally) checkRandom(t *testing.T, g generator, o kql.Options) {
+func (c *tally) checkRandom(t *testing.T, g generator, o Options) {
 	t.Helper()
 	n := g.node(4, false)
 	src := n.String()
-	reparsed, err := kql.Parse(src)
+	reparsed, err := Parse(src)
 	if err != nil {
 		t.Fatalf("Parse(%q): %v", src, err)
 	}
-	if diff := cmp.Diff(n, reparsed); diff != "" {
+	if diff := sameTree(n, reparsed); diff != "" {
 		t.Fatalf("%q parses to another tree (-want +got):\n%s", src, diff)
 	}
 	codes := map[string]bool{}
-	for _, w := range kql.Lint(src, n, o.Types) {
+	for _, w := range Lint(src, o) {
 		codes[w.Code] = true
 	}
 	if codes["never"] {
@@ -600,26 +592,26 @@ func (c *tally) checkRandom(t *testing.T, g generator, o kql.Options) {
 	if codes["always"] {
 		c.always++
 	}
-	ref := reference{o.Types, referenceNow}
-	q, not := kql.Compile(n, o), kql.Compile(kql.Not{Node: n}, o)
-	dual := kql.Compile(deMorgan(n), o)
+	ref := reference{o.Type, referenceNow}
+	q, negated := Compile(n, o), Compile(group(not, n), o)
+	dual := Compile(deMorgan(n), o)
 	for range 5 {
-		doc := g.document()
+		doc := Map(g.document())
 		got, want := q.Match(doc), ref.eval(n, doc, "")
 		pair := fmt.Sprintf("%s\non %s", src, marshal(t, doc))
 		if got != want {
 			t.Fatalf("%s: got %t, reference %t", pair, got, want)
 		}
-		if not.Match(doc) == got {
+		if negated.Match(doc) == got {
 			t.Fatalf("%s: both the query and its negation are %t", pair, got)
 		}
 		if dual.Match(doc) != got {
 			t.Fatalf("%s: got %t, after De Morgan %t", pair, got, !got)
 		}
-		if d := g.dotted(doc); q.Match(d) != got {
+		if d := Map(g.dotted(doc)); q.Match(d) != got {
 			t.Fatalf("%s: got %t, with dotted keys %s %t", pair, got, marshal(t, d), !got)
 		}
-		if d := g.shuffled(doc).(map[string]any); q.Match(d) != got {
+		if d := Map(g.shuffled(map[string]any(doc)).(map[string]any)); q.Match(d) != got {
 			t.Fatalf("%s: got %t, with keys and arrays in another order %t", pair, got, !got)
 		}
 		if codes["never"] && got || codes["always"] && !got {
@@ -660,25 +652,20 @@ func FuzzMatch(f *testing.F) {
 }
 
 // deMorgan negates n twice: once outside and once inside.
-func deMorgan(n kql.Node) kql.Node {
-	negated := func(nodes []kql.Node) []kql.Node {
-		out := make([]kql.Node, len(nodes))
-		for i, m := range nodes {
-			out[i] = kql.Not{Node: deMorgan(m)}
+func deMorgan(n *Node) *Node {
+	dual := *n
+	dual.kids = nil
+	for _, k := range n.kids {
+		if k = deMorgan(k); n.kind == and || n.kind == or {
+			k = group(not, k)
 		}
-		return out
+		dual.kids = append(dual.kids, k)
 	}
-	switch n := n.(type) {
-	case kql.And:
-		return kql.Not{Node: kql.Or{Nodes: negated(n.Nodes)}}
-	case kql.Or:
-		return kql.Not{Node: kql.And{Nodes: negated(n.Nodes)}}
-	case kql.Not:
-		return kql.Not{Node: deMorgan(n.Node)}
-	case kql.Nested:
-		return kql.Nested{Path: n.Path, Node: deMorgan(n.Node)}
+	if n.kind == and || n.kind == or {
+		dual.kind = and + or - n.kind
+		return group(not, &dual)
 	}
-	return n
+	return &dual
 }
 
 func marshal(t *testing.T, v any) string {

@@ -1,134 +1,72 @@
 package kql
 
 import (
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 )
 
-// textTest compiles a condition on analysed text, as Elasticsearch's standard
+// analysedTest compiles a condition on analysed text, as Elasticsearch's standard
 // analyser does: words are compared in lower case. Unquoted words are
 // alternatives, quoted ones a phrase; a pattern fits one word.
-func textTest(op Op, v Literal) valueTest {
-	switch {
+func analysedTest(op Op, v literal) valueTest {
+	text := v.text()
+	switch words := words(text); {
 	case op != "":
-		return analysed{wordRange{op, v.Text()}}
-	case v.Wildcard():
-		return patternWords(v.Parts)
-	}
-	words := words(v.Text())
-	switch {
+		return phrase{func(w string) bool { return compares(strings.Compare(strings.ToLower(w), text), op) }}.test
+	case v.wildcard():
+		return patternWords(v.parts)
 	case len(words) == 0:
-		return never{}
-	case v.Quoted:
-		return phrase(words)
-	case len(words) == 1:
-		return analysed{oneWord(words[0])}
+		return nil
+	case v.quoted:
+		p := make(phrase, len(words))
+		for i, w := range words {
+			p[i] = lowerCase(w)
+		}
+		return p.test
+	default:
+		return phrase{func(w string) bool {
+			return slices.ContainsFunc(words, func(want string) bool { return lowerEqual(w, want) })
+		}}.test
 	}
-	var ts anyTest
-	for _, w := range words {
-		ts = append(ts, analysed{oneWord(w)})
-	}
-	return ts
 }
+
+func lowerCase(word string) textTest { return func(s string) bool { return lowerEqual(s, word) } }
 
 // patternWords splits a pattern at its blanks into alternatives, as Lucene's
 // query parser does.
 func patternWords(parts []string) valueTest {
-	var ts anyTest
-	current := []string{""}
-	flush := func() {
-		if p := current; len(p) > 1 {
-			ts = append(ts, analysed{newPattern(p, true)})
-		} else if t := textTest("", Text(p[0])); t != (never{}) {
-			ts = append(ts, t)
-		}
-		current = []string{""}
-	}
-	for i, part := range parts {
-		if i > 0 {
-			current = append(current, "")
-		}
-		for {
-			k := strings.IndexFunc(part, unicode.IsSpace)
-			if k < 0 {
-				current[len(current)-1] += part
-				break
-			}
-			current[len(current)-1] += part[:k]
-			flush()
-			_, size := utf8.DecodeRuneInString(part[k:])
-			part = part[k+size:]
+	const star = "\xff" // in no valid text
+	var tests []valueTest
+	for _, piece := range strings.Fields(strings.Join(parts, star)) {
+		if parts := strings.Split(piece, star); len(parts) > 1 {
+			tests = append(tests, phrase{newPattern(parts, true)}.test)
+		} else if test := analysedTest("", literal{parts: parts}); test != nil {
+			tests = append(tests, test)
 		}
 	}
-	flush()
-	switch len(ts) {
-	case 0:
-		return never{}
-	case 1:
-		return ts[0]
-	}
-	return ts
+	return anyOfTests(tests)
 }
 
-// analysed holds when one word of the text fits.
-type analysed struct{ word fitter }
-
-func (t analysed) test(v any) bool {
-	s, ok := scalarText(v)
-	if !ok {
-		return false
-	}
-	for {
-		w, rest := nextWord(s)
-		if w == "" {
-			return false
-		}
-		if t.word.fits(w) {
-			return true
-		}
-		s = rest
-	}
-}
-
-// oneWord is one word in lower case.
-type oneWord string
-
-func (w oneWord) fits(s string) bool { return lowerEqual(s, string(w)) }
-
-type wordRange struct {
-	op    Op
-	bound string
-}
-
-func (r wordRange) fits(s string) bool {
-	return compares(strings.Compare(strings.ToLower(s), r.bound), r.op)
-}
-
-// A phrase is words that must follow each other.
-type phrase []string
+// A phrase is tests of words that must follow each other.
+type phrase []textTest
 
 func (p phrase) test(v any) bool {
 	s, ok := scalarText(v)
-	if !ok {
-		return false
-	}
-	for {
-		w, rest := nextWord(s)
-		if w == "" {
-			return false
-		}
-		if lowerEqual(w, p[0]) && p.follows(rest) {
+	for ok && s != "" {
+		if p.begins(s) {
 			return true
 		}
-		s = rest
+		_, s = nextWord(s)
 	}
+	return false
 }
 
-func (p phrase) follows(s string) bool {
-	for _, want := range p[1:] {
+func (p phrase) begins(s string) bool {
+	for _, fits := range p {
 		w, rest := nextWord(s)
-		if w == "" || !lowerEqual(w, want) {
+		if w == "" || !fits(w) {
 			return false
 		}
 		s = rest

@@ -9,30 +9,32 @@ import (
 	"strings"
 )
 
-// A valueTest tests one value: a string, a bool or a number.
-type valueTest interface {
-	test(v any) bool
-}
+// A valueTest reports whether a value fits: a string, a bool or a number. A nil
+// one stands for a test that no value passes.
+type valueTest func(v any) bool
 
-// anyTest holds when one of its tests does.
-type anyTest []valueTest
+// A textTest reports whether text fits.
+type textTest func(s string) bool
 
-func (ts anyTest) test(v any) bool {
-	for _, t := range ts {
-		if t.test(v) {
-			return true
-		}
+// anyOfTests passes what one of the tests passes.
+func anyOfTests(tests []valueTest) valueTest {
+	switch len(tests) {
+	case 0:
+		return nil
+	case 1:
+		return tests[0]
 	}
-	return false
+	return func(v any) bool {
+		for _, fits := range tests {
+			if fits(v) {
+				return true
+			}
+		}
+		return false
+	}
 }
 
-type never struct{}
-
-func (never) test(any) bool { return false }
-
-type present struct{}
-
-func (present) test(v any) bool {
+func present(v any) bool {
 	switch v.(type) {
 	case string, bool, json.Number, float64, int, int64:
 		return true
@@ -62,79 +64,56 @@ func scalarText(v any) (string, bool) {
 	return "", false
 }
 
-// keywordTest tests the text of a value.
-type keywordTest struct{ text fitter }
-
-func (t keywordTest) test(v any) bool {
-	if s, ok := v.(string); ok {
-		return t.text.fits(s)
-	}
-	s, ok := scalarText(v)
-	return ok && t.text.fits(s)
+func isKeyword(t Type) bool {
+	return t == TypeKeyword || t == TypeWildcard || t == TypeFlattened
 }
 
-// unknownTest goes by the JSON type of the value.
-type unknownTest struct {
-	text    fitter // nil: no string fits
-	numbers []numberRange
-	yes, no bool // which of true and false fit
-}
+// byText reports whether strings in a field of type t compare as they are.
+func byText(t Type) bool { return isKeyword(t) || t == TypeUnknown || t == TypeObject }
 
-func (t *unknownTest) test(v any) bool {
-	switch v := v.(type) {
-	case string:
-		return t.text.fits(v)
-	case bool:
-		return v && t.yes || !v && t.no
-	}
-	if len(t.numbers) == 0 {
-		return false
-	}
-	n, ok := numberOf(v)
-	if !ok {
-		return false
-	}
-	for _, r := range t.numbers {
-		if r.holds(n) {
-			return true
+// textOrNumber compiles a test by text. Keywords are tested by their text
+// alone; where the type is unknown, numbers and booleans by what they are.
+func textOrNumber(typ Type, text textTest, numbers []numberRange, yes, no bool) valueTest {
+	if isKeyword(typ) {
+		return func(v any) bool {
+			s, ok := scalarText(v)
+			return ok && text(s)
 		}
 	}
-	return false
+	return func(v any) bool {
+		switch v := v.(type) {
+		case string:
+			return text(v)
+		case bool:
+			return v && yes || !v && no
+		}
+		if len(numbers) == 0 {
+			return false
+		}
+		n, ok := numberOf(v)
+		return ok && slices.ContainsFunc(numbers, func(r numberRange) bool { return r.holds(n) })
+	}
 }
 
-// patternTest compiles a pattern for keywords; numbers and booleans have none.
-func patternTest(typ Type, fold bool, parts []string) valueTest {
-	p := newPattern(parts, fold)
-	if isKeyword(typ) {
-		return keywordTest{p}
+// exactTest compiles values of which one must be met exactly.
+func exactTest(typ Type, fold bool, values []string) valueTest {
+	var numbers []numberRange
+	for _, v := range values {
+		if n, ok := parseNumber(v); ok {
+			numbers = append(numbers, numberRange{bound: n})
+		}
 	}
-	return &unknownTest{text: p}
+	return textOrNumber(typ, exactText(values, fold), numbers, slices.Contains(values, "true"), slices.Contains(values, "false"))
 }
 
-func keywordRangeTest(typ Type, op Op, bound string) valueTest {
-	text := textRange{op, bound}
-	if isKeyword(typ) {
-		return keywordTest{text}
-	}
-	t := &unknownTest{text: text}
+func rangeTest(typ Type, op Op, bound string) valueTest {
+	var numbers []numberRange
 	if n, ok := parseNumber(bound); ok {
-		t.numbers = []numberRange{{op, n}}
+		numbers = []numberRange{{op, n}}
 	}
-	t.yes, t.no = booleans(op, bound)
-	return t
+	yes, no := booleans(op, bound)
+	return textOrNumber(typ, func(s string) bool { return compares(strings.Compare(s, bound), op) }, numbers, yes, no)
 }
-
-// A fitter tests text.
-type fitter interface {
-	fits(s string) bool
-}
-
-type textRange struct {
-	op    Op
-	bound string
-}
-
-func (r textRange) fits(s string) bool { return compares(strings.Compare(s, r.bound), r.op) }
 
 // compares reports whether the outcome of a comparison satisfies op; the empty
 // op is equality.
@@ -162,41 +141,31 @@ type number struct {
 // parseNumber reads a decimal number with an optional fraction and exponent.
 // Unlike Go it refuses hexadecimals, underscores, infinities and not-a-number.
 func parseNumber(s string) (number, bool) {
-	i, whole, digits := 0, true, 0
-	if i < len(s) && (s[i] == '-' || s[i] == '+') {
-		i++
+	rest := strings.TrimPrefix(s, "-")
+	if len(rest) == len(s) {
+		rest = strings.TrimPrefix(s, "+")
 	}
-	for ; i < len(s) && '0' <= s[i] && s[i] <= '9'; i++ {
-		digits++
+	digits := leadingDigits(rest)
+	rest = rest[digits:]
+	whole := rest == ""
+	if strings.HasPrefix(rest, ".") {
+		fraction := leadingDigits(rest[1:])
+		digits += fraction
+		rest = rest[1+fraction:]
 	}
-	if i < len(s) && s[i] == '.' {
-		whole = false
-		for i++; i < len(s) && '0' <= s[i] && s[i] <= '9'; i++ {
-			digits++
+	if digits > 0 && rest != "" && rest[0]|0x20 == 'e' {
+		rest = rest[1:]
+		if rest != "" && (rest[0] == '-' || rest[0] == '+') {
+			rest = rest[1:]
 		}
-	}
-	if digits == 0 {
-		return number{}, false
-	}
-	if i < len(s) && s[i]|0x20 == 'e' {
-		whole = false
-		i++
-		if i < len(s) && (s[i] == '-' || s[i] == '+') {
-			i++
-		}
-		exponent := i
-		for ; i < len(s) && '0' <= s[i] && s[i] <= '9'; i++ {
-		}
-		if i == exponent {
+		exponent := leadingDigits(rest)
+		if exponent == 0 {
 			return number{}, false
 		}
+		rest = rest[exponent:]
 	}
-	if i < len(s) {
+	if digits == 0 || rest != "" {
 		return number{}, false
-	}
-	if whole && digits <= 18 {
-		n, err := strconv.ParseInt(s, 10, 64)
-		return number{whole: true, i: n, f: float64(n)}, err == nil
 	}
 	if whole {
 		if n, err := strconv.ParseInt(s, 10, 64); err == nil {
@@ -208,6 +177,15 @@ func parseNumber(s string) (number, bool) {
 		return number{}, false // beyond what a double holds
 	}
 	return floatNumber(f), true
+}
+
+// leadingDigits returns how many digits s begins with.
+func leadingDigits(s string) int {
+	n := 0
+	for n < len(s) && '0' <= s[n] && s[n] <= '9' {
+		n++
+	}
+	return n
 }
 
 func floatNumber(f float64) number {
@@ -252,38 +230,28 @@ type numberRange struct {
 
 func (r numberRange) holds(n number) bool { return compares(n.compare(r.bound), r.op) }
 
-// numericTest tests a long or double field.
-type numericTest struct {
-	numberRange
-	long bool // the field keeps whole numbers only
-}
-
-func (t numericTest) test(v any) bool {
-	n, ok := numberOf(v)
-	if !ok {
-		return false
-	}
-	if t.long && !n.whole {
-		n = floatNumber(math.Trunc(n.f)) // as Elasticsearch does on indexing
-	}
-	return t.holds(n)
-}
-
+// numberTest compiles a comparison for a long or double field.
 func numberTest(typ Type, op Op, bound string) valueTest {
 	n, ok := parseNumber(bound)
-	if !ok {
-		return never{}
-	}
 	switch {
+	case !ok:
+		return nil
 	case typ == TypeDouble:
 		n.whole = false // compared as doubles
 	case op == "" && n.f != math.Trunc(n.f):
-		return never{} // a long is never 1.5
+		return nil // a long is never 1.5
 	}
-	return numericTest{numberRange{op, n}, typ == TypeLong}
+	want := numberRange{op, n}
+	return func(v any) bool {
+		n, ok := numberOf(v)
+		if typ == TypeLong && !n.whole {
+			n = floatNumber(math.Trunc(n.f)) // as Elasticsearch does on indexing
+		}
+		return ok && want.holds(n)
+	}
 }
 
-// booleans tells whether true and false meet the comparison; false is the less.
+// booleans reports whether true and false meet the comparison; false is the less.
 func booleans(op Op, bound string) (yes, no bool) {
 	switch bound {
 	case "true":
@@ -294,66 +262,58 @@ func booleans(op Op, bound string) (yes, no bool) {
 	return false, false
 }
 
-type boolTest struct{ yes, no bool }
-
-func (t boolTest) test(v any) bool {
-	switch v := v.(type) {
-	case bool:
-		return v && t.yes || !v && t.no
-	case string: // as Elasticsearch reads strings in a boolean field
-		return v == "true" && t.yes || (v == "false" || v == "") && t.no
-	}
-	return false
-}
-
 func booleanTest(op Op, bound string) valueTest {
 	yes, no := booleans(op, bound)
 	if !yes && !no {
-		return never{}
+		return nil
 	}
-	return boolTest{yes, no}
-}
-
-// addressTest holds from the first address to the last, both included. IPv4 is
-// compared as the IPv6 addresses that it is mapped to.
-type addressTest struct{ first, last netip.Addr }
-
-func (t addressTest) test(v any) bool {
-	s, ok := v.(string)
-	if !ok {
+	return func(v any) bool {
+		switch v := v.(type) {
+		case bool:
+			return v && yes || !v && no
+		case string: // as Elasticsearch reads strings in a boolean field
+			return v == "true" && yes || (v == "false" || v == "") && no
+		}
 		return false
 	}
-	a, ok := parseAddress(s)
-	return ok && t.first.Compare(a) <= 0 && a.Compare(t.last) <= 0
 }
 
+// ipTest compiles a comparison with an address or network. IPv4 is compared as
+// the IPv6 addresses that it is mapped to.
 func ipTest(op Op, value string) valueTest {
-	if op == "" {
-		if first, last, ok := parseNetwork(value); ok {
-			return addressTest{first, last}
+	first, last, ok := parseNetwork(value)
+	if op != "" || !ok {
+		a, ok := parseAddress(value)
+		if !ok {
+			return nil
 		}
+		first, last = addressRange(op, a)
 	}
-	a, ok := parseAddress(value)
-	if !ok {
-		return never{}
+	if !first.IsValid() || !last.IsValid() {
+		return nil // beyond either end
 	}
-	t := addressTest{netip.IPv6Unspecified(), lastAddress}
+	return func(v any) bool {
+		s, ok := v.(string)
+		if !ok {
+			return false
+		}
+		a, ok := parseAddress(s)
+		return ok && first.Compare(a) <= 0 && a.Compare(last) <= 0
+	}
+}
+
+func addressRange(op Op, a netip.Addr) (first, last netip.Addr) {
 	switch op {
-	case "":
-		t.first, t.last = a, a
 	case GreaterEqual:
-		t.first = a
+		return a, lastAddress
 	case LessEqual:
-		t.last = a
+		return netip.IPv6Unspecified(), a
 	case Greater:
-		t.first = a.Next()
+		return a.Next(), lastAddress
 	case Less:
-		t.last = a.Prev()
+		return netip.IPv6Unspecified(), a.Prev()
 	}
-	if !t.first.IsValid() || !t.last.IsValid() {
-		return never{} // beyond either end
-	}
-	return t
+	return a, a
 }
 
 var lastAddress = netip.AddrFrom16([16]byte(slices.Repeat([]byte{0xff}, 16)))

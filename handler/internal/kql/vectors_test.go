@@ -1,4 +1,4 @@
-package kql_test
+package kql
 
 import (
 	"bufio"
@@ -7,15 +7,13 @@ import (
 	"errors"
 	"os"
 	"testing"
-
-	"podwatch/handler/internal/kql"
 )
 
 // A vector is one line of testdata/vectors.jsonl: a query, a document and
 // whether it matches, or a query that is wrong.
 type vector struct {
 	Query string            `json:"query"`
-	Doc   map[string]any    `json:"doc"`
+	Doc   Map               `json:"doc"`
 	Types map[string]string `json:"types"`
 	Match bool              `json:"match"`
 	Error bool              `json:"error"`
@@ -41,23 +39,23 @@ func readVectors(t testing.TB) []vector {
 	return vs
 }
 
-// typesOf makes Options.Types of names of types.
-func typesOf(t testing.TB, names map[string]string) func(string) kql.Type {
+// typesOf makes Options.Type of names of types.
+func typesOf(t testing.TB, names map[string]string) func(string) Type {
 	t.Helper()
-	types := map[string]kql.Type{}
+	types := map[string]Type{}
 	for field, name := range names {
-		typ, err := kql.ParseType(name)
+		typ, err := ParseType(name)
 		if err != nil {
 			t.Fatal(err)
 		}
 		types[field] = typ
 	}
-	return func(field string) kql.Type { return types[field] }
+	return func(field string) Type { return types[field] }
 }
 
-func parse(t testing.TB, query string) kql.Node {
+func parse(t testing.TB, query string) *Node {
 	t.Helper()
-	n, err := kql.Parse(query)
+	n, err := Parse(query)
 	if err != nil {
 		t.Fatalf("Parse(%q): %v", query, err)
 	}
@@ -68,10 +66,10 @@ func TestVectors(t *testing.T) {
 	vectors := readVectors(t)
 	verdicts, mistakes := 0, 0
 	for _, v := range vectors {
-		n, err := kql.Parse(v.Query)
+		n, err := Parse(v.Query)
 		if v.Error {
 			mistakes++
-			var syntax *kql.SyntaxError
+			var syntax *SyntaxError
 			if !errors.As(err, &syntax) {
 				t.Errorf("Parse(%q) = %v, %v; want a syntax error", v.Query, n, err)
 			}
@@ -86,7 +84,7 @@ func TestVectors(t *testing.T) {
 		if v.Types == nil {
 			types = nil
 		}
-		if got := kql.Compile(n, kql.Options{Types: types}).Match(v.Doc); got != v.Match {
+		if got := Compile(n, Options{Type: types}).Match(v.Doc); got != v.Match {
 			t.Errorf("%q on %v = %t, want %t: %s", v.Query, v.Doc, got, v.Match, v.Why)
 		}
 	}

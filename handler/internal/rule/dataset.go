@@ -1,6 +1,7 @@
 package rule
 
 import (
+	"iter"
 	"path"
 	"slices"
 	"strings"
@@ -18,44 +19,38 @@ func collected() []string {
 
 // datasetsOf returns the datasets that a query can match events of. bounded is
 // false when the query does not say.
-func datasetsOf(n kql.Node) (datasets []string, bounded bool) {
-	switch n := n.(type) {
-	case kql.Is:
-		if isDatasetField(n.Field) && !n.Value.Wildcard() && !n.Value.Null {
-			return []string{n.Value.Text()}, true
+func datasetsOf(n *kql.Node) (datasets []string, bounded bool) {
+	cover := kql.Cover(n, func(t kql.Term) int {
+		if isExact(t) && isDatasetField(t.Field) {
+			return 1
 		}
-	case kql.And:
-		for _, c := range n.Nodes {
-			d, ok := datasetsOf(c)
-			switch {
-			case !ok:
-			case !bounded:
-				datasets, bounded = d, true
-			default:
-				datasets = slices.DeleteFunc(datasets, func(name string) bool { return !slices.Contains(d, name) })
-			}
+		return 0
+	})
+	query := kql.Compile(n, kql.Options{Type: fieldType})
+	for _, t := range cover {
+		if query.Judge(onlyDataset(t.Value[0])) != kql.False {
+			datasets = appendNew(datasets, t.Value[0])
 		}
-		return datasets, bounded
-	case kql.Or:
-		for _, c := range n.Nodes {
-			d, ok := datasetsOf(c)
-			if !ok {
-				return nil, false
-			}
-			for _, name := range d {
-				datasets = appendNew(datasets, name)
-			}
-		}
-		return datasets, len(n.Nodes) > 0
+	}
+	return datasets, cover != nil
+}
+
+// An onlyDataset is an event of which nothing but the dataset is known.
+type onlyDataset string
+
+func (d onlyDataset) Lookup(field string) (value any, known bool) {
+	if isDatasetField(field) {
+		return string(d), true
 	}
 	return nil, false
 }
 
-func isDatasetField(l kql.Literal) bool {
-	if l.Wildcard() {
-		return false
-	}
-	return l.Text() == "data_stream.dataset" || l.Text() == "event.dataset"
+func (d onlyDataset) All() iter.Seq2[string, any] {
+	return func(yield func(string, any) bool) { yield("", nil) }
+}
+
+func isDatasetField(name string) bool {
+	return name == "data_stream.dataset" || name == "event.dataset"
 }
 
 // datasetsOfIndex returns the collected datasets that index patterns reach. A

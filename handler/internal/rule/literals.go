@@ -27,12 +27,14 @@ type Literal struct {
 // and everything must be parsed.
 func (s *Set) Literals() (lits []Literal, all bool) {
 	for _, c := range s.rules {
-		own := piecesOf(c.node)
-		if own == nil {
+		cover := kql.Cover(c.node, func(t kql.Term) int { return worth(piecesOf(t)) })
+		if cover == nil {
 			return nil, true
 		}
-		for _, p := range own {
-			lits = append(lits, p.Literal)
+		for _, t := range cover {
+			for _, p := range piecesOf(t) {
+				lits = append(lits, p.Literal)
+			}
 		}
 	}
 	slices.SortFunc(lits, func(a, b Literal) int {
@@ -80,47 +82,17 @@ type piece struct {
 	worth int
 }
 
-// piecesOf returns text of which every record that n can match holds at least
-// one piece, or nil when there is no such promise: the best part of an and, all
-// parts of an or, nothing of a not, which is about what a record lacks.
-func piecesOf(n kql.Node) []piece {
-	switch n := n.(type) {
-	case kql.Is:
-		return piecesOfTerm(n)
-	case kql.And:
-		var best []piece
-		for _, c := range n.Nodes {
-			if p := piecesOf(c); worth(p) > worth(best) {
-				best = p
-			}
-		}
-		return best
-	case kql.Or:
-		var every []piece
-		for _, c := range n.Nodes {
-			p := piecesOf(c)
-			if p == nil {
-				return nil
-			}
-			every = append(every, p...)
-		}
-		return every
-	}
-	// Ranges, existence and free text say nothing about the spelling of a value;
-	// a nested condition might, but no Azure log has such a field.
-	return nil
-}
-
-// piecesOfTerm returns the promise of one condition: its value, or of a pattern
-// the best text between two stars.
-func piecesOfTerm(n kql.Is) []piece {
-	if n.Field.Wildcard() || n.Value.Null {
+// piecesOf returns text of which every record that meets a condition holds at
+// least one piece: its value, or of a pattern the best text between two stars.
+// Ranges, existence and free text say nothing about the spelling of a value.
+func piecesOf(t kql.Term) []piece {
+	if t.Many || t.Op != "" {
 		return nil
 	}
-	field := n.Field.Text()
-	shared := sharedByMost(field, n.Value.Text())
+	field := t.Field
+	shared := sharedByMost(field, strings.Join(t.Value, "*"))
 	var best []piece
-	for _, part := range n.Value.Parts {
+	for _, part := range t.Value {
 		alternatives, ok := event.RawText(field, part)
 		if !ok || slices.Contains(alternatives, "") {
 			continue
@@ -131,7 +103,7 @@ func piecesOfTerm(n kql.Is) []piece {
 		}
 		for _, text := range alternatives {
 			p := piece{Literal: Literal{Text: text}, worth: 2 * len(text)}
-			if !n.Value.Wildcard() && text == part && keptWhole(field) && isWord(text) {
+			if len(t.Value) == 1 && text == part && keptWhole(field) && isWord(text) {
 				p.Whole = true
 				p.worth += 16
 			}

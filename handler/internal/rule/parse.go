@@ -55,8 +55,8 @@ type draft struct {
 	*Rule
 	doc      *document
 	path     string // of the rule table: "rule" in TOML, "" in JSON
-	query    kql.Node
-	routine  kql.Node
+	query    *kql.Node
+	routine  *kql.Node
 	filters  bool   // Kibana filters narrow the query
 	state    string // what a threshold or new_terms rule would have to remember
 	mistakes []*FileError
@@ -294,7 +294,7 @@ func (dr *draft) readQuery(t *table) {
 
 // parseKQL parses the query at path; a mistake is reported at its place in the
 // file.
-func (dr *draft) parseKQL(path, key, query string) kql.Node {
+func (dr *draft) parseKQL(path, key, query string) *kql.Node {
 	n, err := kql.Parse(query)
 	if err != nil {
 		line, column := dr.doc.at(path)
@@ -307,11 +307,11 @@ func (dr *draft) parseKQL(path, key, query string) kql.Node {
 		dr.mistakes = append(dr.mistakes, &FileError{File: dr.doc.file, Line: line, Column: column, Msg: key + ": " + msg})
 		return nil
 	}
-	for _, w := range kql.Lint(query, n, fieldType) {
+	for _, w := range kql.Lint(query, kql.Options{Type: fieldType}) {
 		line, column := dr.doc.within(path, query, offsetOf(query, w.Line, w.Column))
 		dr.warnings = append(dr.warnings, Warning{File: dr.doc.file, Line: line, Column: column, Code: w.Code, Msg: key + ": " + w.Msg})
 	}
-	for _, field := range kql.Compile(n, kql.Options{}).Fields() {
+	for _, field := range fieldsOf(n) {
 		if event.Missing(field) {
 			line, column := dr.doc.within(path, query, max(strings.Index(query, field), 0))
 			dr.warnings = append(dr.warnings, Warning{File: dr.doc.file, Line: line, Column: column, Code: "missing-field",
@@ -319,6 +319,18 @@ func (dr *draft) parseKQL(path, key, query string) kql.Node {
 		}
 	}
 	return n
+}
+
+// fieldsOf returns the names of the fields in n, sorted; nil has none.
+func fieldsOf(n *kql.Node) []string {
+	var fields []string
+	if n != nil {
+		for _, t := range kql.Terms(n) {
+			fields = appendNew(fields, t.Field)
+		}
+	}
+	slices.Sort(fields)
+	return fields
 }
 
 // messageInFile returns the message of a mistake in the query at path. A message
@@ -416,16 +428,9 @@ func (dr *draft) readOwn(t *table) {
 	if dr.Routine != "" {
 		dr.routine = dr.parseKQL(t.at("routine"), "routine", dr.Routine)
 	}
-	fields := map[string]bool{}
-	for _, n := range []kql.Node{dr.query, dr.routine} {
-		if n != nil {
-			for _, f := range kql.Compile(n, kql.Options{}).Fields() {
-				fields[f] = true
-			}
-		}
-	}
+	fields := append(fieldsOf(dr.query), fieldsOf(dr.routine)...)
 	for i, f := range dr.FoldCase {
-		if dr.query != nil && !fields[f] {
+		if dr.query != nil && !slices.Contains(fields, f) {
 			dr.warn(fmt.Sprintf("%s[%d]", t.at("fold_case"), i), "value", "fold_case names %s, which the query does not use", f)
 		}
 	}

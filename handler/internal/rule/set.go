@@ -29,18 +29,11 @@ type Match struct {
 	Routine   bool
 }
 
-// An evaluator decides whether an event meets a rule, given the event under
-// the rules' names. It must be safe for concurrent use and must not do I/O.
-// *kql.Query is the one for rules that look at a single event.
-type evaluator interface {
-	Match(doc map[string]any) bool
-}
-
 type compiled struct {
 	rule     *Rule
 	order    int
-	node     kql.Node
-	filter   evaluator
+	node     *kql.Node
+	query    *kql.Query
 	routine  *kql.Query // nil: nothing is routine
 	severity []severityOverride
 	datasets []string // nil: any
@@ -53,18 +46,16 @@ type severityOverride struct {
 
 // compile readies a rule that runs.
 func compile(dr *draft, datasets []string) *compiled {
-	o := kql.Options{Types: fieldType}
+	o := kql.Options{Type: fieldType}
 	if len(dr.FoldCase) > 0 {
 		o.FoldCase = func(field string) bool { return slices.Contains(dr.FoldCase, field) }
 	}
-	c := &compiled{rule: dr.Rule, node: dr.query, filter: kql.Compile(dr.query, o), datasets: datasets}
+	c := &compiled{rule: dr.Rule, node: dr.query, query: kql.Compile(dr.query, o), datasets: datasets}
+	for _, m := range dr.SeverityMapping {
+		c.severity = append(c.severity, severityOverride{kql.Compile(kql.Equals(m.Field, m.Value), o), m.Severity})
+	}
 	if dr.routine != nil {
 		c.routine = kql.Compile(dr.routine, o)
-	}
-	for _, m := range dr.SeverityMapping {
-		value := kql.Text(m.Value)
-		value.Quoted = true
-		c.severity = append(c.severity, severityOverride{kql.Compile(kql.Is{Field: kql.Text(m.Field), Value: value}, o), m.Severity})
 	}
 	return c
 }
@@ -125,15 +116,16 @@ func (s *Set) Match(ev *event.Event) []Match {
 	if b == nil {
 		b = s.other
 	}
+	doc := kql.Map(ev.Fields)
 	var met []*compiled
 	for _, c := range b.any {
-		if c.filter.Match(ev.Fields) {
+		if c.query.Match(doc) {
 			met = append(met, c)
 		}
 	}
 	for i := range b.guards {
-		for _, c := range b.guards[i].candidates(ev.Fields) {
-			if c.filter.Match(ev.Fields) {
+		for _, c := range b.guards[i].candidates(doc) {
+			if c.query.Match(doc) {
 				met = append(met, c)
 			}
 		}
@@ -144,18 +136,19 @@ func (s *Set) Match(ev *event.Event) []Match {
 	slices.SortFunc(met, func(a, b *compiled) int { return a.order - b.order })
 	matches := make([]Match, len(met))
 	for i, c := range met {
-		matches[i] = c.match(ev)
+		matches[i] = c.match(doc)
 	}
 	return matches
 }
 
-// match fills in what depends on the event that the rule matched.
-func (c *compiled) match(ev *event.Event) Match {
+// match fills in what depends on the event that the rule matched. Only what is
+// certain is routine.
+func (c *compiled) match(doc kql.Document) Match {
 	m := Match{Rule: c.rule, Severity: c.rule.Severity, RiskScore: c.rule.RiskScore}
-	m.Routine = c.routine != nil && c.routine.Match(ev.Fields)
+	m.Routine = c.routine != nil && c.routine.Match(doc)
 	best := -1 // of several mappings that apply, the highest severity counts, and it may be lower than the rule's own
 	for _, o := range c.severity {
-		if rank := slices.Index(severities, o.severity); rank > best && o.when.Match(ev.Fields) {
+		if rank := slices.Index(severities, o.severity); rank > best && o.when.Match(doc) {
 			best = rank
 		}
 	}
@@ -163,7 +156,8 @@ func (c *compiled) match(ev *event.Event) Match {
 		m.Severity = severities[best]
 	}
 	for _, field := range c.rule.RiskScoreMapping {
-		if score, ok := riskScore(lookUp(ev.Fields, field)); ok {
+		value, _ := doc.Lookup(field)
+		if score, ok := riskScore(value); ok {
 			m.RiskScore = score
 			break
 		}
@@ -200,23 +194,6 @@ func riskScore(v any) (score int, ok bool) {
 	return int(f), err == nil && f >= 0 && f <= 100
 }
 
-// lookUp returns the value of a field. Keys of the document may hold dots.
-func lookUp(doc map[string]any, field string) any {
-	if v, ok := doc[field]; ok {
-		return v
-	}
-	for i := range len(field) {
-		if field[i] == '.' {
-			if inner, ok := doc[field[:i]].(map[string]any); ok {
-				if v := lookUp(inner, field[i+1:]); v != nil {
-					return v
-				}
-			}
-		}
-	}
-	return nil
-}
-
 // A bucket is the rules for events of one dataset. Most rules are about a few
 // operations or resources, so they are looked up by them.
 type bucket struct {
@@ -226,7 +203,7 @@ type bucket struct {
 
 // A guard holds the rules that need one of a few exact values in its field.
 type guard struct {
-	path    []string
+	field   string
 	byValue map[string][]*compiled
 	all     []*compiled
 }
@@ -261,13 +238,12 @@ func (b *bucket) add(c *compiled) {
 }
 
 func (b *bucket) guard(field string) *guard {
-	path := strings.Split(field, ".")
 	for i := range b.guards {
-		if slices.Equal(b.guards[i].path, path) {
+		if b.guards[i].field == field {
 			return &b.guards[i]
 		}
 	}
-	b.guards = append(b.guards, guard{path: path, byValue: map[string][]*compiled{}})
+	b.guards = append(b.guards, guard{field: field, byValue: map[string][]*compiled{}})
 	return &b.guards[len(b.guards)-1]
 }
 
@@ -281,17 +257,10 @@ func (g *guard) add(values []string, c *compiled) {
 }
 
 // candidates returns the rules that can match doc: all of them unless the field
-// holds a plain string.
-func (g *guard) candidates(doc map[string]any) []*compiled {
-	var v any = doc
-	for _, key := range g.path {
-		m, ok := v.(map[string]any)
-		if !ok {
-			return g.all
-		}
-		v = m[key]
-	}
-	if s, ok := v.(string); ok {
+// is a plain string.
+func (g *guard) candidates(doc kql.Document) []*compiled {
+	value, known := doc.Lookup(g.field)
+	if s, ok := value.(string); ok && known {
 		return g.byValue[s]
 	}
 	return g.all
@@ -300,27 +269,21 @@ func (g *guard) candidates(doc map[string]any) []*compiled {
 // exactValues returns the values of which field must have one when n holds and
 // the field is a single string. ok is false when n can hold without, or the
 // field is not compared byte by byte.
-func exactValues(n kql.Node, field string) (values []string, ok bool) {
-	switch n := n.(type) {
-	case kql.Is:
-		plain := !n.Field.Wildcard() && n.Field.Text() == field && !n.Value.Wildcard() && !n.Value.Null
-		return []string{n.Value.Text()}, plain && (fieldType(field) == kql.TypeKeyword || fieldType(field) == kql.TypeFlattened)
-	case kql.And:
-		for _, c := range n.Nodes {
-			if v, found := exactValues(c, field); found && (!ok || len(v) < len(values)) {
-				values, ok = v, true
-			}
-		}
-		return values, ok
-	case kql.Or:
-		for _, c := range n.Nodes {
-			v, found := exactValues(c, field)
-			if !found {
-				return nil, false
-			}
-			values = append(values, v...)
-		}
-		return values, len(n.Nodes) > 0
+func exactValues(n *kql.Node, field string) (values []string, ok bool) {
+	if t := fieldType(field); t != kql.TypeKeyword && t != kql.TypeFlattened {
+		return nil, false
 	}
-	return nil, false
+	cover := kql.Cover(n, func(t kql.Term) int {
+		if isExact(t) && t.Field == field {
+			return 1
+		}
+		return 0
+	})
+	for _, t := range cover {
+		values = append(values, t.Value[0])
+	}
+	return values, cover != nil
 }
+
+// isExact reports whether a condition asks for one exact value of one field.
+func isExact(t kql.Term) bool { return !t.Many && t.Op == "" && len(t.Value) == 1 }

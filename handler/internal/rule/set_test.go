@@ -162,7 +162,7 @@ func TestIndexChangesNoMatch(t *testing.T) {
 		return field + ":" + value(field)
 	}
 	folder := files{}
-	var queries []kql.Node
+	var queries []*kql.Node
 	for i := range 300 {
 		q := query(3)
 		n, err := kql.Parse(q)
@@ -184,11 +184,11 @@ func TestIndexChangesNoMatch(t *testing.T) {
 			got[m.Rule.ID] = true
 		}
 		for i, e := range report.Entries {
-			o := kql.Options{Types: func(f string) kql.Type { typ, _ := kql.ParseType(event.FieldType(f)); return typ }}
+			o := kql.Options{Type: func(f string) kql.Type { typ, _ := kql.ParseType(event.FieldType(f)); return typ }}
 			if i%5 == 0 {
 				o.FoldCase = func(f string) bool { return f == "event.action" }
 			}
-			want := kql.Compile(queries[i], o).Match(ev.Fields)
+			want := kql.Compile(queries[i], o).Match(kql.Map(ev.Fields))
 			if e.Verdict == rule.Waits {
 				want = false
 			}

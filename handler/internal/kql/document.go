@@ -1,0 +1,99 @@
+package kql
+
+import (
+	"iter"
+	"maps"
+)
+
+// A Map is decoded JSON as a [Document] of which everything is known. Keys with
+// dots are the same as nested objects.
+type Map map[string]any
+
+// Lookup returns the value of a field.
+func (m Map) Lookup(field string) (value any, known bool) { return find(m, field), true }
+
+// All returns the members that are not null.
+func (m Map) All() iter.Seq2[string, any] {
+	return func(yield func(string, any) bool) {
+		for key, v := range m {
+			if v != nil && !yield(key, v) {
+				return
+			}
+		}
+	}
+}
+
+// find looks for path in an object under every way to spell it with dotted keys.
+func find(object map[string]any, path string) any {
+	found := object[path]
+	for i := 0; i < len(path) && mayHaveMore(found); i++ {
+		if path[i] == '.' {
+			if v, ok := object[path[:i]]; ok {
+				found = combine(found, descend(v, path[i+1:]))
+			}
+		}
+	}
+	if mayHaveMore(found) {
+		for key, v := range object {
+			if len(key) > len(path) && key[len(path)] == '.' && key[:len(path)] == path {
+				found = combine(found, map[string]any{key[len(path)+1:]: v})
+			}
+		}
+	}
+	return found
+}
+
+// mayHaveMore reports whether another spelling of v's key may add to it. Beside
+// a value there is none.
+func mayHaveMore(v any) bool {
+	switch v.(type) {
+	case nil, map[string]any, []any:
+		return true
+	}
+	return false
+}
+
+// descend returns what the objects in v have at path.
+func descend(v any, path string) any {
+	switch v := v.(type) {
+	case map[string]any:
+		return find(v, path)
+	case []any:
+		var found []any
+		for _, e := range v {
+			if value := descend(e, path); value != nil {
+				found = append(found, value)
+			}
+		}
+		switch len(found) {
+		case 0:
+			return nil
+		case 1:
+			return found[0]
+		}
+		return found
+	}
+	return nil
+}
+
+// combine returns the value that two spellings of one key have together: two
+// objects are parts of one. It changes neither, and may allocate, because logs
+// hardly ever spell a key in two ways.
+func combine(a, b any) any {
+	switch {
+	case a == nil:
+		return b
+	case b == nil:
+		return a
+	}
+	left, ok1 := a.(map[string]any)
+	right, ok2 := b.(map[string]any)
+	if !ok1 || !ok2 {
+		return []any{a, b}
+	}
+	both := maps.Clone(left)
+	for key, v := range right {
+		both[key] = combine(both[key], v)
+	}
+	return both
+}
