@@ -20,6 +20,7 @@ import (
 	"podwatch/handler/internal/alert"
 	"podwatch/handler/internal/caller"
 	"podwatch/handler/internal/event"
+	"podwatch/handler/internal/kql"
 	"podwatch/handler/internal/rule"
 	"podwatch/handler/internal/scan"
 )
@@ -49,7 +50,7 @@ type Surroundings interface {
 // Exceptions are the reasons not to alert. Suppress returns the name of the
 // exception that an alert meets, or "". fields returns the event's, at some cost.
 type Exceptions interface {
-	Suppress(a *alert.Alert, fields func() map[string]any) string
+	Suppress(a *alert.Alert, event func() kql.Document) string
 }
 
 // A Sink delivers alerts to one place. Deliver returns nil when all were
