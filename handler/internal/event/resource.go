@@ -121,51 +121,43 @@ func (r *Resource) locate(p arm.Pair, id string) {
 	}
 }
 
-// resource fills azure.resource.*, azure.subscription_id and related.entity as
-// Elastic cuts them out of the resource id: provider is the provider with its
-// first type, name is all that follows. Spelling is the record's own. Elastic
-// knows only ids whose fixed words are all in capitals or all as declared;
-// podwatch takes any mixture.
-func (n *normaliser) resource() {
-	id := n.ev.ResourceID
-	if id == "" {
-		return
-	}
-	res := make(map[string]any, 4)
-	n.azure["resource"] = res
-	res["id"] = id
-	n.put("related", "entity", []any{id})
+// A resourceFields is what Elastic cuts out of a resource id: provider is the
+// provider with its first type, name is all that follows. Spelling is the record's
+// own. Elastic knows only ids whose fixed words are all in capitals or all as
+// declared; podwatch takes any mixture.
+type resourceFields struct{ subscription, group, provider, name, namespace, rule string }
 
+func fieldsOf(id string) resourceFields {
+	var f resourceFields
 	var pairs []arm.Pair
 	provider := -1
 	for p := range arm.Pairs(id) {
 		switch i := len(pairs); {
 		case p.Value == "":
 		case i == 0 && strings.EqualFold(p.Key, "subscriptions"):
-			n.azure["subscription_id"] = p.Value
+			f.subscription = p.Value
 		case i == 1 && strings.EqualFold(p.Key, "resourceGroups"):
-			res["group"] = p.Value
+			f.group = p.Value
 		case strings.EqualFold(p.Key, "providers"):
 			provider = i
 		}
 		pairs = append(pairs, p)
 	}
 	if provider < 0 {
-		return
+		return f
 	}
 	start := pairs[provider].End - len(pairs[provider].Value)
 	types := pairs[provider+1:]
 	if len(types) >= 2 && strings.EqualFold(types[0].Key, "namespaces") && strings.EqualFold(types[1].Key, "authorizationRules") && types[1].Value != "" {
-		res["provider"] = pairs[provider].Value
-		res["namespace"] = types[0].Value
-		res["authorization_rule"] = id[types[1].KeyEnd+1:]
-		return
+		f.provider, f.namespace, f.rule = pairs[provider].Value, types[0].Value, id[types[1].KeyEnd+1:]
+		return f
 	}
-	res["provider"] = id[start:]
+	f.provider = id[start:]
 	if len(types) > 0 {
-		res["provider"] = id[start:types[0].KeyEnd]
+		f.provider = id[start:types[0].KeyEnd]
 		if types[0].Value != "" {
-			res["name"] = id[types[0].KeyEnd+1:]
+			f.name = id[types[0].KeyEnd+1:]
 		}
 	}
+	return f
 }

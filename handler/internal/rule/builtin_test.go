@@ -48,7 +48,7 @@ func records(t testing.TB, name string) []json.RawMessage {
 
 func event1(t testing.TB, record []byte) *event.Event {
 	t.Helper()
-	ev, err := event.Parse(record)
+	ev, err := event.Read(record, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -80,7 +80,7 @@ func (r *Report) alone(e *Entry) bool {
 
 // outcome evaluates one record and says what r made of it.
 func (s *Set) outcome(r *Rule, record []byte) string {
-	ev, err := event.Parse(record)
+	ev, err := event.Read(record, 0)
 	if err != nil {
 		return err.Error()
 	}

@@ -113,20 +113,19 @@ func (s *Set) Rules() []*Rule {
 // loaded. It evaluates only rules that can match events of ev's dataset and
 // operation, and allocates only when one does.
 func (s *Set) Match(ev *event.Event) []Match {
-	b := s.datasets[ev.Dataset]
+	b := s.datasets[ev.Dataset()]
 	if b == nil {
 		b = s.other
 	}
-	doc := fields{ev.Fields}
 	var met []*compiled
 	for _, c := range b.any {
-		if c.query.Match(doc) {
+		if c.query.Match(ev) {
 			met = append(met, c)
 		}
 	}
 	for i := range b.guards {
-		for _, c := range b.guards[i].candidates(doc) {
-			if c.query.Match(doc) {
+		for _, c := range b.guards[i].candidates(ev) {
+			if c.query.Match(ev) {
 				met = append(met, c)
 			}
 		}
@@ -137,7 +136,7 @@ func (s *Set) Match(ev *event.Event) []Match {
 	slices.SortFunc(met, func(a, b *compiled) int { return a.order - b.order })
 	matches := make([]Match, len(met))
 	for i, c := range met {
-		matches[i] = c.match(doc)
+		matches[i] = c.match(ev)
 	}
 	return matches
 }

@@ -159,7 +159,8 @@ func TestIndexChangesNoMatch(t *testing.T) {
 			return pick(`*`, `""`, `Micro*`, `null`, `"*"`)
 		}
 		for range 20 { // a value that occurs
-			if s, ok := lookUp(events[random.IntN(len(events))].Fields, field).(string); ok {
+			v, _ := events[random.IntN(len(events))].Lookup(field)
+			if s, ok := v.(string); ok {
 				return fmt.Sprintf("%q", s)
 			}
 		}
@@ -205,16 +206,16 @@ func TestIndexChangesNoMatch(t *testing.T) {
 			got[m.Rule.ID] = true
 		}
 		for i, e := range report.Entries {
-			o := kql.Options{Type: func(f string) kql.Type { typ, _ := kql.ParseType(event.FieldType(f)); return typ }}
+			o := kql.Options{Type: func(f string) kql.Type { typ, _ := kql.ParseType(event.Type(f)); return typ }}
 			if i%5 == 0 {
 				o.FoldCase = func(f string) bool { return f == "event.action" }
 			}
-			want := kql.Compile(queries[i], o).Match(kql.Map(ev.Fields))
+			want := kql.Compile(queries[i], o).Match(ev)
 			if e.Verdict == rule.Waits {
 				want = false
 			}
 			if got[e.Rule.ID] != want {
-				t.Errorf("%s: in the set %t, alone %t, for %.300s", queries[i], got[e.Rule.ID], want, ev.Raw)
+				t.Errorf("%s: in the set %t, alone %t, for %.300s", queries[i], got[e.Rule.ID], want, ev.Raw())
 			}
 			if want {
 				matched++
@@ -235,27 +236,14 @@ func sampleEvents(t testing.TB) []*event.Event {
 			}
 		}
 	}
-	slices.SortFunc(events, func(a, b *event.Event) int { return bytes.Compare(a.Raw, b.Raw) })
+	slices.SortFunc(events, func(a, b *event.Event) int { return bytes.Compare(a.Raw(), b.Raw()) })
 	return events
-}
-
-func lookUp(doc map[string]any, field string) any {
-	var v any = doc
-	for key := range strings.SplitSeq(field, ".") {
-		m, ok := v.(map[string]any)
-		if !ok {
-			return nil
-		}
-		v = m[key]
-	}
-	return v
 }
 
 func TestMatchIsSafeForConcurrentUse(t *testing.T) {
 	set, _ := load(t, rule.BuiltIn(), rule.FS("corpus", corpus(t)))
-	events := sampleEvents(t)
 	count := func() (n int) {
-		for _, ev := range events {
+		for _, ev := range sampleEvents(t) {
 			n += len(set.Match(ev))
 		}
 		return n
@@ -281,7 +269,7 @@ func TestMatchDoesNotAllocateWhenNothingMatches(t *testing.T) {
 		}
 		quiet++
 		if allocs := testing.AllocsPerRun(10, func() { set.Match(ev) }); allocs != 0 {
-			t.Errorf("%v allocations for %.200s", allocs, ev.Raw)
+			t.Errorf("%v allocations for %.200s", allocs, ev.Raw())
 		}
 	}
 	if quiet < 5 {

@@ -99,7 +99,7 @@ func alertOf(t testing.TB, record string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ev, err := event.Parse([]byte(record))
+	ev, err := event.Read([]byte(record), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
