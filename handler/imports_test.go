@@ -18,11 +18,12 @@ var mayImport = map[string][]string{
 	"config":     {},
 	"kql":        {},
 	"invocation": {},
-	"export":     {},
+	"export":     {"jsontext"},
+	"jsontext":   {},
 	"lookup":     {},
 	"azurite":    {},
 	"event":      {},
-	"scan":       {},
+	"prefilter":  {},
 	"logtest":    {"invocation"},
 
 	"rule":         {"event", "kql"},
@@ -38,8 +39,8 @@ var mayImport = map[string][]string{
 	"sink/console":      {"alert"},
 
 	"state":    {"alert"},
-	"pipeline": {"alert", "caller", "event", "export", "invocation", "rule", "scan", "sink"},
-	"server":   {"alert", "invocation", "pipeline", "scan"},
+	"pipeline": {"alert", "caller", "event", "export", "invocation", "prefilter", "rule", "sink"},
+	"server":   {"alert", "invocation", "pipeline", "prefilter"},
 
 	"app": {"alert", "caller", "config", "exception", "pipeline", "rule", "sink", "sink/console", "sink/loganalytics", "sink/teams", "state", "surroundings"},
 

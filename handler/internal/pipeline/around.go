@@ -52,8 +52,10 @@ func (d *detection) lookAround(candidates []*candidate) {
 		if parsed >= maxOthers {
 			return
 		}
-		d.split.Split(message, export.Limits{Want: want})
-		for _, record := range d.split.Records {
+		for record := range export.Pieces(message) {
+			if record.Reason != "" || !want(record.JSON) {
+				continue
+			}
 			if parsed++; parsed > maxOthers {
 				return
 			}

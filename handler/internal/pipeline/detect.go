@@ -166,7 +166,6 @@ type detection struct {
 	raised     map[string]bool // alert ids of this batch
 	sources    map[string]bool
 	curious    bool // the source of each message is wanted
-	split      export.Result
 }
 
 // maxBatchEvents bounds the events of a batch that are kept as surroundings.
@@ -194,27 +193,25 @@ func (d *detection) read(message int) {
 		return
 	}
 	first := d.curious
-	d.split.Split(body, export.Limits{Want: func(raw []byte) bool {
-		if first {
-			first = false
-			return true
+	for piece := range export.Pieces(body) {
+		if piece.Reason != "" {
+			unreadable(piece.Offset, piece.Reason, piece.JSON)
+			continue
 		}
-		return d.scanner.Contains(raw)
-	}})
-	for _, piece := range d.split.Unreadable {
-		unreadable(piece.Offset, piece.Reason, piece.Body)
-	}
-	d.batch.Counts.Records += len(d.split.Records) + d.split.Passed
-	for _, record := range d.split.Records {
-		if err := d.evaluate(message, record); err != nil {
-			unreadable(0, err.Error(), record.JSON)
+		d.batch.Counts.Records++
+		if !first && !d.scanner.Contains(piece.JSON) {
+			continue
+		}
+		first = false
+		if err := d.evaluate(message, piece); err != nil {
+			unreadable(0, err.Error(), piece.JSON)
 		}
 	}
 }
 
 // evaluate reads one record of a message and notes the rules that it matches. A
 // panic in here is a bug of ours that must not cost the rest of the batch.
-func (d *detection) evaluate(message int, record export.Record) (err error) {
+func (d *detection) evaluate(message int, record export.Piece) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("evaluate record: podwatch broke on it: %v", r)
@@ -224,8 +221,8 @@ func (d *detection) evaluate(message int, record export.Record) (err error) {
 	if err != nil {
 		return err
 	}
-	if record.Repaired != "" {
-		ev.Notes = append(ev.Notes, "the record was mended: "+record.Repaired)
+	if record.Mended != "" {
+		ev.Notes = append(ev.Notes, "the record was mended: "+record.Mended)
 	}
 	d.batch.Counts.Events++
 	matches := d.Rules.Match(ev)
