@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"testing"
 
 	"podwatch/handler/internal/export"
+	"podwatch/handler/internal/jsontext"
 )
 
 // kubeAudit is a body of n kube-audit records, each with its own JSON text.
@@ -24,29 +26,54 @@ func kubeAudit(n int) []byte {
 	return b.Bytes()
 }
 
-func BenchmarkSplit(b *testing.B) {
+func BenchmarkPieces(b *testing.B) {
 	sound := kubeAudit(700) // about 1 MiB
 	bad := bytes.Replace(sound, []byte(`"stream":"stdout"`), []byte("\"stream\":\"std\nout\""), 1)
 	cut := sound[:len(sound)-500]
 	for _, test := range []struct {
 		name string
 		body []byte
-		want func([]byte) bool
-	}{
-		{"body=sound/want=all", sound, nil},
-		{"body=sound/want=none", sound, func([]byte) bool { return false }},
-		{"body=one-bad-record/want=all", bad, nil},
-		{"body=cut/want=all", cut, nil},
-	} {
+	}{{"body=sound", sound}, {"body=one-bad-record", bad}, {"body=cut", cut}} {
 		b.Run(test.name, func(b *testing.B) {
-			var r export.Result
 			b.SetBytes(int64(len(test.body)))
 			b.ReportAllocs()
+			n := 0
 			for b.Loop() {
-				r.Split(test.body, export.Limits{Want: test.want})
+				n = 0
+				for range export.Pieces(test.body) {
+					n++
+				}
 			}
-			if len(r.Records)+r.Passed < 699 {
-				b.Fatalf("got %d records", len(r.Records))
+			if n < 699 {
+				b.Fatalf("got %d pieces", n)
+			}
+		})
+	}
+}
+
+// BenchmarkAround finds the record around a position in the middle of it, as the
+// host quotes it.
+func BenchmarkAround(b *testing.B) {
+	for _, size := range []int{0, 8 << 10, 18 << 10} {
+		body := bytes.ReplaceAll(kubeAudit(20), []byte(`\"code\":200`), []byte(`\"code\":200,\"message\":\"`+strings.Repeat(`some [{\\\"text\\\"}] `, size/22)+`\"`))
+		text := jsontext.Text{Raw: body}
+		for range 2 {
+			q := jsontext.AppendQuote(nil, text.Raw)
+			text = jsontext.Text{Raw: q[1 : len(q)-1], Depth: text.Depth + 1}
+		}
+		pos := bytes.Index(text.Raw[len(text.Raw)/2:], []byte(`objectRef`)) + len(text.Raw)/2
+		b.Run(fmt.Sprintf("record=%d", len(body)/20), func(b *testing.B) {
+			b.SetBytes(int64(len(text.Raw) / 20))
+			b.ReportAllocs()
+			for b.Loop() {
+				found := false
+				for range export.Around(text, pos) {
+					found = true
+					break
+				}
+				if !found {
+					b.Fatal("nothing")
+				}
 			}
 		})
 	}

@@ -1,11 +1,11 @@
-// Package export takes the body of an Event Hub message apart into the log
-// records that an Azure diagnostic setting wrote.
+// Package export finds the log records that an Azure diagnostic setting wrote in
+// the body of an Event Hub message.
 //
-// A malformed record costs only itself: whole records around it are found, and
-// what cannot be read is handed back with its offset and the reason. Whatever
-// is said to be a record is a valid JSON object. Bodies are untrusted: [Split]
-// takes time linear in their length, and a well-formed body is gone over once
-// and not copied, so that its records are parts of the body itself.
+// [Around] finds one record in place, [Pieces] takes a whole body apart. A
+// malformed record costs only itself: the records around it are found, and what
+// is unreadable is returned with its offset and the reason. Bodies are
+// untrusted: both take linear time, and [Pieces] walks a well-formed body once
+// and does not copy it, so that its records are parts of the body itself.
 package export
 
 import (
@@ -13,59 +13,33 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"iter"
+	"slices"
 	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
+
+	"podwatch/handler/internal/jsontext"
 )
 
-// Limits bounds what Split makes of a body. Zero values mean the defaults.
-type Limits struct {
-	MaxRecord  int // bytes of one record; default 2 MiB, twice what a Standard hub carries
-	MaxRecords int // records of one body, passed over or not; default 100,000
-	MaxDepth   int // levels of nesting within a record, at most 1024; default 200
-
-	// Want, if not nil, is asked about each record as it stands in the body;
-	// those that it does not want are counted in Result.Passed and nothing else
-	// is done for them. It must not keep what it is given.
-	Want func(raw []byte) bool
-}
-
-// A Kind is the shape that a body has.
-type Kind string
-
-// The shapes of bodies.
 const (
-	KindEmpty   Kind = "empty"   // no bytes, white space, or null
-	KindWrapper Kind = "wrapper" // an object with "records": the usual export
-	KindRecord  Kind = "record"  // one record on its own
-	KindArray   Kind = "array"
-	KindStream  Kind = "stream"  // several values, one after the other
-	KindUnknown Kind = "unknown" // none of these
+	maxRecord  = 2 << 20            // bytes of one record, twice what a Standard hub carries
+	maxRecords = 100_000            // records of one body
+	maxDepth   = jsontext.MaxLevels // levels of nesting within a record
+	maxNesting = 8                  // wrappers in arrays in strings in wrappers ...
 )
 
-// Result is what a body held.
-type Result struct {
-	Kind       Kind
-	Records    []Record
-	Passed     int // records that Limits.Want passed over
-	Unreadable []Unreadable
-}
+const byteOrderMark = "\xef\xbb\xbf"
 
-// A Record is one exported log entry.
-type Record struct {
-	JSON     []byte // a valid JSON object; part of the body unless it was repaired
-	Repaired string // what was mended or is odd, "" for nothing
-}
-
-// Unreadable is a piece of a body that holds no record that can be read. Of
-// very many pieces the last ones are one.
-type Unreadable struct {
+// A Piece is a part of a body: a record, or, with a Reason, what is unreadable.
+type Piece struct {
+	JSON   []byte // a record is a valid JSON object; part of the body unless Mended
 	Offset int    // in bytes from the start of the body; in its UTF-8 form if that was UTF-16
-	Reason string // never quotes the body
-	Body   []byte // part of the body
+	Mended string // what was mended or is odd, "" for nothing
+	Reason string // why the piece is unreadable, never quoting it; "" for a record
 }
 
-// maxPieces is the number of unreadable pieces after which they are put together.
+// Of very many unreadable pieces the last ones become one.
 const (
 	maxPieces     = 1000
 	tooManyPieces = "more than 1000 unreadable pieces, this is all from the last one on"
@@ -73,49 +47,32 @@ const (
 
 const whyFragment = "a fragment without the fields of a record"
 
-// maxNesting bounds wrappers in arrays in strings in wrappers ...
-const maxNesting = 8
-
-// Split finds the records of a body. Records and unreadable pieces are in the
-// order of the body and share its memory.
-func Split(body []byte, limits Limits) Result {
-	var r Result
-	r.Split(body, limits)
-	return r
+// Pieces returns the records and the unreadable pieces of a body, in order. They
+// share its memory.
+func Pieces(body []byte) iter.Seq[Piece] {
+	var r result
+	newSplitter(&r).split(body)
+	return slices.Values(r.pieces)
 }
 
-// Split is the function Split into the memory of an older Result, whose
-// records are forgotten.
-func (r *Result) Split(body []byte, limits Limits) {
-	clear(r.Records)
-	clear(r.Unreadable)
-	*r = Result{Kind: KindEmpty, Records: r.Records[:0], Unreadable: r.Unreadable[:0]}
-	s := newSplitter(r, limits)
-	s.split(body)
+// A result is what a body contains.
+type result struct {
+	pieces     []Piece
+	records    int
+	unreadable int
+	last       int // index of the latest unreadable piece
 }
 
-func newSplitter(r *Result, limits Limits) *splitter {
-	if limits.MaxRecord <= 0 {
-		limits.MaxRecord = 2 << 20
-	}
-	if limits.MaxRecords <= 0 {
-		limits.MaxRecords = 100_000
-	}
-	if limits.MaxDepth <= 0 {
-		limits.MaxDepth = 200
-	}
-	return &splitter{scanner: scanner{maxDepth: min(limits.MaxDepth, maxLevels)}, limits: limits, r: r}
-}
+func newSplitter(r *result) *splitter { return &splitter{r: r} }
 
 // A splitter walks over one body: first strictly, and if anything is malformed
 // once more from the start, carefully.
 type splitter struct {
 	scanner
-	limits  Limits
-	r       *Result
+	r       *result
 	careful bool
 	valid   bool      // the body is UTF-8
-	full    bool      // MaxRecords was reached
+	full    bool      // maxRecords was reached
 	torn    bool      // something was unreadable, so that what follows may be a fragment of it
 	remark  string    // holds for every record
 	parent  *splitter // of JSON text in a string of another body
@@ -128,8 +85,8 @@ type splitter struct {
 func (s *splitter) split(body []byte) {
 	start := 0
 	switch {
-	case bytes.HasPrefix(body, []byte("\xef\xbb\xbf")):
-		start = 3
+	case bytes.HasPrefix(body, []byte(byteOrderMark)):
+		start = len(byteOrderMark)
 	case bytes.HasPrefix(body, []byte("\x1f\x8b")):
 		s.refuse(body, "gzip data, not JSON text")
 		return
@@ -143,9 +100,9 @@ func (s *splitter) split(body []byte) {
 		}
 	}
 	s.b, s.valid = body, utf8.Valid(body)
-	records, unreadable, passed, kind := len(s.r.Records), len(s.r.Unreadable), s.r.Passed, s.r.Kind
+	before := *s.r
 	if !s.walk(start) {
-		s.r.Records, s.r.Unreadable, s.r.Passed, s.r.Kind = s.r.Records[:records], s.r.Unreadable[:unreadable], passed, kind
+		*s.r = before
 		s.careful, s.track = true, true
 		s.walk(start)
 	}
@@ -153,27 +110,15 @@ func (s *splitter) split(body []byte) {
 
 func (s *splitter) refuse(body []byte, reason string) {
 	s.b = body
-	s.kind(0, KindUnknown)
 	s.bad(0, len(body), reason)
-}
-
-// kind sets the kind of the body by the nth value in it.
-func (s *splitter) kind(n int, k Kind) {
-	switch {
-	case s.parent != nil:
-	case n == 0:
-		s.r.Kind = k
-	case n > 0:
-		s.r.Kind = KindStream
-	}
 }
 
 // walk goes over the values of the body. It returns false if something is
 // malformed and that was not to be dealt with.
 func (s *splitter) walk(i int) bool {
-	for n := 0; ; n++ {
-		for i = s.space(i); bytes.HasPrefix(s.b[i:], []byte("\xef\xbb\xbf")); i = s.space(i) {
-			i += 3
+	for {
+		for i = s.space(i); bytes.HasPrefix(s.b[i:], []byte(byteOrderMark)); i = s.space(i) {
+			i += len(byteOrderMark)
 		}
 		if i == len(s.b) {
 			return true
@@ -184,28 +129,18 @@ func (s *splitter) walk(i int) bool {
 				return false
 			}
 			i++
-			n--
 			continue
-		case '[':
-			s.kind(n, KindArray)
-		case '{':
-			s.kind(n, KindRecord) // until a wrapper shows
-		case 'n':
-			s.kind(n, KindEmpty)
-		default:
-			s.kind(n, KindUnknown)
 		}
 		var ok bool
-		if i, ok = s.element(i, s.nesting, n); !ok {
+		if i, ok = s.element(i, s.nesting, true); !ok {
 			return false
 		}
 	}
 }
 
 // element reads the value at b[i] where a record is expected and returns the
-// index where to go on. top is the number of the value in the body, or -1
-// within others.
-func (s *splitter) element(i, nesting, top int) (int, bool) {
+// index where to go on. top: it is a value of the body itself, not in another.
+func (s *splitter) element(i, nesting int, top bool) (int, bool) {
 	if s.full {
 		return len(s.b), true
 	}
@@ -230,7 +165,7 @@ func (s *splitter) element(i, nesting, top int) (int, bool) {
 	case !s.careful:
 		return 0, false
 	}
-	return s.junk(i, top < 0), true
+	return s.junk(i, !top), true
 }
 
 // delimited reports whether a bare word may end before b[i].
@@ -238,12 +173,11 @@ func (s *splitter) delimited(i int) bool {
 	return i == len(s.b) || strings.IndexByte(" \t\r\n,]}", s.b[i]) >= 0
 }
 
-func (s *splitter) object(i, nesting, top int) (int, bool) {
+func (s *splitter) object(i, nesting int, top bool) (int, bool) {
 	end, v := s.value(i, nesting < maxNesting)
 	switch v {
 	case whole:
-		if top >= 0 && s.parent == nil && s.unknownShape(i) {
-			s.kind(top, KindUnknown)
+		if top && s.parent == nil && s.unknownShape(i) {
 			s.bad(i, end, `an object with neither "records" nor the fields of a record`)
 			return end, true
 		}
@@ -253,7 +187,6 @@ func (s *splitter) object(i, nesting, top int) (int, bool) {
 		}
 		return s.record(i, end), true
 	case wrapped:
-		s.kind(top, KindWrapper)
 		return s.wrapper(s.at, nesting)
 	case holding:
 		next := s.at
@@ -271,7 +204,7 @@ func (s *splitter) object(i, nesting, top int) (int, bool) {
 func (s *splitter) wrapper(i, nesting int) (_ int, ok bool) {
 	for {
 		// here b[i] begins the value of "records"
-		if i, ok = s.element(i, nesting+1, -1); !ok {
+		if i, ok = s.element(i, nesting+1, false); !ok {
 			return 0, false
 		}
 	members:
@@ -346,7 +279,7 @@ func (s *splitter) list(i, nesting int) (_ int, ok bool) {
 			i++
 			continue
 		}
-		if i, ok = s.element(i, nesting+1, -1); !ok {
+		if i, ok = s.element(i, nesting+1, false); !ok {
 			return 0, false
 		}
 		if s.careful {
@@ -383,17 +316,13 @@ func (s *splitter) text(i, nesting int) (int, bool) {
 		s.bad(i, end, "text, not a record")
 		return end, true
 	}
-	if s.limits.Want != nil && !s.limits.Want(raw) {
-		s.r.Passed++
-		return end, true
-	}
 	var content string
 	if err := json.Unmarshal(raw, &content); err != nil {
 		s.bad(i, end, "text, not a record")
 		return end, true
 	}
 	inner := splitter{
-		scanner: scanner{maxDepth: s.maxDepth, frames: s.frames}, limits: s.limits, r: s.r,
+		scanner: scanner{frames: s.frames}, r: s.r,
 		remark: join(s.remark, "record was JSON text in a string"),
 		parent: s, place: extent{i, end}, nesting: nesting + 1,
 	}
@@ -401,14 +330,14 @@ func (s *splitter) text(i, nesting int) (int, bool) {
 	s.steps += inner.steps
 	s.full, s.frames = inner.full, inner.frames
 	if s.full {
-		s.bad(end, len(s.b), s.tooMany())
+		s.bad(end, len(s.b), tooMany())
 		return len(s.b), true
 	}
 	return end, true
 }
 
-func (s *splitter) tooMany() string {
-	return fmt.Sprintf("more than %d records in one message", s.limits.MaxRecords)
+func tooMany() string {
+	return fmt.Sprintf("more than %d records in one message", maxRecords)
 }
 
 // record takes the well-formed object b[start:end] for a record and returns
@@ -418,12 +347,8 @@ func (s *splitter) record(start, end int) int {
 		return len(s.b)
 	}
 	raw := s.b[start:end:end]
-	if s.limits.Want != nil && !s.limits.Want(raw) {
-		s.r.Passed++
-		return end
-	}
-	if len(raw) > s.limits.MaxRecord {
-		s.bad(start, end, s.tooLarge(len(raw)))
+	if len(raw) > maxRecord {
+		s.bad(start, end, tooLarge(len(raw)))
 		return end
 	}
 	note := s.remark
@@ -436,30 +361,36 @@ func (s *splitter) record(start, end int) int {
 		note = join(note, mendedUTF8)
 	}
 	if s.empty {
-		mended, what, ok := mend(raw, s.maxDepth, false)
+		mended, what, ok := mend(raw, false)
 		if !ok {
 			s.bad(start, end, "only empty field names")
 			return end
 		}
 		raw, note = mended, join(note, what)
 	}
-	s.r.Records = append(s.r.Records, Record{JSON: raw, Repaired: note})
+	s.good(start, raw, note)
 	return end
 }
 
-func (s *splitter) tooLarge(n int) string {
-	return fmt.Sprintf("record of %d bytes, more than %d", n, s.limits.MaxRecord)
+// good adds a record that begins at start.
+func (s *splitter) good(start int, record []byte, note string) {
+	s.r.pieces = append(s.r.pieces, Piece{JSON: record, Offset: s.base() + start, Mended: note})
+	s.r.records++
+}
+
+func tooLarge(n int) string {
+	return fmt.Sprintf("record of %d bytes, more than %d", n, maxRecord)
 }
 
 // exhausted reports whether there are as many records as there may be; what
 // begins at start is then given up.
 func (s *splitter) exhausted(start int) bool {
-	if len(s.r.Records)+s.r.Passed < s.limits.MaxRecords {
+	if s.r.records < maxRecords {
 		return false
 	}
 	if !s.full {
 		s.full = true
-		s.bad(start, len(s.b), s.tooMany())
+		s.bad(start, len(s.b), tooMany())
 	}
 	return true
 }
@@ -472,7 +403,7 @@ func (s *splitter) unknownShape(start int) bool {
 			return false
 		}
 	}
-	probe := scanner{b: s.b, maxDepth: s.maxDepth}
+	probe := scanner{b: s.b}
 	for i := probe.space(start + 1); s.b[i] != '}'; {
 		i = probe.space(probe.space(probe.str(i)) + 1) // past the name and the colon
 		if s.b[i] != '[' {
@@ -502,19 +433,15 @@ func (s *splitter) salvage(start int) int {
 	}
 	reason := fmt.Sprintf("%s at offset %d", why, s.base()+at)
 	if why == whyDeep {
-		reason = fmt.Sprintf("nested deeper than %d levels", s.maxDepth)
-	} else if end-start > s.limits.MaxRecord {
-		reason = s.tooLarge(end - start)
+		reason = fmt.Sprintf("nested deeper than %d levels", maxDepth)
+	} else if end-start > maxRecord {
+		reason = tooLarge(end - start)
 	} else if mended, note, ok := s.mend(start, end); ok {
 		s.torn = s.torn || !closed
 		if s.exhausted(start) {
 			return len(s.b)
 		}
-		if s.limits.Want != nil && !s.limits.Want(s.b[start:end]) && !s.limits.Want(mended) {
-			s.r.Passed++
-		} else {
-			s.r.Records = append(s.r.Records, Record{JSON: mended, Repaired: join(s.remark, note)})
-		}
+		s.good(start, mended, join(s.remark, note))
 		return next
 	}
 	s.torn = true
@@ -524,11 +451,11 @@ func (s *splitter) salvage(start int) int {
 
 // mend mends the object in b[start:end].
 func (s *splitter) mend(start, end int) (mended []byte, note string, ok bool) {
-	mended, note, ok = mend(s.b[start:end], s.maxDepth, end == len(s.b))
-	if !ok || len(mended) > s.limits.MaxRecord {
+	mended, note, ok = mend(s.b[start:end], end == len(s.b))
+	if !ok || len(mended) > maxRecord {
 		return nil, "", false
 	}
-	probe := scanner{b: mended, maxDepth: s.maxDepth, track: true, frames: s.frames}
+	probe := scanner{b: mended, track: true, frames: s.frames}
 	stop, v := probe.value(0, false)
 	if v != whole || stop != len(mended) || s.torn && probe.marks == 0 {
 		return nil, "", false
@@ -643,7 +570,7 @@ func (s *splitter) base() int {
 
 // bad adds an unreadable piece.
 func (s *splitter) bad(start, end int, reason string) {
-	if s.parent != nil && (s.full || len(s.r.Unreadable) >= maxPieces) {
+	if s.parent != nil && (s.full || s.r.unreadable >= maxPieces) {
 		s.parent.bad(s.place.start, s.place.end, reason)
 		return
 	}
@@ -651,16 +578,14 @@ func (s *splitter) bad(start, end int, reason string) {
 	if len(body) == 0 {
 		return
 	}
-	if n := len(s.r.Unreadable); n >= maxPieces {
-		s.r.Unreadable[n-1] = Unreadable{
-			Offset: s.lastBad,
-			Reason: tooManyPieces,
-			Body:   s.b[s.lastBad : start+len(body)],
-		}
+	if s.r.unreadable >= maxPieces {
+		last := &s.r.pieces[s.r.last]
+		last.Reason, last.JSON = tooManyPieces, s.b[s.lastBad:start+len(body)]
 		return
 	}
-	s.lastBad = start
-	s.r.Unreadable = append(s.r.Unreadable, Unreadable{Offset: s.base() + start, Reason: reason, Body: body})
+	s.lastBad, s.r.last = start, len(s.r.pieces)
+	s.r.unreadable++
+	s.r.pieces = append(s.r.pieces, Piece{JSON: body, Offset: s.base() + start, Reason: reason})
 }
 
 func join(a, b string) string {

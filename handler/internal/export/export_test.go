@@ -23,71 +23,84 @@ const (
 	recC = `{"n":3,"resourceId":"/S","timeStamp":"2026-11-09T08:14:24Z"}`
 )
 
-// outcome is a Result in a form that tables can be written in.
+// outcome is what Pieces finds, in a form that tables can be written in.
 type outcome struct {
-	Kind       export.Kind
 	Records    []string
 	Repaired   []string // of those that were
 	Unreadable []string // "offset: reason: body"
 }
 
-func split(body string, limits export.Limits) outcome {
-	r := export.Split([]byte(body), limits)
-	o := outcome{Kind: r.Kind}
+// result is what Pieces finds, records and unreadable pieces apart.
+type result struct{ Records, Unreadable []export.Piece }
+
+func pieces(body []byte) (r result) {
+	for p := range export.Pieces(body) {
+		if p.Reason == "" {
+			r.Records = append(r.Records, p)
+		} else {
+			r.Unreadable = append(r.Unreadable, p)
+		}
+	}
+	return r
+}
+
+func split(body string) outcome {
+	r := pieces([]byte(body))
+	var o outcome
 	for _, rec := range r.Records {
 		o.Records = append(o.Records, string(rec.JSON))
-		if rec.Repaired != "" {
-			o.Repaired = append(o.Repaired, rec.Repaired)
+		if rec.Mended != "" {
+			o.Repaired = append(o.Repaired, rec.Mended)
 		}
 	}
 	for _, u := range r.Unreadable {
-		o.Unreadable = append(o.Unreadable, fmt.Sprintf("%d: %s: %s", u.Offset, u.Reason, u.Body))
+		o.Unreadable = append(o.Unreadable, fmt.Sprintf("%d: %s: %s", u.Offset, u.Reason, u.JSON))
 	}
 	return o
 }
 
-func TestSplitWellFormedBodies(t *testing.T) {
+func TestPiecesOfWellFormedBodies(t *testing.T) {
 	for _, test := range []struct {
 		name, body string
 		want       outcome
 	}{
-		{"nothing", "", outcome{Kind: export.KindEmpty}},
-		{"white space", " \r\n\t", outcome{Kind: export.KindEmpty}},
-		{"only a byte order mark", "\xef\xbb\xbf", outcome{Kind: export.KindEmpty}},
-		{"null", "null", outcome{Kind: export.KindEmpty}},
-		{"the usual wrapper", `{"records":[` + recA + `,` + recB + `]}`, outcome{Kind: export.KindWrapper, Records: []string{recA, recB}}},
-		{"a wrapper with white space", "\n{ \"records\" : [ " + recA + " ,\n " + recB + " ] }\n", outcome{Kind: export.KindWrapper, Records: []string{recA, recB}}},
-		{"a wrapper without records", `{"records":[]}`, outcome{Kind: export.KindWrapper}},
-		{"a wrapper whose records are null", `{"records": null, "a":1}`, outcome{Kind: export.KindWrapper}},
-		{"a wrapper whose records are one object", `{"records":` + recA + `}`, outcome{Kind: export.KindWrapper, Records: []string{recA}}},
-		{"a wrapper whose records are JSON text", `{"records":` + quote("["+recA+"]") + `}`, outcome{Kind: export.KindWrapper, Records: []string{recA}, Repaired: []string{"record was JSON text in a string"}}},
-		{"a wrapper with other members before and after", `{"schemaVersion":"1.0","x":{"records":[1]},"records":[` + recA + `],"y":[{"a":1}],"z":null}`, outcome{Kind: export.KindWrapper, Records: []string{recA}}},
-		{"records given twice", `{"records":[` + recA + `],"records":[` + recB + `]}`, outcome{Kind: export.KindWrapper, Records: []string{recA, recB}}},
-		{"elements that are null", `{"records":[null,` + recA + `,null]}`, outcome{Kind: export.KindWrapper, Records: []string{recA}}},
-		{"elements that are wrappers", `[{"records":[` + recA + `]},` + recB + `]`, outcome{Kind: export.KindArray, Records: []string{recA, recB}}},
-		{"elements that are JSON text", `{"records":[` + quote(recA) + `,` + recB + `]}`, outcome{Kind: export.KindWrapper, Records: []string{recA, recB}, Repaired: []string{"record was JSON text in a string"}}},
-		{"elements that are no records", `{"records":[1,"x",true,` + recA + `]}`, outcome{Kind: export.KindWrapper, Records: []string{recA},
+		{"nothing", "", outcome{}},
+		{"white space", " \r\n\t", outcome{}},
+		{"only a byte order mark", "\xef\xbb\xbf", outcome{}},
+		{"null", "null", outcome{}},
+		{"the usual wrapper", `{"records":[` + recA + `,` + recB + `]}`, outcome{Records: []string{recA, recB}}},
+		{"a wrapper with white space", "\n{ \"records\" : [ " + recA + " ,\n " + recB + " ] }\n", outcome{Records: []string{recA, recB}}},
+		{"a wrapper without records", `{"records":[]}`, outcome{}},
+		{"a wrapper whose records are null", `{"records": null, "a":1}`, outcome{}},
+		{"a wrapper whose records are one object", `{"records":` + recA + `}`, outcome{Records: []string{recA}}},
+		{"a wrapper whose records are JSON text", `{"records":` + quote("["+recA+"]") + `}`, outcome{Records: []string{recA}, Repaired: []string{"record was JSON text in a string"}}},
+		{"a wrapper with other members before and after", `{"schemaVersion":"1.0","x":{"records":[1]},"records":[` + recA + `],"y":[{"a":1}],"z":null}`, outcome{Records: []string{recA}}},
+		{"records given twice", `{"records":[` + recA + `],"records":[` + recB + `]}`, outcome{Records: []string{recA, recB}}},
+		{"elements that are null", `{"records":[null,` + recA + `,null]}`, outcome{Records: []string{recA}}},
+		{"elements that are wrappers", `[{"records":[` + recA + `]},` + recB + `]`, outcome{Records: []string{recA, recB}}},
+		{"elements that are JSON text", `{"records":[` + quote(recA) + `,` + recB + `]}`, outcome{Records: []string{recA, recB}, Repaired: []string{"record was JSON text in a string"}}},
+		{"elements that are no records", `{"records":[1,"x",true,` + recA + `]}`, outcome{Records: []string{recA},
 			Unreadable: []string{`12: a number or truth value, not a record: 1`, `14: text, not a record: "x"`, `18: a number or truth value, not a record: true`}}},
-		{"an array", `[` + recA + `,` + recB + `]`, outcome{Kind: export.KindArray, Records: []string{recA, recB}}},
-		{"an array in an array", `[[` + recA + `],[]]`, outcome{Kind: export.KindArray, Records: []string{recA}}},
-		{"a bare record", recA, outcome{Kind: export.KindRecord, Records: []string{recA}}},
-		{"a bare record with a number called records", `{"records":5,"time":1}`, outcome{Kind: export.KindRecord, Records: []string{`{"records":5,"time":1}`}}},
-		{"a bare object that is no known record", `{"a":1}`, outcome{Kind: export.KindRecord, Records: []string{`{"a":1}`}}},
-		{"a record a line", recA + "\n" + recB + "\r\n", outcome{Kind: export.KindStream, Records: []string{recA, recB}}},
-		{"records without a break", recA + recB, outcome{Kind: export.KindStream, Records: []string{recA, recB}}},
-		{"wrappers a line, each with a byte order mark", "\xef\xbb\xbf{\"records\":[" + recA + "]}\n\xef\xbb\xbf{\"records\":[" + recB + "]}", outcome{Kind: export.KindStream, Records: []string{recA, recB}}},
-		{"an object of other arrays", `{"other":[` + recA + `]}`, outcome{Kind: export.KindUnknown,
+		{"an array", `[` + recA + `,` + recB + `]`, outcome{Records: []string{recA, recB}}},
+		{"an array in an array", `[[` + recA + `],[]]`, outcome{Records: []string{recA}}},
+		{"a bare record", recA, outcome{Records: []string{recA}}},
+		{"a bare record with a number called records", `{"records":5,"time":1}`, outcome{Records: []string{`{"records":5,"time":1}`}}},
+		{"a bare object that is no known record", `{"a":1}`, outcome{Records: []string{`{"a":1}`}}},
+		{"a record a line", recA + "\n" + recB + "\r\n", outcome{Records: []string{recA, recB}}},
+		{"records without a break", recA + recB, outcome{Records: []string{recA, recB}}},
+		{"wrappers a line, each with a byte order mark", "\xef\xbb\xbf{\"records\":[" + recA + "]}\n\xef\xbb\xbf{\"records\":[" + recB + "]}", outcome{Records: []string{recA, recB}}},
+		{"an object of other arrays", `{"other":[` + recA + `]}`, outcome{
 			Unreadable: []string{`0: an object with neither "records" nor the fields of a record: {"other":[` + recA + `]}`}}},
-		{"a metric", `{"records":[{"count":1,"metricName":"cpu","time":"x"}]}`, outcome{Kind: export.KindWrapper, Records: []string{`{"count":1,"metricName":"cpu","time":"x"}`}}},
-		{"a field given twice", `{"a":1,"b":2,"a":3}`, outcome{Kind: export.KindRecord, Records: []string{`{"a":1,"b":2,"a":3}`}, Repaired: []string{`field "a" given twice, the last one counts`}}},
-		{"fields without a name", `{"":1,"a":{"":{"x":""},"b":2},"c":[{"":3}]}`, outcome{Kind: export.KindRecord, Records: []string{`{"a":{"b":2},"c":[{}]}`}, Repaired: []string{"empty field name dropped"}}},
-		{"bytes that are no UTF-8", "{\"a\":\"x\xff\xfey\"}", outcome{Kind: export.KindRecord, Records: []string{"{\"a\":\"x\uFFFD\uFFFDy\"}"}, Repaired: []string{"invalid UTF-8 replaced"}}},
-		{"huge numbers", `{"a":123456789012345678901234567890e99999}`, outcome{Kind: export.KindRecord, Records: []string{`{"a":123456789012345678901234567890e99999}`}}},
-		{"gzip", "\x1f\x8b\x08\x00{}", outcome{Kind: export.KindUnknown, Unreadable: []string{"0: gzip data, not JSON text: \x1f\x8b\x08\x00{}"}}},
-		{"zstd", "\x28\xb5\x2f\xfd", outcome{Kind: export.KindUnknown, Unreadable: []string{"0: zstd data, not JSON text: \x28\xb5\x2f\xfd"}}},
+		{"a metric", `{"records":[{"count":1,"metricName":"cpu","time":"x"}]}`, outcome{Records: []string{`{"count":1,"metricName":"cpu","time":"x"}`}}},
+		{"a field given twice", `{"a":1,"b":2,"a":3}`, outcome{Records: []string{`{"a":1,"b":2,"a":3}`}, Repaired: []string{`field "a" given twice, the last one counts`}}},
+		{"fields without a name", `{"":1,"a":{"":{"x":""},"b":2},"c":[{"":3}]}`, outcome{Records: []string{`{"a":{"b":2},"c":[{}]}`}, Repaired: []string{"empty field name dropped"}}},
+		{"bytes that are no UTF-8", "{\"a\":\"x\xff\xfey\"}", outcome{Records: []string{"{\"a\":\"x\uFFFD\uFFFDy\"}"}, Repaired: []string{"invalid UTF-8 replaced"}}},
+		{"huge numbers", `{"a":123456789012345678901234567890e99999}`, outcome{Records: []string{`{"a":123456789012345678901234567890e99999}`}}},
+		{"gzip", "\x1f\x8b\x08\x00{}", outcome{Unreadable: []string{"0: gzip data, not JSON text: \x1f\x8b\x08\x00{}"}}},
+		{"zstd", "\x28\xb5\x2f\xfd", outcome{Unreadable: []string{"0: zstd data, not JSON text: \x28\xb5\x2f\xfd"}}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			if diff := cmp.Diff(test.want, split(test.body, export.Limits{})); diff != "" {
+			if diff := cmp.Diff(test.want, split(test.body)); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
@@ -106,10 +119,10 @@ func TestAMalformedRecordCostsOnlyItself(t *testing.T) {
 	between := func(bad string) string { return `{"records":[` + recA + `,` + bad + `,` + recB + `]}` }
 	both := []string{recA, recB}
 	lost := func(reason, body string) outcome {
-		return outcome{Kind: export.KindWrapper, Records: both, Unreadable: []string{fmt.Sprintf("%d: %s: %s", len(`{"records":[`+recA+`,`), reason, body)}}
+		return outcome{Records: both, Unreadable: []string{fmt.Sprintf("%d: %s: %s", len(`{"records":[`+recA+`,`), reason, body)}}
 	}
 	mended := func(record, note string) outcome {
-		return outcome{Kind: export.KindWrapper, Records: []string{recA, record, recB}, Repaired: []string{note}}
+		return outcome{Records: []string{recA, record, recB}, Repaired: []string{note}}
 	}
 	at := len(`{"records":[` + recA + `,`)
 	for _, test := range []struct {
@@ -130,44 +143,44 @@ func TestAMalformedRecordCostsOnlyItself(t *testing.T) {
 		{"cut within an array, so that the next record stands in it", between(`{"time":1,"category":"x","p":[1`), lost(fmt.Sprintf("not closed before the record at offset %d", at+32), `{"time":1,"category":"x","p":[1`)},
 		{"cut within an array of objects", between(`{"p":[{"q":[{"r":1}`), lost(fmt.Sprintf("not closed before the record at offset %d", at+20), `{"p":[{"q":[{"r":1}`)},
 		{"only a brace", between(`{`), lost(fmt.Sprintf("no field name where one should stand at offset %d", at+1), `{`)},
-		{"only a bracket", between(`[`), outcome{Kind: export.KindWrapper, Records: both}},
+		{"only a bracket", between(`[`), outcome{Records: both}},
 		{"only a quote", between(`"`), lost("text that is no JSON", `"`)},
 		{"only a single quote", between(`'`), lost("text that is no JSON", `'`)},
-		{"only a closing brace", between(`}`), outcome{Kind: export.KindWrapper, Records: both}},
-		{"only a closing bracket", between(`]`), outcome{Kind: export.KindStream, Records: both}},
-		{"both closing brackets", between(`]}`), outcome{Kind: export.KindStream, Records: both}},
-		{"nothing", between(``), outcome{Kind: export.KindWrapper, Records: both}},
+		{"only a closing brace", between(`}`), outcome{Records: both}},
+		{"only a closing bracket", between(`]`), outcome{Records: both}},
+		{"both closing brackets", between(`]}`), outcome{Records: both}},
+		{"nothing", between(``), outcome{Records: both}},
 		{"words", between(`hello`), lost("text that is no JSON", `hello`)},
-		{"a member without an object", between(`"a":1`), outcome{Kind: export.KindWrapper, Records: both, Unreadable: []string{fmt.Sprintf(`%d: text that is no JSON: "a":1`, at)}}},
-		{"a brace too many", between(recC + `}`), outcome{Kind: export.KindWrapper, Records: []string{recA, recC, recB}}},
+		{"a member without an object", between(`"a":1`), outcome{Records: both, Unreadable: []string{fmt.Sprintf(`%d: text that is no JSON: "a":1`, at)}}},
+		{"a brace too many", between(recC + `}`), outcome{Records: []string{recA, recC, recB}}},
 		{"an object put into quotes as it is", between(`{"requestbody":"{"properties":{"a":1}}","b":2}`), lost(fmt.Sprintf("malformed after a value at offset %d", at+18), `{"requestbody":"{"properties":{"a":1}}"`+`,"b":2}`)},
-		{"a broken wrapper", between(`{"records":[{"x":"y`), outcome{Kind: export.KindWrapper, Records: both, Unreadable: []string{fmt.Sprintf(`%d: malformed after a value at offset %d: {"x":"y`, at+12, at+22)}}},
-		{"a comma at the end", `{"records":[` + recA + `,` + recB + `,]}`, outcome{Kind: export.KindWrapper, Records: both}},
-		{"the end missing", `{"records":[` + recA + `,` + recB, outcome{Kind: export.KindWrapper, Records: both}},
-		{"the last brace missing", `{"records":[` + recA + `,` + recB + `]`, outcome{Kind: export.KindWrapper, Records: both}},
-		{"the last record cut in a number", `{"records":[` + recA + `,` + recB + `,{"time":12`, outcome{Kind: export.KindWrapper, Records: both,
+		{"a broken wrapper", between(`{"records":[{"x":"y`), outcome{Records: both, Unreadable: []string{fmt.Sprintf(`%d: malformed after a value at offset %d: {"x":"y`, at+12, at+22)}}},
+		{"a comma at the end", `{"records":[` + recA + `,` + recB + `,]}`, outcome{Records: both}},
+		{"the end missing", `{"records":[` + recA + `,` + recB, outcome{Records: both}},
+		{"the last brace missing", `{"records":[` + recA + `,` + recB + `]`, outcome{Records: both}},
+		{"the last record cut in a number", `{"records":[` + recA + `,` + recB + `,{"time":12`, outcome{Records: both,
 			Unreadable: []string{fmt.Sprintf(`%d: cut off at offset %d: {"time":12`, at+len(recB)+1, at+len(recB)+11)}}},
-		{"the last record cut after a field", `{"records":[` + recA + `,` + recB + `,{"time":"12"`, outcome{Kind: export.KindWrapper, Records: []string{recA, recB, `{"time":"12"}`}, Repaired: []string{"closing bracket added"}}},
-		{"members after the records that are malformed", `{"records":[` + recA + `,` + recB + `],"x":oops}`, outcome{Kind: export.KindWrapper, Records: both,
+		{"the last record cut after a field", `{"records":[` + recA + `,` + recB + `,{"time":"12"`, outcome{Records: []string{recA, recB, `{"time":"12"}`}, Repaired: []string{"closing bracket added"}}},
+		{"members after the records that are malformed", `{"records":[` + recA + `,` + recB + `],"x":oops}`, outcome{Records: both,
 			Unreadable: []string{fmt.Sprintf(`%d: text that is no JSON: "x":oops}`, at+len(recB)+2)}}},
-		{"a line of words between lines", recA + "\n<14> words, and {braces}\n" + recB, outcome{Kind: export.KindStream, Records: both,
+		{"a line of words between lines", recA + "\n<14> words, and {braces}\n" + recB, outcome{Records: both,
 			Unreadable: []string{fmt.Sprintf("%d: text that is no JSON: <14> words, and {braces}", len(recA)+1)}}},
-		{"words before a wrapper on its line", "<14>host app: {\"records\":[" + recA + "]}\n" + recB, outcome{Kind: export.KindStream, Records: both,
+		{"words before a wrapper on its line", "<14>host app: {\"records\":[" + recA + "]}\n" + recB, outcome{Records: both,
 			Unreadable: []string{"0: text that is no JSON: <14>host app:"}}},
-		{"a cut line between lines", recA + "\n" + recC[:20] + "\n" + recB, outcome{Kind: export.KindStream, Records: both,
+		{"a cut line between lines", recA + "\n" + recC[:20] + "\n" + recB, outcome{Records: both,
 			Unreadable: []string{fmt.Sprintf("%d: not closed before the record at offset %d: %s", len(recA)+1, len(recA)+22, recC[:20])}}},
-		{"a cut wrapper before a wrapper", `{"records":[` + recA + `,{"time":"x` + "\n" + `{"records":[` + recB + `]}`, outcome{Kind: export.KindWrapper, Records: both,
+		{"a cut wrapper before a wrapper", `{"records":[` + recA + `,{"time":"x` + "\n" + `{"records":[` + recB + `]}`, outcome{Records: both,
 			Unreadable: []string{fmt.Sprintf(`%d: control character in a string at offset %d: {"time":"x`, at, at+10)}}},
-		{"a wrapper within an array that is not closed", `[` + recA + `,{"a":[1,{"records":[` + recB + `]}]`, outcome{Kind: export.KindArray, Records: both,
+		{"a wrapper within an array that is not closed", `[` + recA + `,{"a":[1,{"records":[` + recB + `]}]`, outcome{Records: both,
 			Unreadable: []string{fmt.Sprintf(`%d: not closed before the record at offset %d: {"a":[1`, len(recA)+2, len(recA)+10)}}},
-		{"splinters of a record", between(`{}"time":1,"category":"x","p":[1,{"x":"y"}],{"id":1}`), outcome{Kind: export.KindStream, Records: []string{recA, `{}`, recB}, Unreadable: []string{
+		{"splinters of a record", between(`{}"time":1,"category":"x","p":[1,{"x":"y"}],{"id":1}`), outcome{Records: []string{recA, `{}`, recB}, Unreadable: []string{
 			fmt.Sprintf(`%d: text that is no JSON: "time":1`, at+2), fmt.Sprintf(`%d: text that is no JSON: "category":"x"`, at+11),
 			fmt.Sprintf(`%d: text that is no JSON: "p":[1`, at+26), fmt.Sprintf(`%d: a fragment without the fields of a record: {"x":"y"}`, at+33),
 			fmt.Sprintf(`%d: a fragment without the fields of a record: {"id":1}`, at+44)}}},
 		{"malformed JSON text in an element", between(quote(`{"a":"x` + "\n" + `"}`)), mended(`{"a":"x\n"}`, "record was JSON text in a string; control character escaped")},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			got := split(test.body, export.Limits{})
+			got := split(test.body)
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Errorf("(-want +got):\n%s\nin %s", diff, test.body)
 			}
@@ -181,35 +194,34 @@ func TestAMalformedRecordCostsOnlyItself(t *testing.T) {
 }
 
 // samples: body file -> the operations of its records, and of those repaired.
-func TestSplitReadsEverySample(t *testing.T) {
+func TestPiecesReadsEverySample(t *testing.T) {
 	const del, read = "MICROSOFT.KUBERNETES/CONNECTEDCLUSTERS/PODS/DELETE", "MICROSOFT.KUBERNETES/CONNECTEDCLUSTERS/PODS/READ"
 	for file, want := range map[string]struct {
-		kind       export.Kind
 		operations []string
 		repaired   []string
 		unreadable int
 	}{
-		"body-bare-record.json":           {export.KindRecord, []string{del}, nil, 0},
-		"body-dup-keys.json":              {export.KindWrapper, []string{read}, []string{`field "operationName" given twice, the last one counts`}, 0},
-		"body-empty-records.json":         {export.KindWrapper, nil, nil, 0},
-		"body-empty.json":                 {export.KindEmpty, nil, nil, 0},
-		"body-invalid-utf8.json":          {export.KindWrapper, []string{del}, []string{"invalid UTF-8 replaced"}, 0},
-		"body-ndjson.json":                {export.KindStream, []string{del, del}, nil, 0},
-		"body-not-json.json":              {export.KindUnknown, nil, nil, 1},
-		"body-raw-newline-in-string.json": {export.KindWrapper, []string{del}, []string{"control character escaped"}, 0},
-		"body-record-is-string.json":      {export.KindWrapper, []string{del}, []string{"record was JSON text in a string"}, 0},
-		"body-records-null.json":          {export.KindWrapper, nil, nil, 0},
-		"body-records-object.json":        {export.KindWrapper, []string{del}, nil, 0},
-		"body-trailing-comma.json":        {export.KindWrapper, []string{del}, nil, 0},
-		"body-truncated.json":             {export.KindWrapper, []string{del}, nil, 1},
-		"body-unquoted-blob.json":         {export.KindWrapper, []string{"LogEvent", del}, []string{"bare text quoted"}, 0},
+		"body-bare-record.json":           {[]string{del}, nil, 0},
+		"body-dup-keys.json":              {[]string{read}, []string{`field "operationName" given twice, the last one counts`}, 0},
+		"body-empty-records.json":         {nil, nil, 0},
+		"body-empty.json":                 {nil, nil, 0},
+		"body-invalid-utf8.json":          {[]string{del}, []string{"invalid UTF-8 replaced"}, 0},
+		"body-ndjson.json":                {[]string{del, del}, nil, 0},
+		"body-not-json.json":              {nil, nil, 1},
+		"body-raw-newline-in-string.json": {[]string{del}, []string{"control character escaped"}, 0},
+		"body-record-is-string.json":      {[]string{del}, []string{"record was JSON text in a string"}, 0},
+		"body-records-null.json":          {nil, nil, 0},
+		"body-records-object.json":        {[]string{del}, nil, 0},
+		"body-trailing-comma.json":        {[]string{del}, nil, 0},
+		"body-truncated.json":             {[]string{del}, nil, 1},
+		"body-unquoted-blob.json":         {[]string{"LogEvent", del}, []string{"bare text quoted"}, 0},
 	} {
 		t.Run(file, func(t *testing.T) {
 			body, err := os.ReadFile(filepath.Join("testdata", file))
 			if err != nil {
 				t.Fatal(err)
 			}
-			r := export.Split(body, export.Limits{})
+			r := pieces(body)
 			var operations, repaired []string
 			for _, rec := range r.Records {
 				var fields struct{ OperationName string }
@@ -217,8 +229,8 @@ func TestSplitReadsEverySample(t *testing.T) {
 					t.Fatalf("record is not JSON: %v", err)
 				}
 				operations = append(operations, fields.OperationName)
-				if rec.Repaired != "" {
-					repaired = append(repaired, rec.Repaired)
+				if rec.Mended != "" {
+					repaired = append(repaired, rec.Mended)
 				}
 			}
 			if diff := cmp.Diff(want.operations, operations); diff != "" {
@@ -227,8 +239,8 @@ func TestSplitReadsEverySample(t *testing.T) {
 			if diff := cmp.Diff(want.repaired, repaired); diff != "" {
 				t.Errorf("repaired (-want +got):\n%s", diff)
 			}
-			if r.Kind != want.kind || len(r.Unreadable) != want.unreadable {
-				t.Errorf("got a body of kind %q with %d unreadable pieces, want %q with %d", r.Kind, len(r.Unreadable), want.kind, want.unreadable)
+			if len(r.Unreadable) != want.unreadable {
+				t.Errorf("got %d unreadable pieces, want %d", len(r.Unreadable), want.unreadable)
 			}
 		})
 	}
@@ -253,11 +265,11 @@ func TestUTF16IsConverted(t *testing.T) {
 			pair := [2]byte{byte(u), byte(u >> 8)}
 			encoded = append(encoded, pair[test.low], pair[1-test.low])
 		}
-		want := outcome{Kind: export.KindWrapper, Records: []string{`{"time":"é😀"}`}, Repaired: []string{"UTF-16 converted"}}
-		if diff := cmp.Diff(want, split(string(encoded), export.Limits{})); diff != "" {
+		want := outcome{Records: []string{`{"time":"é😀"}`}, Repaired: []string{"UTF-16 converted"}}
+		if diff := cmp.Diff(want, split(string(encoded))); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
-		cut := split(string(encoded[:len(encoded)-1]), export.Limits{})
+		cut := split(string(encoded[:len(encoded)-1]))
 		if len(cut.Records) != 1 {
 			t.Errorf("%s, half of the last character cut off: %+v", name, cut)
 		}
@@ -267,35 +279,36 @@ func TestUTF16IsConverted(t *testing.T) {
 func TestLimits(t *testing.T) {
 	deep := func(n int) string { return strings.Repeat(`{"a":`, n) + `1` + strings.Repeat("}", n) }
 	t.Run("a record that is too large costs only itself", func(t *testing.T) {
-		large := `{"a":"` + strings.Repeat("x", 200) + `"}`
-		want := outcome{Kind: export.KindArray, Records: []string{recA, recC}, Unreadable: []string{fmt.Sprintf("%d: record of 208 bytes, more than 200: %s", len(recA)+2, large)}}
-		if diff := cmp.Diff(want, split(`[`+recA+`,`+large+`,`+recC+`]`, export.Limits{MaxRecord: 200})); diff != "" {
+		large := `{"a":"` + strings.Repeat("x", 2<<20) + `"}`
+		want := outcome{Records: []string{recA, recC}, Unreadable: []string{fmt.Sprintf("%d: record of %d bytes, more than %d: %s", len(recA)+2, len(large), 2<<20, large)}}
+		if diff := cmp.Diff(want, split(`[`+recA+`,`+large+`,`+recC+`]`)); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
 		}
 	})
 	t.Run("a record that is too deep costs only itself", func(t *testing.T) {
-		want := outcome{Kind: export.KindArray, Records: []string{deep(5), recC}, Unreadable: []string{fmt.Sprintf("%d: nested deeper than 5 levels: %s", len(deep(5))+2, deep(6))}}
-		if diff := cmp.Diff(want, split(`[`+deep(5)+`,`+deep(6)+`,`+recC+`]`, export.Limits{MaxDepth: 5})); diff != "" {
+		want := outcome{Records: []string{deep(200), recC}, Unreadable: []string{fmt.Sprintf("%d: nested deeper than 200 levels: %s", len(deep(200))+2, deep(201))}}
+		if diff := cmp.Diff(want, split(`[`+deep(200)+`,`+deep(201)+`,`+recC+`]`)); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
 		}
 	})
 	t.Run("records beyond the limit are given up as one piece", func(t *testing.T) {
-		for _, body := range []string{`{"records":[` + recA + `,` + recB + `,` + recC + `]}`, `{"records":[` + recA + `,` + recB + `,` + recC + `,]`, recA + recB + recC, `[` + quote(recA+recB) + `,` + recC + `]`} {
-			got := export.Split([]byte(body), export.Limits{MaxRecords: 2})
-			if len(got.Records) != 2 || len(got.Unreadable) != 1 || got.Unreadable[0].Reason != "more than 2 records in one message" || !bytes.HasPrefix(got.Unreadable[0].Body, []byte(recC)) && !strings.Contains(body, `\"`) {
-				t.Errorf("%s: got %+v", body, got)
+		most := strings.Repeat(recA+",", 99_999)
+		for _, body := range []string{`{"records":[` + most + recB + `,` + recC + `]}`, `{"records":[` + most + recB + `,` + recC + `,]`, strings.Repeat(recA, 100_000) + recC, `[` + quote(strings.Repeat(recA, 100_000)) + `,` + recC + `]`} {
+			got := pieces([]byte(body))
+			if len(got.Records) != 100_000 || len(got.Unreadable) != 1 || got.Unreadable[0].Reason != "more than 100000 records in one message" || !bytes.HasPrefix(got.Unreadable[0].JSON, []byte(recC)) && !strings.Contains(body, `\"`) {
+				t.Errorf("%.100s: got %d records, %d unreadable pieces", body, len(got.Records), len(got.Unreadable))
 			}
 		}
 	})
 	t.Run("ten thousand records are not too many", func(t *testing.T) {
-		got := export.Split([]byte(`{"records":[`+strings.Repeat(recA+",", 9999)+recA+`]}`), export.Limits{})
+		got := pieces([]byte(`{"records":[` + strings.Repeat(recA+",", 9999) + recA + `]}`))
 		if len(got.Records) != 10000 || len(got.Unreadable) != 0 {
 			t.Errorf("got %d records, %d unreadable pieces", len(got.Records), len(got.Unreadable))
 		}
 	})
 	t.Run("a record of a mebibyte is not too large", func(t *testing.T) {
 		record := `{"time":1,"category":"` + strings.Repeat(`\"`, 1<<19) + `"}`
-		got := export.Split([]byte(`{"records":[`+record+`]}`), export.Limits{})
+		got := pieces([]byte(`{"records":[` + record + `]}`))
 		if len(got.Records) != 1 || string(got.Records[0].JSON) != record {
 			t.Errorf("got %d records, %d unreadable pieces", len(got.Records), len(got.Unreadable))
 		}
@@ -303,48 +316,21 @@ func TestLimits(t *testing.T) {
 	t.Run("very many unreadable pieces end as one", func(t *testing.T) {
 		for name, element := range map[string]string{"numbers": "1,", "texts": `"x",`, "JSON text": quote(`{"a":x`) + ","} {
 			body := `[` + strings.Repeat(element, 5000) + recA + `]`
-			got := export.Split([]byte(body), export.Limits{})
+			got := pieces([]byte(body))
 			last := got.Unreadable[len(got.Unreadable)-1]
-			if len(got.Records) != 1 || len(got.Unreadable) != 1000 || !strings.Contains(string(last.Body), element+element) || !strings.HasSuffix(body, string(last.Body)+","+recA+"]") {
+			if len(got.Records) != 1 || len(got.Unreadable) != 1000 || !strings.Contains(string(last.JSON), element+element) || !strings.HasSuffix(body, string(last.JSON)+","+recA+"]") {
 				t.Errorf("%s: got %d records and %d pieces, the last one %.300v", name, len(got.Records), len(got.Unreadable), last.Reason)
 			}
 		}
 	})
 }
 
-func TestWantPassesOverRecords(t *testing.T) {
-	limits := export.Limits{Want: func(raw []byte) bool {
-		return bytes.Contains(raw, []byte(`"n":2`)) || bytes.Contains(raw, []byte(`n\":2`))
-	}}
-	for _, body := range []string{
-		`{"records":[` + recA + `,` + recB + `,` + recC + `]}`,
-		`{"records":[` + recA + `,` + recB + `,` + recC + `,]`, // gone over twice
-		recA + "\n" + recB + "\n" + recC,
-		`[` + quote(recA) + `,` + recB + `,` + recC + `]`,
-	} {
-		r := export.Split([]byte(body), limits)
-		if len(r.Records) != 1 || string(r.Records[0].JSON) != recB || r.Passed != 2 || len(r.Unreadable) != 0 {
-			t.Errorf("%s: got %d records, %d passed over, unreadable %v", body, len(r.Records), r.Passed, r.Unreadable)
-		}
-	}
-	r := export.Split([]byte(`[{"a":"x`+"\n"+`y"},{"n":1`), limits)
-	if len(r.Records) != 0 || r.Passed != 1 || len(r.Unreadable) != 1 {
-		t.Errorf("malformed records: got %+v, want one passed over and one unreadable", r)
-	}
-}
-
 func TestWellFormedRecordsAreNotCopied(t *testing.T) {
 	body := []byte(`{"records":[` + recA + `,` + recB + `]}`)
-	r := export.Split(body, export.Limits{})
+	r := pieces(body)
 	body[bytes.Index(body, []byte("08:14:23"))] = '9'
 	if !bytes.Contains(r.Records[1].JSON, []byte("98:14:23")) {
 		t.Error("the record is not part of the body")
-	}
-	if allocs := testing.AllocsPerRun(100, func() { r.Split(body, export.Limits{}) }); allocs > 1 {
-		t.Errorf("got %.0f allocations into used memory, want at most the splitter itself", allocs)
-	}
-	if r.Split([]byte("null"), export.Limits{}); len(r.Records) != 0 || r.Kind != export.KindEmpty {
-		t.Errorf("got %+v after null", r)
 	}
 }
 
@@ -359,10 +345,10 @@ func wellFormed(body []byte) bool {
 	}
 }
 
-func checkResult(t *testing.T, body []byte) export.Result {
+func checkResult(t *testing.T, body []byte) result {
 	t.Helper()
 	original := bytes.Clone(body)
-	r := export.Split(body, export.Limits{})
+	r := pieces(body)
 	if !bytes.Equal(original, body) {
 		t.Fatal("the body was changed")
 	}
@@ -372,19 +358,16 @@ func checkResult(t *testing.T, body []byte) export.Result {
 		}
 	}
 	for _, u := range r.Unreadable {
-		if u.Reason == "" || len(u.Body) == 0 || u.Offset < 0 || u.Offset > len(body) {
+		if u.Reason == "" || len(u.JSON) == 0 || u.Offset < 0 || u.Offset > len(body) {
 			t.Fatalf("unreadable piece %+v", u)
 		}
-	}
-	if r.Passed != 0 || r.Kind == "" {
-		t.Fatalf("%d passed over, kind %q", r.Passed, r.Kind)
 	}
 	return r
 }
 
-// FuzzSplit puts arbitrary bytes between two whole records: whatever they are,
+// FuzzPieces puts arbitrary bytes between two whole records: whatever they are,
 // both are found, unless the body is well-formed as it is and says otherwise.
-func FuzzSplit(f *testing.F) {
+func FuzzPieces(f *testing.F) {
 	files, err := filepath.Glob("testdata/body-*")
 	if err != nil || len(files) == 0 {
 		f.Fatal("no samples", err)
@@ -415,7 +398,7 @@ func FuzzSplit(f *testing.F) {
 					found = found || string(rec.JSON) == want
 				}
 				if !found {
-					t.Fatalf("lost %s\nof %q\ngot %q\nunreadable %v", want, body, r.Records, r.Unreadable)
+					t.Fatalf("lost %s\nof %q\ngot %v\nunreadable %v", want, body, r.Records, r.Unreadable)
 				}
 			}
 		}

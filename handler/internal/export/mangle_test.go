@@ -8,8 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"podwatch/handler/internal/export"
 )
 
 // TestWholeRecordsSurviveAMangledNeighbour does to real records what breaks
@@ -23,7 +21,7 @@ func TestWholeRecordsSurviveAMangledNeighbour(t *testing.T) {
 	if err := json.Compact(&compact, bare); err != nil {
 		t.Fatal(err)
 	}
-	kube := export.Split(kubeAudit(1), export.Limits{}).Records[0].JSON
+	kube := pieces(kubeAudit(1)).Records[0].JSON
 	whole := []string{compact.String(), string(kube), recB, recC}
 	const marks = "\"\\{}[],:'\n\x00\xffx0 "
 	r := rand.New(rand.NewPCG(5, 6))
@@ -86,12 +84,12 @@ func TestWholeRecordsSurviveAMangledNeighbour(t *testing.T) {
 				found = found || string(rec.JSON) == want
 			}
 			if !found {
-				t.Fatalf("lost %s\nof %q\ngot %q\nunreadable %v", want, body, got.Records, got.Unreadable)
+				t.Fatalf("lost %s\nof %q\ngot %v\nunreadable %v", want, body, got.Records, got.Unreadable)
 			}
 		}
 		// One record may fall into two that look whole, but not into splinters.
 		if len(got.Records) > 5 {
-			t.Fatalf("got %d records of %q: %q", len(got.Records), body, got.Records)
+			t.Fatalf("got %d records of %q: %v", len(got.Records), body, got.Records)
 		}
 		if len(got.Records) >= 3 {
 			mended++

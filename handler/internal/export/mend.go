@@ -6,7 +6,7 @@ import (
 	"unicode/utf8"
 )
 
-// What a repair says in Record.Repaired.
+// What Piece.Mended reports.
 const (
 	mendedComma   = "stray comma removed"
 	mendedName    = "empty field name dropped"
@@ -22,19 +22,18 @@ const (
 // over its input once and never guesses where a string or a field ends: what
 // would need that is not mended.
 type mender struct {
-	src      []byte
-	i        int
-	out      []byte
-	notes    []string
-	maxDepth int
-	atEnd    bool // src ends where the body ends, so the last number may be cut
-	number   bool // the latest value was a number
-	fields   int
+	src    []byte
+	i      int
+	out    []byte
+	notes  []string
+	atEnd  bool // src ends where the body ends, so the last number may be cut
+	number bool // the latest value was a number
+	fields int
 }
 
 // mend returns src as JSON, and what was done to it.
-func mend(src []byte, maxDepth int, atEnd bool) (out []byte, notes string, ok bool) {
-	m := mender{src: src, maxDepth: maxDepth, atEnd: atEnd, out: make([]byte, 0, len(src)+len(src)/8)}
+func mend(src []byte, atEnd bool) (out []byte, notes string, ok bool) {
+	m := mender{src: src, atEnd: atEnd, out: make([]byte, 0, len(src)+len(src)/8)}
 	if !m.value(0) || m.space() < len(src) || m.fields == 0 {
 		return nil, "", false
 	}
@@ -61,7 +60,7 @@ func (m *mender) value(depth int) bool {
 	m.number = false
 	switch c := m.src[m.i]; c {
 	case '{', '[':
-		return depth < m.maxDepth && m.container(depth, c)
+		return depth < maxDepth && m.container(depth, c)
 	case '"':
 		return m.str()
 	case '\'':

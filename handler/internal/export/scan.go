@@ -4,10 +4,8 @@ import (
 	"bytes"
 	"encoding/binary"
 	"math/bits"
+	"strings"
 )
-
-// maxLevels bounds Limits.MaxDepth.
-const maxLevels = 1024
 
 // A verdict is how a scan ended.
 type verdict uint8
@@ -21,8 +19,7 @@ const (
 
 // scanner checks JSON byte by byte, without decoding or allocating.
 type scanner struct {
-	b        []byte
-	maxDepth int
+	b []byte
 
 	at     int
 	why    string
@@ -30,14 +27,17 @@ type scanner struct {
 	marks  mark // of the value's own members, with track
 	empty  bool // a member without a name at any depth
 	twice  extent
-	names  [64]extent // of the value's own members
-	sums   [64]uint32
+	names  [maxNames]extent // of the value's own members
+	sums   [maxNames]uint32
 	nnames int
 
 	track  bool    // look for records within the value
 	frames []frame // one a level, with track
 	steps  int     // bytes looked at, counted with track; for tests
 }
+
+// maxNames is the number of members that are compared to find one given twice.
+const maxNames = 64
 
 type extent struct{ start, end int }
 
@@ -58,17 +58,17 @@ const (
 
 var timeNames, subjectNames = []string{"time", "timestamp"}, []string{"category", "operationName", "resourceId", "metricName"}
 
-func markOf(name []byte) mark {
+func markOf[T string | []byte](name T) mark {
 	if len(name) < 4 || len(name) > 13 {
 		return 0
 	}
 	for _, s := range timeNames {
-		if len(s) == len(name) && bytes.EqualFold(name, []byte(s)) {
+		if len(s) == len(name) && strings.EqualFold(string(name), s) {
 			return hasTime
 		}
 	}
 	for _, s := range subjectNames {
-		if len(s) == len(name) && bytes.EqualFold(name, []byte(s)) {
+		if len(s) == len(name) && strings.EqualFold(string(name), s) {
 			return hasSubject
 		}
 	}
@@ -98,7 +98,7 @@ func (s *scanner) value(i int, wrap bool) (end int, v verdict) {
 	var (
 		b       = s.b
 		depth   = 0
-		inArray [maxLevels / 64]uint64
+		inArray [(maxDepth + 63) / 64]uint64
 		begin   = i
 		array   bool
 		before  int
@@ -106,7 +106,7 @@ func (s *scanner) value(i int, wrap bool) (end int, v verdict) {
 	s.empty, s.twice, s.nnames, s.marks, s.quote = false, extent{}, 0, 0, i
 	if s.track {
 		if s.frames == nil {
-			s.frames = make([]frame, maxLevels)
+			s.frames = make([]frame, maxDepth)
 		}
 		defer func() { s.steps += max(s.at, end) - begin }()
 	}
@@ -120,7 +120,7 @@ value:
 	}
 	switch b[i] {
 	case '{', '[':
-		if depth >= s.maxDepth {
+		if depth >= maxDepth {
 			return s.fault(i, whyDeep)
 		}
 		level := &inArray[depth/64]

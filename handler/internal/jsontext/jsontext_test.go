@@ -29,8 +29,8 @@ var samples = []string{
 	`{"a":1,}`, `{"a":1`, `{"a":1,`, `{"a":`, `{"a"`, `{"a":"b`, `{"a":"b\`, `{,}`, `[1 2]`, `[1,]`, `[,1]`, `{"a" 1}`, `[}`, `{]`, `]`, `nul`, `01`, `-`, `1.`,
 	`{"emoji":"\ud83d\ude00","half":"\ud83d","raw":"😀é"}`,
 	"\"\x80\xff\"", "{\"a\":\"\x01\"}", `{"records":[{"a":"[{\"b\":\"}]"}]}`,
-	strings.Repeat("[", 256) + strings.Repeat("]", 256),
-	strings.Repeat("[", 257) + strings.Repeat("]", 257),
+	strings.Repeat("[", 200) + strings.Repeat("]", 200),
+	strings.Repeat("[", 201) + strings.Repeat("]", 201),
 }
 
 // value rebuilds a value by walking it, as encoding/json decodes it.

@@ -45,7 +45,7 @@ const (
 )
 
 // MaxLevels is how deep values may nest, in brackets.
-const MaxLevels = 256
+const MaxLevels = 200
 
 const (
 	ones  = 0x0101010101010101
@@ -102,6 +102,32 @@ func (t Text) Space(i int) int {
 	return i
 }
 
+// SpaceBefore returns the index after the last byte before i that is not white space.
+func (t Text) SpaceBefore(i int) int {
+	b := t.Raw
+	for i > 0 {
+		switch c := b[i-1]; {
+		case c == ' ' || c == '\n' || c == '\r' || c == '\t':
+			i--
+		case t.Depth > 0 && (c == 'n' || c == 'r' || c == 't'):
+			run := backslashes(b, 0, i-1)
+			if run != 1<<(t.Depth-1) {
+				return i
+			}
+			i -= run + 1
+		default:
+			return i
+		}
+	}
+	return i
+}
+
+// Begins reports whether the text begins at i: i is 0, or a string around the
+// text begins before it.
+func (t Text) Begins(i int) bool {
+	return i == 0 || t.Raw[i-1] == '"' && (backslashes(t.Raw, 0, i-1)+1)&(1<<t.Depth-1) != 0
+}
+
 // Kind returns the kind of the value that begins at i.
 func (t Text) Kind(i int) Kind {
 	if i >= len(t.Raw) {
@@ -121,7 +147,7 @@ func (t Text) Kind(i int) Kind {
 // Skip returns the index after the value at i, and false if it is malformed,
 // ends early or nests deeper than MaxLevels.
 func (t Text) Skip(i int) (end int, ok bool) {
-	var arrays [MaxLevels / 64]uint64 // a bit for each open bracket
+	var arrays [(MaxLevels + 63) / 64]uint64 // a bit for each open bracket
 	level := 0
 value:
 	for {
