@@ -14,7 +14,6 @@ import (
 
 	"podwatch/handler/internal/caller"
 	"podwatch/handler/internal/event"
-	"podwatch/handler/internal/rule"
 	"podwatch/handler/internal/version"
 )
 
@@ -29,18 +28,19 @@ const (
 // are far shorter; what is longer was made to be long.
 const maxValue = 1024
 
-// New builds the alert for a match. now is when podwatch raises it.
-func New(m rule.Match, ev *event.Event, who caller.Caller, now time.Time) *Alert {
+// New builds the alert for a finding, whose event is ev. now is when podwatch
+// raises it.
+func New(f Finding, ev *event.Event, who caller.Caller, now time.Time) *Alert {
 	resource := ev.Resource()
 	a := &Alert{
 		TimeGenerated: now.UTC(),
-		AlertId:       ID(m.Rule.ID, ev),
-		RuleId:        m.Rule.ID,
-		RuleName:      m.Rule.Name,
-		Severity:      m.Severity,
-		RiskScore:     m.RiskScore,
-		Tactics:       m.Rule.Tactics,
-		Techniques:    m.Rule.Techniques,
+		AlertId:       f.ID,
+		RuleId:        f.Rule.ID,
+		RuleName:      f.Rule.Name,
+		Severity:      f.Severity,
+		RiskScore:     f.RiskScore,
+		Tactics:       f.Rule.Tactics,
+		Techniques:    f.Rule.Techniques,
 
 		EventTime:      ev.Time().UTC(),
 		Source:         ev.Dataset(),
@@ -67,10 +67,10 @@ func New(m rule.Match, ev *event.Event, who caller.Caller, now time.Time) *Alert
 		CallerOwnerResource: who.OwnerResource,
 		UserAgent:           who.UserAgent,
 
-		Routine: m.Routine,
+		Routine: f.Routine,
 		Event:   ev.Raw(),
 
-		BuildingBlock:   m.Rule.BuildingBlock,
+		BuildingBlock:   f.Rule.BuildingBlock,
 		PodwatchVersion: version.String(),
 	}
 	if audit := ev.Audit(); audit != nil {
@@ -85,7 +85,7 @@ func New(m rule.Match, ev *event.Event, who caller.Caller, now time.Time) *Alert
 			a.EventTime = audit.Received.UTC()
 		}
 	}
-	a.Notes = append(append(a.Notes, ev.Notes()...), who.Notes...)
+	a.Notes = slices.Concat(ev.Notes(), f.Notes, who.Notes)
 	if a.EventTime.IsZero() {
 		a.EventTime = a.TimeGenerated
 		a.note("the record carries no readable time; EventTime is when podwatch saw it")

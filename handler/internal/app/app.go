@@ -147,7 +147,7 @@ func (b *builder) storage() error {
 	b.ledger = state.NewLedger(b.account.Documents(state.LedgerContainer), b.log)
 	b.storms = state.NewStorms(documents, b.now)
 	b.watch = state.NewWatch(documents, b.cfg.FeedSilenceAfter, b.now)
-	b.dead = state.NewDeadLetters(documents)
+	b.dead = state.NewDeadLetters(documents, b.now)
 	b.gauges = gauges{
 		{"unreadable messages", "the blob container " + unreadableContainer, func(ctx context.Context) (int, error) {
 			return b.account.Count(ctx, unreadableContainer)

@@ -136,3 +136,14 @@ func (c Caller) Clone() Caller {
 	c.Notes = slices.Clone(c.Notes)
 	return c
 }
+
+// Names returns all names and ids that the caller is known by in Azure's logs. The
+// application of a user is not one: it is a tool that many share.
+func (c Caller) Names() []string {
+	names := []string{c.Name, c.ID}
+	switch c.Kind {
+	case KindServicePrincipal, KindManagedIdentity, KindMicrosoftApplication:
+		names = append(names, c.AppID)
+	}
+	return slices.DeleteFunc(names, func(name string) bool { return strings.TrimSpace(name) == "" })
+}

@@ -16,7 +16,6 @@ import (
 	"iter"
 	"log/slog"
 	"sync"
-	"time"
 
 	"podwatch/handler/internal/alert"
 	"podwatch/handler/internal/state"

@@ -10,7 +10,6 @@ import (
 	"podwatch/handler/internal/arm"
 	"podwatch/handler/internal/caller"
 	"podwatch/handler/internal/event"
-	"podwatch/handler/internal/export"
 	"podwatch/handler/internal/jsontext"
 	"podwatch/handler/internal/prefilter"
 )
@@ -33,7 +32,7 @@ func (d *Detector) Around(b Batch, findings []alert.Finding) []*event.Event {
 	}
 	n := &neighbours{Detector: d, text: b.Text(), related: related}
 	for _, f := range findings {
-		n.look(b, f)
+		n.look(f)
 	}
 	return n.events()
 }
@@ -67,8 +66,8 @@ func relatedTo(findings []alert.Finding) *prefilter.Filter {
 // groupOf returns the resource group of a cluster, which is also part of the name
 // of its nodes' group. An id without one stands for itself.
 func groupOf(clusterID string) string {
-	if id, ok := arm.Parse(clusterID); ok && id.ResourceGroup != "" {
-		return id.ResourceGroup
+	if id, ok := arm.Parse(clusterID); ok && id.Group != "" {
+		return id.Group
 	}
 	return clusterID
 }
@@ -90,14 +89,11 @@ type neighbour struct {
 }
 
 // look walks over the records near a finding and keeps those that are related.
-func (n *neighbours) look(b Batch, f alert.Finding) {
-	at, ok := n.text.Offset(f.Record)
-	if !ok {
-		return
-	}
+func (n *neighbours) look(f alert.Finding) {
+	at := max(f.At, 0)
 	from, to := max(at-reach, n.reached), min(at+len(f.Record.Raw)+reach, len(n.text.Raw))
 	for pos := from; pos < to && n.bytes < maxReached; {
-		start, end, ok := export.Next(n.text, pos)
+		start, end, ok := next(n.text, pos)
 		if !ok {
 			break
 		}

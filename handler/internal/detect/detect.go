@@ -20,8 +20,10 @@ type Batch interface {
 	Text() jsontext.Text         // all messages and what is between them
 	Hits() []prefilter.Hit       // where the filter found something, ascending
 	Len() int                    // number of messages
-	Message(i int) jsontext.Text // content of message i
 	At(pos int) int              // index of the message around a position, -1 for none
+
+	// Message returns the content of message i and where it ends in Text.
+	Message(i int) (text jsontext.Text, end int)
 }
 
 // A Detector evaluates batches. It is immutable and safe for concurrent use.
@@ -35,7 +37,11 @@ type Detector struct {
 // New returns a Detector of rules. Matches that are routine are only counted,
 // unless routine is set: then they become findings too.
 func New(rules *rule.Set, routine bool) *Detector {
-	return &Detector{rules: rules, filter: prefilter.New(rules.Literals()), telling: newTelling(), routine: routine}
+	d := &Detector{rules: rules, telling: newTelling(), routine: routine}
+	if literals, all := rules.Literals(); !all {
+		d.filter = prefilter.New(literals)
+	}
+	return d
 }
 
 // Filter returns the search for what the rules need to find in a record.

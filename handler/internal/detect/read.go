@@ -41,7 +41,7 @@ func (r *reading) follow() {
 func (r *reading) open(pos int) {
 	text := r.batch.Text()
 	for start, end := range export.Around(text, pos) {
-		if r.read(piece{Text: text.Cut(start, end)}) {
+		if r.read(piece{Text: text.Cut(start, end), at: start}) {
 			r.done = end
 			return
 		}
@@ -53,11 +53,11 @@ func (r *reading) open(pos int) {
 
 // message reads all records of a message in which the rules may match.
 func (r *reading) message(i int) {
-	text := r.batch.Message(i)
-	r.done = r.batch.End(i)
+	text, end := r.batch.Message(i)
+	r.done = end
 	plain, err := text.Plain(r.whole[:0])
 	if err != nil {
-		r.unreadable(piece{Text: text, message: i}, err.Error())
+		r.unreadable(piece{Text: text, whole: true, message: i}, err.Error())
 		return
 	}
 	r.whole = plain
@@ -79,10 +79,11 @@ func (r *reading) message(i int) {
 // A piece is text of a message that may be a record.
 type piece struct {
 	jsontext.Text
-	whole   bool // taken from a message that was read as a whole: a record, whatever is in it
-	message int  // index, of one that is whole
-	offset  int  // in the message, of one that is whole
-	mended  string
+	at      int    // where it begins in the text of the batch
+	whole   bool   // instead: taken from a message that was read as a whole
+	message int    // index of that message
+	offset  int    // in that message
+	mended  string // what was mended, in words
 }
 
 // read evaluates the events of a record. It reports whether the record is one of a
@@ -139,7 +140,10 @@ func (r *reading) evaluate(p piece, ev *event.Event, n int) {
 			continue
 		}
 		r.raised[id] = true
-		f := alert.Finding{Match: m, ID: id, Record: p.Text, Nth: n}
+		f := alert.Finding{Match: m, ID: id, Record: p.Text, At: p.at, Nth: n}
+		if p.whole {
+			f.At = -1
+		}
 		if p.mended != "" {
 			f.Notes = append(f.Notes, "the record was mended: "+p.mended)
 		}
@@ -148,5 +152,8 @@ func (r *reading) evaluate(p piece, ev *event.Event, n int) {
 }
 
 func (r *reading) unreadable(p piece, reason string) {
-	r.Unreadable = append(r.Unreadable, Unreadable{Message: r.messageOf(p), Offset: p.offset, Reason: reason, Text: p.Text})
+	if !p.whole {
+		p.message = r.batch.At(p.at)
+	}
+	r.Unreadable = append(r.Unreadable, Unreadable{Message: p.message, Offset: p.offset, Reason: reason, Text: p.Text})
 }

@@ -1,8 +1,11 @@
 package detect
 
 import (
+	"bytes"
+
 	"podwatch/handler/internal/event"
 	"podwatch/handler/internal/export"
+	"podwatch/handler/internal/jsontext"
 )
 
 // sample reads the first record of each message and notes its source. All records
@@ -26,11 +29,12 @@ func (r *reading) sourceOf(i int) (name string) {
 			name = ""
 		}
 	}()
-	first, ok := export.First(r.batch.Message(i))
+	message, _ := r.batch.Message(i)
+	start, end, ok := next(message, 0)
 	if !ok {
 		return ""
 	}
-	plain, err := first.Plain(r.plain[:0])
+	plain, err := message.Cut(start, end).Plain(r.plain[:0])
 	if err != nil {
 		return ""
 	}
@@ -41,6 +45,24 @@ func (r *reading) sourceOf(i int) (name string) {
 		}
 	}
 	return ""
+}
+
+// next returns where the first record at or around a position begins and ends.
+// It gives up after some objects that are no record.
+func next(t jsontext.Text, pos int) (start, end int, ok bool) {
+	const most = 64
+	for range most {
+		n := bytes.IndexByte(t.Raw[pos:], '{')
+		if n < 0 {
+			break
+		}
+		pos += n
+		for start, end := range export.Around(t, pos) {
+			return start, end, true
+		}
+		pos++
+	}
+	return 0, 0, false
 }
 
 // source names the log that a record is from, and of which cluster or

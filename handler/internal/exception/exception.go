@@ -154,12 +154,9 @@ func parseExpiry(text string) (time.Time, error) {
 func (s *Set) Exceptions() []*Exception { return slices.Clone(s.exceptions) }
 
 // Suppress returns the name of the first exception that the alert meets, or "".
-// fields are the fields of the alert's event.
-func (s *Set) Suppress(a *alert.Alert, event func() kql.Document) string {
-	if len(s.exceptions) == 0 {
-		return ""
-	}
-	document := newDocument(a, event())
+// event is the alert's event.
+func (s *Set) Suppress(a *alert.Alert, event kql.Document) string {
+	document := newDocument(a, event)
 	for _, e := range s.exceptions {
 		if e.meets(a, document) {
 			return e.Name

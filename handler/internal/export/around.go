@@ -7,7 +7,7 @@ import (
 	"podwatch/handler/internal/jsontext"
 )
 
-// Around returns the records around pos in t, smallest first: objects with the
+// Around returns where the records around pos in t begin and end, smallest first: objects with the
 // fields of a record that are an element of an array or a message of their own.
 // They are found in place, without reading t from its start. The first one is
 // the record, unless a record contains elements that look like records.
@@ -17,8 +17,8 @@ import (
 // does so too if the record, unquoted, is not valid JSON.
 //
 // The work is linear in the distance to the record's start and in its length.
-func Around(t jsontext.Text, pos int) iter.Seq[jsontext.Text] {
-	return func(yield func(jsontext.Text) bool) { around(t, pos, yield) }
+func Around(t jsontext.Text, pos int) iter.Seq2[int, int] {
+	return func(yield func(start, end int) bool) { around(t, pos, yield) }
 }
 
 // maxOutward is how far before a record the search for one around it continues.
@@ -28,7 +28,7 @@ const maxOutward = 64 << 10
 // imitate one: its quotes have other numbers of backslashes before them. Only the
 // quote that closes a string may follow a brace in it, and then punctuation
 // follows where a name should begin.
-func around(t jsontext.Text, pos int, yield func(jsontext.Text) bool) {
+func around(t jsontext.Text, pos int, yield func(start, end int) bool) {
 	from, wasted := 0, 0
 	if pos >= len(t.Raw) {
 		return
@@ -52,7 +52,7 @@ func around(t jsontext.Text, pos int, yield func(jsontext.Text) bool) {
 				return
 			}
 		case marks == isRecord:
-			if !yield(t.Cut(i, end)) {
+			if !yield(i, end) {
 				return
 			}
 			from = max(from, i-maxOutward)

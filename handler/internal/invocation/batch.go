@@ -202,10 +202,10 @@ func (b *Batch) Len() int {
 	return len(b.messages)
 }
 
-// Message returns message i.
-func (b *Batch) Message(i int) jsontext.Text {
+// Message returns message i, and where it ends in Text.
+func (b *Batch) Message(i int) (text jsontext.Text, end int) {
 	b.split()
-	return b.messages[i].Content()
+	return b.messages[i].Content(), b.messages[i].End
 }
 
 // At returns the index of the message around a position of Text, and -1 between

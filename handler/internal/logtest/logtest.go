@@ -25,7 +25,7 @@ const PodsDeleted = "MICROSOFT.KUBERNETES/CONNECTEDCLUSTERS/PODS/DELETE"
 // Batch makes an invocation of about size bytes of a log, of which every nth record
 // matches a built-in rule; 0 for none.
 func Batch(log string, size, nth int) []byte {
-	in := invocation.Batch{Function: "Detect", Binding: "events", Encoding: invocation.ManyString,
+	in := invocation.Messages{Function: "Detect", Binding: "events",
 		Partition: invocation.Partition{Namespace: "demo", Hub: "logs", ConsumerGroup: "podwatch", ID: "0"}}
 	count, total := 0, 0
 	for total < size*3/4 { // quoting adds the rest
@@ -38,11 +38,7 @@ func Batch(log string, size, nth int) []byte {
 		total += len(body)
 		in.Messages = append(in.Messages, invocation.Message{Body: []byte(body), Sequence: int64(len(in.Messages)), Offset: "1"})
 	}
-	body, err := invocation.EncodeEvents(in)
-	if err != nil {
-		panic(err) // the messages are ours
-	}
-	return body
+	return invocation.EncodeEvents(in)
 }
 
 // Record is the i-th record of a log.

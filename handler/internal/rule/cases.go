@@ -84,7 +84,7 @@ func (s *Set) outcome(r *Rule, record []byte) string {
 	if err != nil {
 		return err.Error()
 	}
-	for _, m := range s.Match(ev) {
+	for _, m := range s.Match(nil, ev) {
 		if m.Rule == r {
 			if m.Routine {
 				return wantRoutine

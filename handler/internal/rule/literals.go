@@ -7,25 +7,14 @@ import (
 
 	"podwatch/handler/internal/event"
 	"podwatch/handler/internal/kql"
+	"podwatch/handler/internal/prefilter"
 )
-
-// A Literal is text that a scan can look for in records that nobody has parsed.
-//
-// Letters, digits, dots, dashes, underscores, colons and spaces stand in a record
-// as they are. The other characters of a text, such as slashes, may have
-// backslashes before them or be written as escapes.
-type Literal struct {
-	Text string // in any case; see event.RawText for why
-	// Whole: the text is a complete JSON string, a quote on each side. In JSON
-	// text within a string the quotes have backslashes before them.
-	Whole bool
-}
 
 // Literals returns text of which every record that some rule can match holds at
 // least one piece, behind whatever escapes: a record with none of it need not be
 // parsed. With all, some rule can match without any text that could be looked for,
 // and everything must be parsed.
-func (s *Set) Literals() (lits []Literal, all bool) {
+func (s *Set) Literals() (lits []prefilter.Literal, all bool) {
 	for _, c := range s.rules {
 		cover := kql.Cover(c.node, func(t kql.Term) int { return worth(piecesOf(t)) })
 		if cover == nil {
@@ -37,7 +26,7 @@ func (s *Set) Literals() (lits []Literal, all bool) {
 			}
 		}
 	}
-	slices.SortFunc(lits, func(a, b Literal) int {
+	slices.SortFunc(lits, func(a, b prefilter.Literal) int {
 		if c := cmp.Compare(a.Text, b.Text); c != 0 {
 			return c
 		}
@@ -54,8 +43,8 @@ func (s *Set) Literals() (lits []Literal, all bool) {
 
 // withoutImplied drops every literal whose presence means that another one is
 // present too.
-func withoutImplied(lits []Literal) []Literal {
-	var kept []Literal
+func withoutImplied(lits []prefilter.Literal) []prefilter.Literal {
+	var kept []prefilter.Literal
 	for i, l := range lits {
 		implied := false
 		for j, other := range lits {
@@ -78,7 +67,7 @@ func withoutImplied(lits []Literal) []Literal {
 // A piece is a literal and what it is worth to a scan: the fewer records hold
 // it, the more.
 type piece struct {
-	Literal
+	prefilter.Literal
 	worth int
 }
 
@@ -102,7 +91,7 @@ func piecesOf(t kql.Term) []piece {
 			alternatives = []string{around(part, alternatives[0])}
 		}
 		for _, text := range alternatives {
-			p := piece{Literal: Literal{Text: text}, worth: 2 * len(text)}
+			p := piece{Literal: prefilter.Literal{Text: text}, worth: 2 * len(text)}
 			if len(t.Value) == 1 && text == part && keptWhole(field) && isWord(text) {
 				p.Whole = true
 				p.worth += 16

@@ -109,15 +109,16 @@ func (s *Set) Rules() []*Rule {
 	return all
 }
 
-// Match returns the rules that ev meets, in the order in which they were
-// loaded. It evaluates only rules that can match events of ev's dataset and
-// operation, and allocates only when one does.
-func (s *Set) Match(ev *event.Event) []Match {
+// Match appends to dst the rules that ev meets, in the order in which they were
+// loaded. It evaluates only rules that can match events of ev's data set and
+// operation.
+func (s *Set) Match(dst []Match, ev *event.Event) []Match {
 	b := s.datasets[ev.Dataset()]
 	if b == nil {
 		b = s.other
 	}
-	var met []*compiled
+	var some [8]*compiled
+	met := some[:0]
 	for _, c := range b.any {
 		if c.query.Match(ev) {
 			met = append(met, c)
@@ -130,32 +131,11 @@ func (s *Set) Match(ev *event.Event) []Match {
 			}
 		}
 	}
-	if met == nil {
-		return nil
-	}
 	slices.SortFunc(met, func(a, b *compiled) int { return a.order - b.order })
-	matches := make([]Match, len(met))
-	for i, c := range met {
-		matches[i] = c.match(ev)
+	for _, c := range met {
+		dst = append(dst, c.match(ev))
 	}
-	return matches
-}
-
-// fields are those of an event. Package event gives the objects around a log's
-// own text names without dots, so they are found without trying all spellings.
-type fields struct{ kql.Map }
-
-func (f fields) Lookup(field string) (value any, known bool) {
-	object := map[string]any(f.Map)
-	for range 3 { // azure, the log, properties
-		name, rest, _ := strings.Cut(field, ".")
-		inner, ok := object[name].(map[string]any)
-		if !ok || rest == "" {
-			break
-		}
-		object, field = inner, rest
-	}
-	return kql.Map(object).Lookup(field)
+	return dst
 }
 
 // match fills in what depends on the event that the rule matched. Only what is

@@ -45,17 +45,19 @@ var shapes = [...]shape{
 	{value: 32, list: 5},
 }
 
+// portals are the hosts that buttons may lead to.
+var portals = []string{"portal.azure.com", "portal.azure.us", "portal.azure.cn"}
+
 // cards makes messages of alerts. It is immutable.
 type cards struct {
-	portals []string
-	guide   func(ruleID string) string
+	guides map[string]string // by rule id
 }
 
 // message returns the message for alerts that belong on one card, at least one.
 // An error is a mistake of this package: the message is not one that Teams is
 // known to draw.
-func (c cards) message(group []*alert.Alert) ([]byte, error) {
-	group = slices.Clone(group)
+func (c cards) message(g alert.Group) ([]byte, error) {
+	group := slices.Clone(g.Alerts)
 	slices.SortStableFunc(group, func(a, b *alert.Alert) int { return a.EventTime.Compare(b.EventTime) })
 	d := drawing{cards: c, alerts: group, first: group[0], entries: timeline(group), sayings: notes(group)}
 	var text []byte
@@ -67,9 +69,6 @@ func (c cards) message(group []*alert.Alert) ([]byte, error) {
 		if len(text) <= MaxCard {
 			break
 		}
-	}
-	if err := validate(text, c.portals); err != nil {
-		return nil, fmt.Errorf("the card is not valid: %w", err)
 	}
 	return text, nil
 }
@@ -154,7 +153,7 @@ func (d drawing) message() message {
 	timeline := d.timelineItems()
 	add("Timeline ("+fmt.Sprint(len(timeline))+")", "timeline", timeline)
 	if d.shape.guide {
-		add("What to do", "guide", guide(d.cards.guide(d.first.RuleId)))
+		add("What to do", "guide", guide(d.cards.guides[d.first.RuleId]))
 	}
 	body = append(body, d.shortened()...)
 	if len(buttons) > 0 {
@@ -694,7 +693,7 @@ func (d drawing) links() []element {
 		{"Activity log", d.first.Links.ActivityLog},
 		{"Query", d.first.Links.Query},
 	} {
-		if portalURL(l.address, d.cards.portals) {
+		if portalURL(l.address) {
 			buttons = append(buttons, open(l.title, l.address))
 		}
 	}
@@ -702,7 +701,7 @@ func (d drawing) links() []element {
 }
 
 // portalURL reports an address that a button may have.
-func portalURL(address string, portals []string) bool {
+func portalURL(address string) bool {
 	if len(address) > maxURL || strings.Contains(address, "{{") {
 		return false
 	}

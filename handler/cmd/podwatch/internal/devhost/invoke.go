@@ -88,7 +88,8 @@ func (h *Host) attempt(ctx context.Context, fn *Function, t try, encode encoder)
 	if err := h.step(ctx, step, StepPost, ""); err != nil {
 		return err
 	}
-	answer, err := h.post(ctx, fn, t.id, encode(t))
+	body := encode(t)
+	answer, err := h.post(ctx, fn, t.id, body)
 	if err != nil {
 		return err
 	}
