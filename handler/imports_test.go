@@ -21,7 +21,6 @@ var mayImport = map[string][]string{
 	"kql":        {},
 	"invocation": {},
 	"export":     {},
-	"lookup":     {},
 	"azurite":    {},
 	"event":      {"arm"},
 	"scan":       {},
@@ -31,8 +30,8 @@ var mayImport = map[string][]string{
 	"caller":       {"arm", "event"},
 	"directory":    {"arm", "caller", "outbound"},
 	"alert":        {"event", "rule", "caller"},
-	"surroundings": {"alert", "event", "lookup"},
-	"exception":    {"alert", "event", "kql"},
+	"surroundings": {"arm", "caller", "event", "outbound"},
+	"exception":    {"alert", "event", "kql", "surroundings"},
 
 	"sink":              {"alert", "outbound"},
 	"sink/sinktest":     {"alert", "sink"},
@@ -41,7 +40,7 @@ var mayImport = map[string][]string{
 	"sink/console":      {"alert"},
 
 	"state":    {"alert"},
-	"pipeline": {"alert", "arm", "caller", "event", "export", "invocation", "rule", "scan", "sink"},
+	"pipeline": {"alert", "arm", "caller", "event", "export", "invocation", "rule", "scan", "sink", "surroundings"},
 	"server":   {"alert", "invocation", "pipeline", "scan"},
 
 	"app": {"alert", "config", "directory", "exception", "outbound", "pipeline", "rule", "sink", "sink/console", "sink/loganalytics", "sink/teams", "state", "surroundings"},

@@ -20,6 +20,7 @@ import (
 	"podwatch/handler/internal/pipeline"
 	"podwatch/handler/internal/sink"
 	"podwatch/handler/internal/sink/console"
+	"podwatch/handler/internal/surroundings"
 	"podwatch/handler/rules"
 )
 
@@ -140,7 +141,7 @@ func sampleAlerts() ([]sampleAlert, error) {
 	}
 	var c collector
 	p := pipeline.New(pipeline.Options{
-		Rules: set, Directory: new(directory.Directory), Surroundings: pipeline.None{}, Exceptions: &c, Windows: pipeline.None{}, Feed: pipeline.None{}, Poison: pipeline.None{},
+		Rules: set, Directory: new(directory.Directory), Surroundings: new(surroundings.Surroundings), Exceptions: &c, Windows: pipeline.None{}, Feed: pipeline.None{}, Poison: pipeline.None{},
 		Routes: []pipeline.Route{{Sink: console.New(new(bytes.Buffer))}}, Ledger: sink.NewMemoryLedger(),
 		Now: time.Now, Log: slog.New(slog.DiscardHandler),
 	})

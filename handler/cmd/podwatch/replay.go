@@ -138,7 +138,7 @@ func newReplay(cmd *cobra.Command, o replayOptions) (*replay, error) {
 	r := &replay{out: cmd.OutOrStdout(), err: cmd.ErrOrStderr(), summary: o.summary, deliver: o.deliver, status: newStatusLine(cmd.ErrOrStderr())}
 	log := slog.New(slog.NewTextHandler(writerFunc(r.write), &slog.HandlerOptions{Level: slog.LevelWarn}))
 	options := pipeline.Options{
-		Directory: new(directory.Directory), Surroundings: surroundings.BatchOnly(), Exceptions: pipeline.None{}, Windows: pipeline.None{}, Poison: pipeline.None{},
+		Directory: new(directory.Directory), Surroundings: new(surroundings.Surroundings), Exceptions: pipeline.None{}, Windows: pipeline.None{}, Poison: pipeline.None{},
 		Ledger: sink.NewMemoryLedger(), Now: time.Now, Log: log,
 	}
 	if o.deliver {

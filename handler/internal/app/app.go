@@ -37,7 +37,7 @@ import (
 // go to stdout.
 func New(cfg *config.Config, log *slog.Logger, stdout io.Writer) (*pipeline.Pipeline, error) {
 	b := &builder{cfg: cfg, log: log, stdout: stdout, Options: pipeline.Options{
-		Directory: new(directory.Directory), Surroundings: surroundings.BatchOnly(), Exceptions: pipeline.None{},
+		Directory: new(directory.Directory), Surroundings: new(surroundings.Surroundings), Exceptions: pipeline.None{},
 		Windows: pipeline.None{}, Feed: pipeline.None{}, Poison: pipeline.None{}, Ledger: sink.NewMemoryLedger(),
 		Portal:        alert.Portal{Base: cfg.Cloud.Portal, Workspace: cfg.LogAnalyticsWorkspace.String()},
 		RecordRoutine: cfg.RecordRoutine, Now: time.Now, Log: log,
@@ -129,11 +129,7 @@ func (b *builder) lookups() error {
 		b.Directory = directory.New(b.lookup("Microsoft Graph", b.cfg.GraphEndpoint, cred), time.Now, b.log)
 	}
 	if b.cfg.ActivityLookups {
-		around, err := surroundings.New(b.cfg.ARMEndpoint.String(), cred, surroundings.Options{Log: b.log})
-		if err != nil {
-			return fmt.Errorf("ARM_ENDPOINT: %w", err)
-		}
-		b.Surroundings = around
+		b.Surroundings = surroundings.New(b.lookup("Azure Resource Manager", b.cfg.ARMEndpoint, cred), time.Now, b.log)
 	}
 	return nil
 }

@@ -334,7 +334,7 @@ func (d *detection) raise(ctx context.Context) []*alert.Alert {
 		alerts = append(alerts, c.alert)
 	}
 	d.lookAround(enriched)
-	d.Surroundings.Surround(ctx, alerts[:len(enriched)], d.events)
+	d.surround(ctx, alerts[:len(enriched)], d.events)
 	for i, c := range d.candidates {
 		a := alerts[i]
 		a.Links = d.Portal.Links(a)

@@ -5,15 +5,11 @@ import (
 	"errors"
 
 	"podwatch/handler/internal/alert"
-	"podwatch/handler/internal/event"
 )
 
 // None stands for every part that is switched off: it looks nothing up,
 // suppresses nothing, holds nothing back and keeps nothing.
 type None struct{}
-
-// Surround adds nothing.
-func (None) Surround(context.Context, []*alert.Alert, []*event.Event) {}
 
 // Suppress finds no exception.
 func (None) Suppress(*alert.Alert, func() map[string]any) string { return "" }

@@ -22,6 +22,7 @@ import (
 	"podwatch/handler/internal/event"
 	"podwatch/handler/internal/rule"
 	"podwatch/handler/internal/scan"
+	"podwatch/handler/internal/surroundings"
 )
 
 // Rules says which events matter. It is immutable and safe for concurrent use.
@@ -39,11 +40,11 @@ type Directory interface {
 	Resolve(ctx context.Context, callers []*caller.Caller)
 }
 
-// Surroundings adds to alerts, in place, what else happened and how the cluster
-// is tagged. batch holds the events that arrived together with them. Like a
-// Directory it is bounded and never fails.
+// Surroundings finds what else happened around each event and how its cluster is
+// tagged. batch holds what arrived together with them. Like a Directory it is
+// bounded and never fails.
 type Surroundings interface {
-	Surround(ctx context.Context, alerts []*alert.Alert, batch []*event.Event)
+	Look(ctx context.Context, questions []surroundings.Question, batch []surroundings.Operation) []surroundings.Answer
 }
 
 // Exceptions are the reasons not to alert. Suppress returns the name of the

@@ -24,6 +24,7 @@ import (
 	"podwatch/handler/internal/pipeline"
 	"podwatch/handler/internal/rule"
 	"podwatch/handler/internal/sink"
+	"podwatch/handler/internal/surroundings"
 )
 
 // A fakeSink records what it takes. fail, if set, decides over each alert.
@@ -73,7 +74,7 @@ func newWorld(t *testing.T) *world {
 	}
 	w := &world{teams: &fakeSink{name: "teams"}, rows: &fakeSink{name: "loganalytics"}}
 	w.Options = pipeline.Options{
-		Rules: set, Directory: new(directory.Directory), Surroundings: pipeline.None{}, Exceptions: pipeline.None{},
+		Rules: set, Directory: new(directory.Directory), Surroundings: new(surroundings.Surroundings), Exceptions: pipeline.None{},
 		Routes:  []pipeline.Route{{Sink: w.teams, ForPeople: true}, {Sink: w.rows}},
 		Ledger:  sink.NewMemoryLedger(),
 		Windows: pipeline.None{}, Feed: pipeline.None{}, Poison: pipeline.None{},
@@ -287,8 +288,9 @@ func (c *counting) Resolve(_ context.Context, callers []*caller.Caller) {
 	}
 }
 
-func (c *counting) Surround(_ context.Context, alerts []*alert.Alert, _ []*event.Event) {
-	c.alerts += len(alerts)
+func (c *counting) Look(_ context.Context, questions []surroundings.Question, _ []surroundings.Operation) []surroundings.Answer {
+	c.alerts += len(questions)
+	return make([]surroundings.Answer, len(questions))
 }
 
 func TestLookUpsAreOncePerBatchAndWithinMaxSignals(t *testing.T) {
