@@ -177,21 +177,17 @@ func fromService(raw json.RawMessage) (o Operation, ok bool) {
 		Status struct {
 			Value string `json:"value"`
 		} `json:"status"`
-		ResourceID    string         `json:"resourceId"`
-		Caller        string         `json:"caller"`
-		CorrelationID string         `json:"correlationId"`
-		Claims        map[string]any `json:"claims"`
+		ResourceID    string `json:"resourceId"`
+		Caller        string `json:"caller"`
+		CorrelationID string `json:"correlationId"`
+		Claims        any    `json:"claims"`
 	}
 	if json.Unmarshal(raw, &v) != nil || v.Time.IsZero() {
 		return Operation{}, false
 	}
-	var identity any = v.Caller
-	if len(v.Claims) > 0 {
-		identity = map[string]any{"claims": v.Claims}
-	}
 	record, err := json.Marshal(map[string]any{
 		"time": v.Time, "category": "Administrative", "operationName": v.Operation.Value, "resultType": v.Status.Value,
-		"resourceId": v.ResourceID, "correlationId": v.CorrelationID, "identity": identity,
+		"resourceId": v.ResourceID, "correlationId": v.CorrelationID, "identity": map[string]any{"claims": v.Claims},
 	})
 	if err != nil {
 		return Operation{}, false
@@ -200,8 +196,13 @@ func fromService(raw json.RawMessage) (o Operation, ok bool) {
 	if err != nil {
 		return Operation{}, false
 	}
-	if o, ok = FromEvent(ev); ok {
-		o.what = describe(v.Operation.Value, v.Operation.Localized)
+	if o, ok = FromEvent(ev); !ok {
+		return Operation{}, false
 	}
-	return o, ok
+	o.what = describe(v.Operation.Value, v.Operation.Localized)
+	if v.Caller != "" { // the service's own name for who it was
+		o.Caller = cmp.Or(o.Caller, v.Caller)
+		o.Identities = append(o.Identities, strings.ToLower(v.Caller))
+	}
+	return o, true
 }

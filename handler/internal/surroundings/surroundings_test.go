@@ -530,9 +530,14 @@ func TestBatchIsUsedWithoutAsking(t *testing.T) {
 func TestClaimsOfTheService(t *testing.T) {
 	withClaims := strings.Replace(logged(time.Minute, adminCred, cluster, botID, "Succeeded", "c1"), `"caller":`, `"claims":{"appid":"e84f1c27-93a5-4d06-b1b8-5f7a0c3d9e21","http://schemas.microsoft.com/identity/claims/objectidentifier":"`+botID+`"},"caller":`, 1)
 	a := &arm{pages: [][]string{{withClaims}}, tags: map[string]string{strings.ToLower(cluster): `{}`}}
+	// Claims that are none leave the service's own name for the caller.
+	a.pages[0] = append(a.pages[0], strings.Replace(logged(2*time.Minute, agentPool, cluster, dana, "Succeeded", "c2"), `"caller":`, `"claims":"none","caller":`, 1))
 	q := question()
 	q.Callers = []string{"e84f1c27-93a5-4d06-b1b8-5f7a0c3d9e21"}
-	if diff := cmp.Diff([]string{"-1m0s " + botID + " pulled the cluster admin credential: aks-shop-01, succeeded [both]"}, lines(look(t, serve(t, a, soon), q).Timeline)); diff != "" {
+	if diff := cmp.Diff([]string{
+		"-2m0s " + dana + " created, scaled or upgraded a node pool: aks-shop-01, succeeded [cluster]",
+		"-1m0s " + botID + " pulled the cluster admin credential: aks-shop-01, succeeded [both]",
+	}, lines(look(t, serve(t, a, soon), q).Timeline)); diff != "" {
 		t.Errorf("timeline (-want +got):\n%s", diff)
 	}
 }
