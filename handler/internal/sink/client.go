@@ -13,19 +13,19 @@ import (
 	"podwatch/handler/internal/outbound"
 )
 
-// Options bound a delivery. The zero value is right for production.
+// Options of a delivery. The zero value is right for production.
 type Options struct {
 	Transport http.RoundTripper // nil: that of package outbound
 	Logger    *slog.Logger      // one debug line for a try that failed and will be repeated; nil: none
-	Timeout   time.Duration     // of one try, answer included; 0: 10 s
 	Tries     int               // at most, within the context's deadline; 0: 8
-	Delay     time.Duration     // before the second try, then doubling; 0: 500 ms
-	MaxDelay  time.Duration     // between two tries; 0: 16 s
-	MaxWait   time.Duration     // longest wait that the other side can ask for within a delivery; 0: 2 min
 }
 
-// oddTries caps the tries after answers that no sink should give.
-const oddTries = 2
+const (
+	oddTries = 2                      // after answers that no sink should give
+	delay    = 500 * time.Millisecond // before the second try, then doubling
+	maxDelay = 16 * time.Second       // between two tries
+	maxWait  = 2 * time.Minute        // longest wait that the other side can ask for within a delivery
+)
 
 // A Client makes the deliveries of one sink. It is safe for concurrent use.
 type Client struct {
@@ -41,12 +41,9 @@ func NewClient(name, service string, endpoint outbound.Endpoint, token outbound.
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	o.Tries = cmp.Or(o.Tries, 8)
-	o.Delay = cmp.Or(o.Delay, 500*time.Millisecond)
-	o.MaxDelay = cmp.Or(o.MaxDelay, 16*time.Second)
-	o.MaxWait = cmp.Or(o.MaxWait, 2*time.Minute)
 	return &Client{
 		name: name,
-		http: &outbound.Client{Service: service, Endpoint: endpoint, Token: token, Attempt: o.Timeout, Transport: o.Transport},
+		http: &outbound.Client{Service: service, Endpoint: endpoint, Token: token, Transport: o.Transport},
 		o:    o,
 	}
 }
@@ -75,8 +72,8 @@ func (c *Client) Do(ctx context.Context, request func(ctx context.Context) (*htt
 			failure.Err = fmt.Errorf("%w (%s)", failure.Err, tries(n))
 			return failure
 		}
-		wait := c.wait(n, failure.RetryAfter)
-		if deadline, ok := ctx.Deadline(); wait > c.o.MaxWait || ok && time.Until(deadline) <= wait {
+		wait := waitAfter(n, failure.RetryAfter)
+		if deadline, ok := ctx.Deadline(); wait > maxWait || ok && time.Until(deadline) <= wait {
 			failure.Err = fmt.Errorf("%w (%s, no time for another)", failure.Err, tries(n))
 			return failure
 		}
@@ -134,18 +131,15 @@ func (c *Client) outOfTime(ctx context.Context, n int, last *Error) *Error {
 	return e
 }
 
-// wait returns how long to wait after try n: what the other side asks for, else
-// a delay that doubles and is spread by a fifth, so that instances which failed
-// together do not come back together.
-func (c *Client) wait(n int, asked time.Duration) time.Duration {
+// waitAfter returns how long to wait after try n: what the other side asks for,
+// else a delay that doubles and is spread by a fifth, so that instances which
+// failed together do not come back together.
+func waitAfter(n int, asked time.Duration) time.Duration {
 	if asked > 0 {
 		return asked
 	}
-	delay := c.o.MaxDelay
-	if n < 16 {
-		delay = min(c.o.Delay<<(n-1), c.o.MaxDelay)
-	}
-	return time.Duration(float64(delay) * (0.8 + 0.4*rand.Float64()))
+	d := min(delay<<min(n-1, 16), maxDelay)
+	return time.Duration(float64(d) * (0.8 + 0.4*rand.Float64()))
 }
 
 // sleep waits and reports false when the context ended first.
