@@ -89,6 +89,22 @@ func (c *Caller) Note(format string, values ...string) {
 	c.Notes = append(c.Notes, format)
 }
 
+// Names returns what records know the caller by, in lower case: ids, and the name
+// where it is not one that anybody may choose.
+func (c Caller) Names() []string {
+	names := []string{c.Name, c.ID}
+	switch {
+	case c.Kind == KindServicePrincipal, c.Kind == KindManagedIdentity, c.Kind == KindMicrosoftApplication:
+		names[0] = c.AppID // of a user it is the tool, shared by many
+	case c.Name == c.DisplayName:
+		names[0] = ""
+	}
+	for i, n := range names {
+		names[i] = strings.ToLower(strings.TrimSpace(n))
+	}
+	return slices.DeleteFunc(names, func(n string) bool { return n == "" })
+}
+
 // idOrText normalises an id and passes anything else through.
 func idOrText(s string) string {
 	if id, ok := arm.ParseGUID(s); ok {
@@ -135,15 +151,4 @@ func short(s string) string {
 func (c Caller) Clone() Caller {
 	c.Notes = slices.Clone(c.Notes)
 	return c
-}
-
-// Names returns all names and ids that the caller is known by in Azure's logs. The
-// application of a user is not one: it is a tool that many share.
-func (c Caller) Names() []string {
-	names := []string{c.Name, c.ID}
-	switch c.Kind {
-	case KindServicePrincipal, KindManagedIdentity, KindMicrosoftApplication:
-		names = append(names, c.AppID)
-	}
-	return slices.DeleteFunc(names, func(name string) bool { return strings.TrimSpace(name) == "" })
 }

@@ -10,7 +10,6 @@ import (
 
 // A Cloud is one of Azure's separate clouds: what differs between them.
 type Cloud struct {
-	Name         string
 	Graph        string // Microsoft Graph
 	ARM          string // Azure Resource Manager
 	MonitorScope string // token scope of the Logs Ingestion API; azcore knows none
@@ -20,7 +19,6 @@ type Cloud struct {
 
 var (
 	publicCloud = Cloud{
-		Name:         "AzureCloud",
 		Graph:        "https://graph.microsoft.com",
 		ARM:          "https://management.azure.com",
 		MonitorScope: "https://monitor.azure.com/.default",
@@ -28,7 +26,6 @@ var (
 		Azure:        cloud.AzurePublic,
 	}
 	usGovernment = Cloud{
-		Name:         "AzureUSGovernment",
 		Graph:        "https://graph.microsoft.us",
 		ARM:          "https://management.usgovcloudapi.net",
 		MonitorScope: "https://monitor.azure.us/.default",
@@ -36,7 +33,6 @@ var (
 		Azure:        cloud.AzureGovernment,
 	}
 	china = Cloud{
-		Name:         "AzureChinaCloud",
 		Graph:        "https://microsoftgraph.chinacloudapi.cn",
 		ARM:          "https://management.chinacloudapi.cn",
 		MonitorScope: "https://monitor.azure.cn/.default",

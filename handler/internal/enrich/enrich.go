@@ -124,8 +124,11 @@ func (e *Enricher) lookUp(ctx context.Context, drafts []*draft, around []*event.
 		return nil
 	})
 	note(alerts, err)
+	for i, d := range drafts {
+		d.who = *callers[i]
+	}
 	err = e.guard("look up what else happened", func() error {
-		e.Surroundings.Surround(ctx, alerts, around)
+		e.lookAround(ctx, drafts, around)
 		return nil
 	})
 	note(alerts, err)

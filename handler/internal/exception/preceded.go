@@ -8,10 +8,8 @@ import (
 
 	"podwatch/handler/internal/alert"
 	"podwatch/handler/internal/kql"
+	"podwatch/handler/internal/surroundings"
 )
-
-// lookback is as far as an alert's timeline reaches.
-const lookback = 25 * time.Minute
 
 // precededBy asks for an operation shortly before the alert, such as the scale
 // operation or the deployment that explains it.
@@ -42,8 +40,8 @@ func (e *precededByEntry) compile() (*precededBy, error) {
 		mistakes = append(mistakes, fmt.Errorf("same: %q is neither caller nor cluster", e.Same))
 	}
 	within, err := time.ParseDuration(e.Within)
-	if err != nil || within <= 0 || within > lookback {
-		mistakes = append(mistakes, fmt.Errorf("within: %q is not a duration of up to %s, which is how far a timeline reaches", e.Within, "25m"))
+	if err != nil || within <= 0 || within > surroundings.LookBack {
+		mistakes = append(mistakes, fmt.Errorf("within: %q is not a duration of up to %.0fm, which is how far a timeline reaches", e.Within, surroundings.LookBack.Minutes()))
 	}
 	if err := errors.Join(mistakes...); err != nil {
 		return nil, err

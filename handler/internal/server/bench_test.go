@@ -39,7 +39,7 @@ func newBenchHandler(b *testing.B) http.Handler {
 	}
 	log := slog.New(slog.NewJSONHandler(io.Discard, nil))
 	return server.New(server.Options{BodyLimit: 96 << 20, Deadline: time.Minute, Log: log, Pipeline: pipeline.New(pipeline.Options{
-		Rules: set, Directory: new(directory.Directory), Surroundings: surroundings.BatchOnly(), Exceptions: pipeline.None{},
+		Rules: set, Directory: new(directory.Directory), Surroundings: new(surroundings.Surroundings), Exceptions: pipeline.None{},
 		Windows: pipeline.None{}, Feed: pipeline.None{}, Poison: pipeline.None{}, Ledger: &collector{},
 		Routes: []pipeline.Route{{Sink: accepting{}}}, Now: time.Now, Log: log,
 	})})

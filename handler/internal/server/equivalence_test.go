@@ -121,7 +121,7 @@ func newPath(t testing.TB, unscanned bool) *path {
 	p.handler = server.New(server.Options{
 		BodyLimit: 256 << 20, Deadline: time.Minute, Log: log,
 		Pipeline: counting{path: p, Pipeline: pipeline.New(pipeline.Options{
-			Rules: set, Directory: new(directory.Directory), Surroundings: surroundings.BatchOnly(), Exceptions: pipeline.None{},
+			Rules: set, Directory: new(directory.Directory), Surroundings: new(surroundings.Surroundings), Exceptions: pipeline.None{},
 			Windows: pipeline.None{}, Feed: pipeline.None{}, Poison: pipeline.None{}, Ledger: p.sink,
 			Routes: []pipeline.Route{{Sink: p.sink}}, RecordRoutine: true, Unscanned: unscanned, Log: log,
 			Now: func() time.Time { return time.Date(2026, 11, 9, 9, 0, 0, 0, time.UTC) },

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -17,8 +18,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"podwatch/handler/internal/alert"
+	"podwatch/handler/internal/caller"
 	"podwatch/handler/internal/event"
+	"podwatch/handler/internal/outbound"
 	"podwatch/handler/internal/surroundings"
 )
 
@@ -35,9 +37,9 @@ const (
 // when is the time of the deletion in every test.
 var when = time.Date(2026, 11, 9, 8, 14, 22, 0, time.UTC)
 
-// request asks about a deletion on the cluster by dana.
-func request() surroundings.Request {
-	return surroundings.Request{Subscription: subscription, Cluster: cluster, Callers: []string{dana, danaID}, Time: when}
+// question asks about a deletion on the cluster by dana.
+func question() surroundings.Question {
+	return surroundings.Question{Subscription: subscription, Cluster: cluster, Callers: []string{dana, danaID}, Time: when}
 }
 
 // logged is one element of the Activity Log service's answer.
@@ -110,25 +112,33 @@ func (a *arm) count(part string) int {
 	return n
 }
 
-func serve(t *testing.T, a *arm, o surroundings.Options) *surroundings.Surroundings {
+func serve(t *testing.T, a *arm, now func() time.Time) *surroundings.Surroundings {
 	t.Helper()
 	server := httptest.NewServer(a)
 	t.Cleanup(server.Close)
-	s, err := surroundings.New(server.URL, nil, o)
+	return surroundings.New(client(t, server.URL), now, slog.New(slog.DiscardHandler))
+}
+
+func client(t *testing.T, address string) *outbound.Client {
+	t.Helper()
+	e, err := outbound.ParseService(address)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return s
+	return &outbound.Client{Service: "Azure Resource Manager", Endpoint: e}
 }
 
-// look asks with one request.
-func look(t *testing.T, s *surroundings.Surroundings, r surroundings.Request, batch ...surroundings.Entry) surroundings.Result {
+// soon is a moment after the deletion.
+func soon() time.Time { return when.Add(time.Minute) }
+
+// look asks one question.
+func look(t *testing.T, s *surroundings.Surroundings, r surroundings.Question, batch ...surroundings.Operation) surroundings.Answer {
 	t.Helper()
-	return s.Look(t.Context(), []surroundings.Request{r}, batch)[0]
+	return s.Look(t.Context(), []surroundings.Question{r}, batch)[0]
 }
 
 // lines shows a timeline as a reader would tell it.
-func lines(timeline []alert.TimelineEntry) []string {
+func lines(timeline []surroundings.Entry) []string {
 	var out []string
 	for _, e := range timeline {
 		out = append(out, fmt.Sprintf("-%s %s %s: %s, %s [%s]", when.Sub(e.Time), e.Caller, e.Operation, e.Target, e.Outcome, e.Relation))
@@ -154,7 +164,7 @@ func TestLook(t *testing.T) {
 		}},
 		tags: map[string]string{strings.ToLower(cluster): `{"environment":"prod","owner":"[x](http://evil)"}`},
 	}
-	got := look(t, serve(t, a, surroundings.Options{}), request())
+	got := look(t, serve(t, a, soon), question())
 	if diff := cmp.Diff([]string{
 		"-10m0s dana.ortiz@example.com pulled the cluster admin credential: aks-shop-01, succeeded [both]",
 		"-6m0s " + botID + " deployed resources: main, failed [cluster]",
@@ -184,16 +194,16 @@ func TestLook(t *testing.T) {
 
 func TestHundredAlertsCostOneCallEach(t *testing.T) {
 	a := &arm{pages: [][]string{{logged(time.Minute, adminCred, cluster, dana, "Succeeded", "c1")}}, tags: map[string]string{strings.ToLower(cluster): `{}`}}
-	s := serve(t, a, surroundings.Options{})
-	var requests []surroundings.Request
+	s := serve(t, a, soon)
+	var questions []surroundings.Question
 	for i := range 100 {
-		r := request()
+		r := question()
 		r.Time = when.Add(time.Duration(i) * 5 * time.Second)
 		r.Cluster = strings.ToUpper(r.Cluster[:20]) + r.Cluster[20:]
-		requests = append(requests, r)
+		questions = append(questions, r)
 	}
 	for round := range 2 { // the second is answered from the cache
-		for i, res := range s.Look(t.Context(), requests, nil) {
+		for i, res := range s.Look(t.Context(), questions, nil) {
 			if len(res.Timeline) != 1 || len(res.Notes) != 0 {
 				t.Fatalf("result %d is %+v", i, res)
 			}
@@ -207,7 +217,7 @@ func TestHundredAlertsCostOneCallEach(t *testing.T) {
 func TestListingsExpire(t *testing.T) {
 	now := when.Add(time.Minute)
 	a := &arm{}
-	s := serve(t, a, surroundings.Options{Now: func() time.Time { return now }})
+	s := serve(t, a, func() time.Time { return now })
 	for _, step := range []struct {
 		after time.Duration
 		calls int
@@ -220,7 +230,7 @@ func TestListingsExpire(t *testing.T) {
 		{2*time.Hour + 11*time.Minute, 4},
 	} {
 		now = when.Add(time.Minute + step.after)
-		look(t, s, request())
+		look(t, s, question())
 		if got := a.count("eventtypes"); got != step.calls {
 			t.Errorf("%d calls after %v, want %d", got, step.after, step.calls)
 		}
@@ -229,14 +239,14 @@ func TestListingsExpire(t *testing.T) {
 
 func TestFarTimesAreSeparateWindows(t *testing.T) {
 	a := &arm{tags: map[string]string{strings.ToLower(cluster): `{}`}}
-	s := serve(t, a, surroundings.Options{})
-	var requests []surroundings.Request
+	s := serve(t, a, soon)
+	var questions []surroundings.Question
 	for i := range 6 {
-		r := request()
+		r := question()
 		r.Time = when.Add(time.Duration(i) * 24 * time.Hour)
-		requests = append(requests, r)
+		questions = append(questions, r)
 	}
-	results := s.Look(t.Context(), requests, nil)
+	results := s.Look(t.Context(), questions, nil)
 	if got := a.count("eventtypes"); got != 4 {
 		t.Errorf("%d calls, want no more than 4", got)
 	}
@@ -251,7 +261,7 @@ func TestLongLogIsBounded(t *testing.T) {
 	for i := range 20 {
 		a.pages = append(a.pages, []string{logged(time.Duration(i)*time.Second, adminCred, cluster, dana, "Succeeded", fmt.Sprint(i))})
 	}
-	got := look(t, serve(t, a, surroundings.Options{}), request())
+	got := look(t, serve(t, a, soon), question())
 	if n := a.count("eventtypes"); n != 5 {
 		t.Errorf("%d pages read, want 5", n)
 	}
@@ -283,20 +293,20 @@ func TestFailures(t *testing.T) {
 	}{
 		"forbidden": {
 			answer(403, `{"error":{"code":"AuthorizationFailed","message":"no"}}`),
-			service + "refused the look-up (HTTP 403 AuthorizationFailed); podwatch's identity needs Reader or Monitoring Reader on subscription " + subscription,
-			service + "refused the look-up (HTTP 403 AuthorizationFailed); podwatch's identity needs Reader on the cluster",
+			service + "refused the request (HTTP 403 AuthorizationFailed); podwatch's identity needs Reader or Monitoring Reader on subscription " + subscription,
+			service + "refused the request (HTTP 403 AuthorizationFailed); podwatch's identity needs Reader on the cluster",
 		},
 		"throttled": {answer(429, ``, "Retry-After", "60"), service + "asked podwatch to wait (HTTP 429)", service + "asked podwatch to wait (HTTP 429)"},
 		"gone":      {answer(404, `{"error":{"code":"SubscriptionNotFound"}}`), service + "does not know it (HTTP 404 SubscriptionNotFound)", service + "does not know it (HTTP 404 SubscriptionNotFound)"},
-		"cut":       {func(http.ResponseWriter) { panic(http.ErrAbortHandler) }, service + "could not be reached", service + "could not be reached"},
-		"bad JSON":  {answer(200, `{"value":[`), service + "gave an unreadable answer", service + "gave an unreadable answer"},
+		"cut":       {func(http.ResponseWriter) { panic(http.ErrAbortHandler) }, service + "did not answer: the connection was closed", service + "did not answer: the connection was closed"},
+		"bad JSON":  {answer(200, `{"value":[`), service + "gave an unreadable answer: not the expected JSON", service + "gave an unreadable answer: not the expected JSON"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := &arm{before: func(w http.ResponseWriter, _ *http.Request) bool { tt.answer(w); return true }}
-			s := serve(t, a, surroundings.Options{})
-			inBatch := surroundings.Entry{Time: when.Add(-time.Minute), OperationName: adminCred, ResourceID: cluster, Outcome: "succeeded", Caller: dana, Identities: []string{dana}}
-			got := look(t, s, request(), inBatch)
-			if want := []string{"recent operations not looked up: " + tt.log, "the cluster's tags are not known: " + tt.tags}; !slices.Equal(got.Notes, want) {
+			s := serve(t, a, soon)
+			inBatch := operations(t, record(adminCred, cluster, "Success", "c1", time.Minute, `{"upn":"`+dana+`"}`))[0]
+			got := look(t, s, question(), inBatch)
+			if want := []string{"recent operations not looked up: " + tt.log, "the cluster's tags are not known: " + tt.tags}; !slices.EqualFunc(got.Notes, want, strings.HasPrefix) { // one may have paused the other
 				t.Errorf("notes %q, want %q", got.Notes, want)
 			}
 			if len(got.Timeline) != 1 {
@@ -306,7 +316,7 @@ func TestFailures(t *testing.T) {
 				return
 			}
 			before := a.count("")
-			if got = look(t, s, request()); a.count("") != before {
+			if got = look(t, s, question()); a.count("") != before {
 				t.Errorf("%d calls while the failure is remembered", a.count("")-before)
 			}
 			if len(got.Notes) != 2 || !strings.Contains(got.Notes[0], "no new attempt before") {
@@ -338,7 +348,7 @@ func TestHalfAnAnswerIsUsed(t *testing.T) {
 				fmt.Fprintf(w, `{"value":[%s],"nextLink":%q}`, logged(time.Minute, adminCred, cluster, dana, "Succeeded", "c1"), link)
 				return true
 			}
-			got := look(t, serve(t, a, surroundings.Options{}), request())
+			got := look(t, serve(t, a, soon), question())
 			if len(got.Timeline) != 1 || len(got.Notes) != 1 || !strings.HasPrefix(got.Notes[0], "only a part of the recent operations was read: Azure Resource Manager ") {
 				t.Errorf("timeline %v, notes %q", lines(got.Timeline), got.Notes)
 			}
@@ -355,31 +365,31 @@ func TestSelectionRefused(t *testing.T) {
 		}
 		return false
 	}
-	if got := look(t, serve(t, a, surroundings.Options{}), request()); len(got.Timeline) != 1 || len(got.Notes) != 0 {
+	if got := look(t, serve(t, a, soon), question()); len(got.Timeline) != 1 || len(got.Notes) != 0 {
 		t.Errorf("got %+v", got)
 	}
 }
 
 type hanging struct{}
 
-func (hanging) Do(r *http.Request) (*http.Response, error) {
+func (hanging) RoundTrip(r *http.Request) (*http.Response, error) {
 	<-r.Context().Done()
 	return nil, r.Context().Err()
 }
 
 func TestSlowServiceCostsTheBudgetOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, err := surroundings.New("http://127.0.0.1", nil, surroundings.Options{Transport: hanging{}})
-		if err != nil {
-			t.Fatal(err)
-		}
+		c := client(t, "http://127.0.0.1")
+		c.Transport = hanging{}
+		began := time.Now()
+		s := surroundings.New(c, func() time.Time { return when.Add(time.Since(began)) }, slog.New(slog.DiscardHandler))
 		for i, want := range []time.Duration{2 * time.Second, 0} {
 			start := time.Now()
-			got := look(t, s, request())
+			got := look(t, s, question())
 			if took := time.Since(start); took != want {
 				t.Errorf("look %d took %v, want %v", i, took, want)
 			}
-			if len(got.Notes) != 2 || !strings.HasPrefix(got.Notes[0], "recent operations not looked up: Azure Resource Manager did not answer in time") {
+			if len(got.Notes) != 2 || !strings.HasPrefix(got.Notes[0], "recent operations not looked up: Azure Resource Manager could not be reached: timed out") {
 				t.Errorf("notes %q", got.Notes)
 			}
 		}
@@ -387,7 +397,7 @@ func TestSlowServiceCostsTheBudgetOnce(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 		defer cancel()
 		start := time.Now()
-		s.Look(ctx, []surroundings.Request{request()}, nil)
+		s.Look(ctx, []surroundings.Question{question()}, nil)
 		if took := time.Since(start); took != 300*time.Millisecond {
 			t.Errorf("took %v, want no longer than the invocation's 300ms", took)
 		}
@@ -396,7 +406,7 @@ func TestSlowServiceCostsTheBudgetOnce(t *testing.T) {
 
 func TestIDsFromRecordsStayInTheirPlace(t *testing.T) {
 	a := &arm{}
-	s := serve(t, a, surroundings.Options{})
+	s := serve(t, a, soon)
 	for _, id := range []string{
 		"/subscriptions/" + subscription + "/resourceGroups/../providers/Microsoft.X/y/z",
 		"/subscriptions/" + subscription + "/resourceGroups/rg/providers/Microsoft.X/y/z?api-version=1",
@@ -404,7 +414,7 @@ func TestIDsFromRecordsStayInTheirPlace(t *testing.T) {
 		"/subscriptions/" + subscription + "/resourceGroups/rg%2f/providers/Microsoft.X/y/z",
 		"//evil.example/x", "x",
 	} {
-		got := look(t, s, surroundings.Request{Subscription: "../../" + subscription, Cluster: id, Time: when})
+		got := look(t, s, surroundings.Question{Subscription: "../../" + subscription, Cluster: id, Time: when})
 		if want := []string{"the cluster's tags were not looked up: its resource id is not of the usual form"}; !slices.Equal(got.Notes, want) {
 			t.Errorf("%q: notes %q, want %q", id, got.Notes, want)
 		}
@@ -417,9 +427,9 @@ func TestIDsFromRecordsStayInTheirPlace(t *testing.T) {
 func TestTagsAreCached(t *testing.T) {
 	now := when
 	a := &arm{}
-	s := serve(t, a, surroundings.Options{Now: func() time.Time { return now }})
+	s := serve(t, a, func() time.Time { return now })
 	for range 2 {
-		got := look(t, s, surroundings.Request{Cluster: cluster, Time: when})
+		got := look(t, s, surroundings.Question{Cluster: cluster, Time: when})
 		if want := []string{"the cluster's tags are not known: Azure Resource Manager does not know it (HTTP 404 ResourceNotFound)"}; !slices.Equal(got.Notes, want) {
 			t.Errorf("notes %q, want %q", got.Notes, want)
 		}
@@ -429,7 +439,7 @@ func TestTagsAreCached(t *testing.T) {
 	}
 	a.tags = map[string]string{strings.ToLower(cluster): `{"a":"b"}`}
 	now = now.Add(11 * time.Minute)
-	one, two := look(t, s, surroundings.Request{Cluster: cluster, Time: when}), look(t, s, surroundings.Request{Cluster: cluster, Time: when})
+	one, two := look(t, s, surroundings.Question{Cluster: cluster, Time: when}), look(t, s, surroundings.Question{Cluster: cluster, Time: when})
 	one.Tags["a"] = "changed"
 	if two.Tags["a"] != "b" || a.count("tags") != 2 {
 		t.Errorf("tags %v after %d calls", two.Tags, a.count("tags"))
@@ -438,29 +448,36 @@ func TestTagsAreCached(t *testing.T) {
 
 func TestLookConcurrently(t *testing.T) {
 	a := &arm{pages: [][]string{{logged(time.Minute, adminCred, cluster, dana, "Succeeded", "c1")}}, tags: map[string]string{strings.ToLower(cluster): `{"a":"b"}`}}
-	s := serve(t, a, surroundings.Options{})
-	batch := []surroundings.Entry{{Time: when, OperationName: agentPool, ResourceID: cluster}}
+	s := serve(t, a, soon)
+	batch := operations(t, record(agentPool, cluster, "Success", "c1", 0, `{}`))
 	var wg sync.WaitGroup
 	for i := range 8 {
 		wg.Go(func() {
-			r := request()
+			r := question()
 			r.Time = when.Add(time.Duration(i) * time.Hour)
 			for range 10 {
-				s.Look(context.Background(), []surroundings.Request{request(), r}, batch)
+				s.Look(context.Background(), []surroundings.Question{question(), r}, batch)
 			}
 		})
 	}
 	wg.Wait()
 }
 
-// parse reads a record, a JSON object.
-func parse(t *testing.T, record string) *event.Event {
+// operations reads records, JSON objects; those without a place in a timeline are
+// left out.
+func operations(t *testing.T, records ...string) []surroundings.Operation {
 	t.Helper()
-	ev, err := event.Read([]byte(record), 0)
-	if err != nil {
-		t.Fatal(err)
+	var all []surroundings.Operation
+	for _, record := range records {
+		ev, err := event.Read([]byte(record), 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if o, ok := surroundings.FromEvent(ev); ok {
+			all = append(all, o)
+		}
 	}
-	return ev
+	return all
 }
 
 func record(operation, resource, resultType, correlation string, before time.Duration, claims string) string {
@@ -468,50 +485,115 @@ func record(operation, resource, resultType, correlation string, before time.Dur
 		when.Add(-before).Format(time.RFC3339Nano), operation, resource, resultType, correlation, claims)
 }
 
-// TestSurround holds that what arrives together is used without asking,
-// and that alerts are completed in place.
-func TestSurround(t *testing.T) {
+// TestBatchIsUsedWithoutAsking holds what arrives together against each kind of
+// caller.
+func TestBatchIsUsedWithoutAsking(t *testing.T) {
 	user := `{"http://schemas.xmlsoap.org/ws/2005/05/identity/claims/upn":"` + dana + `","appid":"04b07795-8ddb-461a-bbee-02f9e1bf7b46"}`
 	app := `{"http://schemas.microsoft.com/identity/claims/objectidentifier":"` + botID + `","appid":"e84f1c27-93a5-4d06-b1b8-5f7a0c3d9e21"}`
 	stranger := `{"http://schemas.xmlsoap.org/ws/2005/05/identity/claims/upn":"lee@example.com","appid":"04b07795-8ddb-461a-bbee-02f9e1bf7b46"}`
 	elsewhere := "/SUBSCRIPTIONS/" + strings.ToUpper(subscription) + "/RESOURCEGROUPS/RG-X/PROVIDERS/MICROSOFT.STORAGE/STORAGEACCOUNTS/ST1"
-	batch := []*event.Event{
-		parse(t, record(strings.ToUpper(adminCred), strings.ToUpper(cluster), "Start", "c1", 3*time.Minute, `{}`)),
-		parse(t, record(strings.ToUpper(adminCred), strings.ToUpper(cluster), "Success", "c1", 2*time.Minute, user)),
-		parse(t, record("MICROSOFT.STORAGE/STORAGEACCOUNTS/WRITE", elsewhere, "Success", "c2", time.Minute, stranger)), // same tool, another person
-		parse(t, record("MICROSOFT.STORAGE/STORAGEACCOUNTS/LISTKEYS/ACTION", elsewhere, "Failure", "c3", time.Minute, app)),
-		parse(t, record("MICROSOFT.KUBERNETES/CONNECTEDCLUSTERS/PODS/DELETE", cluster, "Success", "self", 0, user)), // the alert's own event
-		parse(t, `{"metricName":"x","time":"2026-11-09T08:14:22Z"}`),
+	batch := operations(t,
+		record(strings.ToUpper(adminCred), strings.ToUpper(cluster), "Start", "c1", 3*time.Minute, `{}`),
+		record(strings.ToUpper(adminCred), strings.ToUpper(cluster), "Success", "c1", 2*time.Minute, user),
+		record("MICROSOFT.STORAGE/STORAGEACCOUNTS/WRITE", elsewhere, "Success", "c2", time.Minute, stranger), // same tool, another person
+		record("MICROSOFT.STORAGE/STORAGEACCOUNTS/LISTKEYS/ACTION", elsewhere, "Failure", "c3", time.Minute, app),
+		record("MICROSOFT.KUBERNETES/CONNECTEDCLUSTERS/PODS/DELETE", cluster, "Success", "self", 0, user), // the alert's own event
+		`{"metricName":"x","time":"2026-11-09T08:14:22Z"}`,
+	)
+	person := surroundings.Question{
+		Subscription: subscription, Cluster: cluster, Time: when, CorrelationID: "self", Operation: "MICROSOFT.KUBERNETES/CONNECTEDCLUSTERS/PODS/DELETE",
+		Callers: caller.Caller{Kind: "user", Name: dana, ID: danaID, AppID: "04b07795-8ddb-461a-bbee-02f9e1bf7b46"}.Names(),
 	}
-	person := &alert.Alert{SubscriptionId: subscription, ClusterId: cluster, EventTime: when, CallerKind: "user", CallerName: dana, CallerId: danaID,
-		CallerAppId: "04b07795-8ddb-461a-bbee-02f9e1bf7b46", CorrelationId: "self", Operation: "MICROSOFT.KUBERNETES/CONNECTEDCLUSTERS/PODS/DELETE"}
-	bot := &alert.Alert{SubscriptionId: subscription, EventTime: when, CallerKind: "servicePrincipal", CallerAppId: "e84f1c27-93a5-4d06-b1b8-5f7a0c3d9e21"}
+	bot := surroundings.Question{Time: when, Callers: caller.Caller{Kind: "servicePrincipal", AppID: "e84f1c27-93a5-4d06-b1b8-5f7a0c3d9e21"}.Names()}
 	// An application with the id of a tool: what people did with the tool is not its doing.
-	tool := &alert.Alert{SubscriptionId: subscription, EventTime: when, CallerKind: "servicePrincipal", CallerAppId: "04b07795-8ddb-461a-bbee-02f9e1bf7b46"}
-	routine := &alert.Alert{SubscriptionId: subscription, ClusterId: cluster, EventTime: when, Routine: true}
-	surroundings.BatchOnly().Surround(t.Context(), []*alert.Alert{person, routine, bot, tool}, batch)
+	tool := surroundings.Question{Time: when, Callers: caller.Caller{Kind: "servicePrincipal", AppID: "04b07795-8ddb-461a-bbee-02f9e1bf7b46"}.Names()}
+	answers := new(surroundings.Surroundings).Look(t.Context(), []surroundings.Question{person, bot, tool}, batch)
 
 	if diff := cmp.Diff([]string{
 		"-3m0s dana.ortiz@example.com pulled the cluster admin credential: AKS-SHOP-01, succeeded [both]",
-	}, lines(person.Timeline)); diff != "" {
+	}, lines(answers[0].Timeline)); diff != "" {
 		t.Errorf("timeline of the person (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff([]string{"-1m0s " + botID + " called listkeys on storageaccounts (microsoft.storage): ST1, failed [caller]"}, lines(bot.Timeline)); diff != "" {
+	if diff := cmp.Diff([]string{"-1m0s " + botID + " called listkeys on storageaccounts (microsoft.storage): ST1, failed [caller]"}, lines(answers[1].Timeline)); diff != "" {
 		t.Errorf("timeline of the application (-want +got):\n%s", diff)
 	}
-	if len(tool.Timeline) != 0 {
-		t.Errorf("timeline of the tool %v, want none", lines(tool.Timeline))
+	if len(answers[2].Timeline) != 0 {
+		t.Errorf("timeline of the tool %v, want none", lines(answers[2].Timeline))
 	}
-	if routine.Timeline != nil || len(person.Notes)+len(bot.Notes) != 0 {
-		t.Errorf("routine timeline %v, notes %q and %q", routine.Timeline, person.Notes, bot.Notes)
+	if n := len(answers[0].Notes) + len(answers[1].Notes); n != 0 {
+		t.Errorf("notes %q and %q", answers[0].Notes, answers[1].Notes)
 	}
+}
 
-	// With the service, tags, explanation and notes reach the alert.
-	a := &arm{pages: [][]string{{logged(time.Minute, agentPool, cluster+"/agentPools/np", dana, "Succeeded", "c9")}}, tags: map[string]string{strings.ToLower(cluster): `{"environment":"dev"}`}}
-	person.Timeline = nil
-	serve(t, a, surroundings.Options{}).Surround(t.Context(), []*alert.Alert{person}, nil)
-	if person.ResourceTags["environment"] != "dev" || len(person.Timeline) != 1 ||
-		!slices.Equal(person.Notes, []string{"May be explained by what happened 1 minute before: the same caller created, scaled or upgraded a node pool (aks-shop-01/np)"}) {
-		t.Errorf("alert has tags %v, timeline %v, notes %q", person.ResourceTags, lines(person.Timeline), person.Notes)
+// TestClaimsOfTheService: an answer of the service is read as an event, so its caller
+// is what package caller makes of the same claims.
+func TestClaimsOfTheService(t *testing.T) {
+	withClaims := strings.Replace(logged(time.Minute, adminCred, cluster, botID, "Succeeded", "c1"), `"caller":`, `"claims":{"appid":"e84f1c27-93a5-4d06-b1b8-5f7a0c3d9e21","http://schemas.microsoft.com/identity/claims/objectidentifier":"`+botID+`"},"caller":`, 1)
+	a := &arm{pages: [][]string{{withClaims}}, tags: map[string]string{strings.ToLower(cluster): `{}`}}
+	// Claims that are none leave the service's own name for the caller.
+	a.pages[0] = append(a.pages[0], strings.Replace(logged(2*time.Minute, agentPool, cluster, dana, "Succeeded", "c2"), `"caller":`, `"claims":"none","caller":`, 1))
+	q := question()
+	q.Callers = []string{"e84f1c27-93a5-4d06-b1b8-5f7a0c3d9e21"}
+	if diff := cmp.Diff([]string{
+		"-2m0s " + dana + " created, scaled or upgraded a node pool: aks-shop-01, succeeded [cluster]",
+		"-1m0s " + botID + " pulled the cluster admin credential: aks-shop-01, succeeded [both]",
+	}, lines(look(t, serve(t, a, soon), q).Timeline)); diff != "" {
+		t.Errorf("timeline (-want +got):\n%s", diff)
+	}
+}
+
+// TestOneSubscriptionsFaultIsItsOwn holds that another subscription, and after a
+// fault of one window or link the next window, are looked up all the same.
+func TestOneSubscriptionsFaultIsItsOwn(t *testing.T) {
+	const other = "11111111-7c35-4d8a-8f20-6ad1c2e9b703"
+	elsewhere, later := question(), question()
+	elsewhere.Subscription, elsewhere.Cluster = other, strings.ReplaceAll(cluster, subscription, other)
+	later.Time = when.Add(2 * time.Hour)
+	for name, tt := range map[string]struct {
+		answer func(w http.ResponseWriter, r *http.Request)
+		next   surroundings.Question
+	}{
+		"throttled":       {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(429) }, elsewhere},
+		"broken":          {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) }, elsewhere},
+		"cut":             {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, elsewhere},
+		"a bad question":  {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(400) }, later},
+		"a broken answer": {func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "<html>") }, later},
+		"a broken link": {func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Query().Has("page") {
+				w.WriteHeader(500)
+				return
+			}
+			fmt.Fprintf(w, `{"value":[],"nextLink":"http://%s%s?page=2"}`, r.Host, r.URL.Path)
+		}, later},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			fault := true
+			a := &arm{tags: map[string]string{strings.ToLower(cluster): `{"a":"b"}`, strings.ToLower(elsewhere.Cluster): `{"a":"b"}`}}
+			a.before = func(w http.ResponseWriter, r *http.Request) bool {
+				if fault && strings.Contains(r.URL.Path, "eventtypes") {
+					tt.answer(w, r)
+					return true
+				}
+				return false
+			}
+			s := serve(t, a, func() time.Time { return when.Add(3 * time.Hour) })
+			if got := look(t, s, question()); len(got.Notes) == 0 {
+				t.Fatalf("got %+v, want a note", got)
+			}
+			fault = false
+			if got := look(t, s, tt.next); len(got.Notes) != 0 || got.Tags["a"] != "b" {
+				t.Errorf("the next look-up gives tags %v and notes %q", got.Tags, got.Notes)
+			}
+		})
+	}
+}
+
+// TestNothingIsAskedBeyondTheLogsMemory: the service refuses questions beyond 90 days.
+func TestNothingIsAskedBeyondTheLogsMemory(t *testing.T) {
+	a := &arm{tags: map[string]string{strings.ToLower(cluster): `{}`}}
+	s := serve(t, a, func() time.Time { return when.Add(90 * 24 * time.Hour) })
+	if got := look(t, s, question()); a.count("eventtypes") != 0 || !slices.Equal(got.Notes, []string{"recent operations not looked up: the Activity Log keeps 90 days"}) {
+		t.Errorf("%d calls, notes %q", a.count("eventtypes"), got.Notes)
 	}
 }

@@ -5,12 +5,12 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
 
-	"podwatch/handler/internal/lookup"
+	"podwatch/handler/internal/arm"
+	"podwatch/handler/internal/outbound"
 )
 
 const (
@@ -25,21 +25,18 @@ type tagging struct {
 	expires time.Time
 }
 
-// clusterID is the form of the ids that are asked about. Ids come from records:
-// nothing in them may lead to another address.
-var clusterID = regexp.MustCompile(`(?i)^/subscriptions/[0-9a-f-]{36}/resourceGroups/[\p{L}\p{N}_().-]{1,90}/providers/[A-Za-z0-9.]{1,80}/[A-Za-z0-9]{1,80}/[A-Za-z0-9_.-]{1,100}$`)
-
 // tagsOf asks for the tags of a cluster; the answer, also that there is none,
 // is kept for a while.
 func (s *Surroundings) tagsOf(ctx context.Context, cluster string) tagging {
-	key := strings.ToLower(strings.TrimRight(cluster, "/"))
-	if t, ok := s.tags.Get(key); ok && s.opts.Now().Before(t.expires) {
-		return t
-	}
-	segments := strings.Split(key, "/")
-	if !clusterID.MatchString(key) || slices.Contains(segments, "..") || slices.Contains(segments, ".") {
+	id, ok := arm.Parse(cluster)
+	subscription, isGUID := arm.ParseGUID(id.Subscription)
+	if !ok || !isGUID || id.Group == "" || id.Type == "" || strings.Contains(id.Type, "/") {
 		return tagging{note: "the cluster's tags were not looked up: its resource id is not of the usual form"}
 	}
+	if t, ok := s.tags.Get(id.Key()); ok && s.now().Before(t.expires) {
+		return t
+	}
+	segments := strings.Split(id.Key(), "/")
 	for i, segment := range segments {
 		segments[i] = url.PathEscape(segment)
 	}
@@ -48,15 +45,15 @@ func (s *Surroundings) tagsOf(ctx context.Context, cluster string) tagging {
 			Tags map[string]string `json:"tags"`
 		} `json:"properties"`
 	}
-	err := s.client.Do(ctx, lookup.Request{
-		Method: http.MethodGet, Path: strings.Join(segments, "/") + "/providers/Microsoft.Resources/tags/default",
-		Query: url.Values{"api-version": {"2021-04-01"}}, Area: "tags of " + key,
+	err := s.lookup.Ask(ctx, outbound.Question{
+		URL:     s.lookup.URL(strings.Join(segments, "/")+"/providers/Microsoft.Resources/tags/default", url.Values{"api-version": {"2021-04-01"}}),
+		Service: subscription, Area: "tags of " + id.Key(),
 	}, &answer)
-	t := tagging{tags: answer.Properties.Tags, expires: s.opts.Now().Add(keepTagging)}
+	t := tagging{tags: answer.Properties.Tags, expires: s.now().Add(keepTagging)}
 	if err != nil {
 		t = tagging{note: "the cluster's tags are not known: " + err.Error() + remedy(err, "Reader on the cluster"), expires: t.expires}
-		if !lookup.Is(err, lookup.NotFound) {
-			return t // the client remembers failures for as long as they last
+		if !outbound.Answered(err, http.StatusNotFound) {
+			return t // the look-up remembers failures for as long as they last
 		}
 	}
 	for i, name := range slices.Sorted(maps.Keys(t.tags)) {
@@ -64,6 +61,6 @@ func (s *Surroundings) tagsOf(ctx context.Context, cluster string) tagging {
 			delete(t.tags, name)
 		}
 	}
-	s.tags.Add(key, t)
+	s.tags.Add(id.Key(), t)
 	return t
 }

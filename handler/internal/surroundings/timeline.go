@@ -7,13 +7,21 @@ import (
 	"strings"
 	"time"
 
-	"podwatch/handler/internal/alert"
+	"podwatch/handler/internal/arm"
 )
 
-const (
-	lookback   = 25 * time.Minute // how far a timeline reaches, as the rule does
-	maxEntries = 10               // of one timeline
-)
+const maxEntries = 10 // of one timeline
+
+// An Entry is one line of a timeline: an operation, or several like it.
+type Entry struct {
+	Time          time.Time
+	Operation     string // in words, the caller is the subject
+	OperationName string
+	Target        string
+	Outcome       string
+	Caller        string
+	Relation      string // caller, cluster or both
+}
 
 // Why an entry is in a timeline.
 const (
@@ -22,17 +30,17 @@ const (
 	relationBoth    = "both"
 )
 
-// A candidate is an Entry that belongs to a caller and a cluster, whatever its
+// A candidate is an Operation that belongs to a caller and a cluster, whatever its
 // time.
 type candidate struct {
-	*Entry
+	*Operation
 	relation string
 }
 
-// related is an operation with its place in one request's timeline: the stages
+// related is an operation with its place in one question's timeline: the stages
 // of one operation, or several like it.
 type related struct {
-	*Entry                       // the first record of it
+	*Operation                   // the first record of it
 	relation                     string
 	time                         time.Time
 	outcome, caller, targetShown string
@@ -40,19 +48,19 @@ type related struct {
 	targets                      map[string]bool // to what, in lower case; nil for one
 }
 
-// pick chooses the entries that belong to r's caller or cluster. It is apart
+// pick chooses the operations that belong to q's caller or cluster. It is apart
 // from relate because the alerts of a batch mostly share both.
-func pick(r Request, entries []Entry) []candidate {
+func pick(q Question, operations []Operation) []candidate {
 	callers := map[string]bool{}
-	for _, c := range r.Callers {
+	for _, c := range q.Callers {
 		if c = strings.ToLower(strings.TrimSpace(c)); c != "" {
 			callers[c] = true
 		}
 	}
-	scope := scopeOf(r)
+	scope := scopeOf(q.Cluster)
 	var found []candidate
-	for i := range entries {
-		e := &entries[i]
+	for i := range operations {
+		e := &operations[i]
 		relation := ""
 		if slices.ContainsFunc(e.Identities, func(id string) bool { return callers[id] }) {
 			relation = relationCaller
@@ -67,14 +75,14 @@ func pick(r Request, entries []Entry) []candidate {
 	return found
 }
 
-// relate places candidates in r's timeline: those within lookback that are not
+// relate places candidates in q's timeline: those within LookBack that are not
 // the deletion itself. The stages of one operation become one, and so do
 // repetitions.
-func relate(r Request, candidates []candidate) []related {
+func relate(q Question, candidates []candidate) []related {
 	stages := map[string]int{}
 	var found []related
 	for _, c := range candidates {
-		if c.Time.After(r.Time) || c.Time.Before(r.Time.Add(-lookback)) || itself(r, c.Entry) {
+		if c.Time.After(q.Time) || c.Time.Before(q.Time.Add(-LookBack)) || itself(q, c.Operation) {
 			continue
 		}
 		if i, ok := stages[c.stageKey]; ok && c.CorrelationID != "" {
@@ -83,7 +91,7 @@ func relate(r Request, candidates []candidate) []related {
 		}
 		stages[c.stageKey] = len(found)
 		found = append(found, related{
-			Entry: c.Entry, relation: c.relation, time: c.Time, outcome: c.Outcome, caller: c.Caller, targetShown: c.Target, times: 1,
+			Operation: c.Operation, relation: c.relation, time: c.Time, outcome: c.Outcome, caller: c.Caller, targetShown: c.Target, times: 1,
 		})
 	}
 	return collapse(found)
@@ -98,12 +106,12 @@ func join(a, b string) string {
 
 // itself reports whether e is the event that the alert is about. Without a
 // correlation id it is known by its moment and operation.
-func itself(r Request, e *Entry) bool {
-	if r.CorrelationID == "" && e.CorrelationID == "" {
-		return e.Time.Equal(r.Time) && strings.EqualFold(e.OperationName, r.Operation)
+func itself(q Question, e *Operation) bool {
+	if q.CorrelationID == "" && e.CorrelationID == "" {
+		return e.Time.Equal(q.Time) && strings.EqualFold(e.OperationName, q.Operation)
 	}
-	return strings.EqualFold(e.CorrelationID, r.CorrelationID) &&
-		(r.Operation == "" || strings.EqualFold(e.OperationName, r.Operation) || e.Time.Equal(r.Time))
+	return strings.EqualFold(e.CorrelationID, q.CorrelationID) &&
+		(q.Operation == "" || strings.EqualFold(e.OperationName, q.Operation) || e.Time.Equal(q.Time))
 }
 
 // mergeStage takes in another record of the same operation: when it began, and
@@ -159,7 +167,7 @@ func collapse(all []related) []related {
 }
 
 // timeline shows the most telling entries, oldest first.
-func timeline(all []related) []alert.TimelineEntry {
+func timeline(all []related) []Entry {
 	telling := func(e related) int {
 		w := e.what.weight
 		if e.relation == relationBoth {
@@ -174,7 +182,7 @@ func timeline(all []related) []alert.TimelineEntry {
 	ranked = ranked[:min(len(ranked), maxEntries)]
 	slices.SortStableFunc(ranked, func(a, b related) int { return a.time.Compare(b.time) })
 
-	out := make([]alert.TimelineEntry, 0, len(ranked))
+	out := make([]Entry, 0, len(ranked))
 	for _, e := range ranked {
 		words := e.what.words
 		if e.times > 1 {
@@ -184,7 +192,7 @@ func timeline(all []related) []alert.TimelineEntry {
 		if n := len(e.targets) - 1; n > 0 {
 			on += fmt.Sprintf(" and %d more", n)
 		}
-		out = append(out, alert.TimelineEntry{
+		out = append(out, Entry{
 			Time: e.time, Operation: words, OperationName: e.OperationName, Target: on,
 			Outcome: e.outcome, Caller: e.caller, Relation: e.relation,
 		})
@@ -195,7 +203,7 @@ func timeline(all []related) []alert.TimelineEntry {
 // explain says in one sentence that a deployment or a scale operation on the
 // cluster may be the reason, or nothing. A failed one explains nothing. The
 // latest wins: it is nearest to the deletion.
-func explain(r Request, all []related) string {
+func explain(q Question, all []related) string {
 	var best *related
 	for i, e := range all {
 		if !e.what.explains || e.relation == relationCaller || e.outcome == "failed" {
@@ -216,7 +224,7 @@ func explain(r Request, all []related) string {
 	if best.targetShown != "" {
 		on = " (" + best.targetShown + ")"
 	}
-	return fmt.Sprintf("May be explained by what happened %s before: %s %s%s", ago(r.Time.Sub(best.time)), who, best.what.words, on)
+	return fmt.Sprintf("May be explained by what happened %s before: %s %s%s", ago(q.Time.Sub(best.time)), who, best.what.words, on)
 }
 
 func ago(d time.Duration) string {
@@ -230,24 +238,23 @@ func ago(d time.Duration) string {
 	}
 }
 
-// A clusterScope tells what belongs to a cluster by resource id.
+// A clusterScope decides by resource id what belongs to a cluster.
 type clusterScope struct {
 	id        string // of the cluster, lower case
 	group     string // of its resource group
 	nodeGroup string // prefix of the resource group that AKS keeps its nodes in
 }
 
-func scopeOf(r Request) clusterScope {
-	id := strings.ToLower(strings.TrimRight(r.Cluster, "/"))
-	s := clusterScope{id: id}
-	parts := strings.Split(strings.Trim(id, "/"), "/")
-	if len(parts) < 8 || parts[0] != "subscriptions" || parts[2] != "resourcegroups" {
+func scopeOf(cluster string) clusterScope {
+	s := clusterScope{id: strings.ToLower(strings.TrimRight(cluster, "/"))}
+	id, ok := arm.Parse(s.id)
+	if !ok || id.Group == "" || id.Type == "" {
 		return s
 	}
-	s.group = "/" + strings.Join(parts[:4], "/")
-	if parts[5] == "microsoft.containerservice" {
+	s.group = id.Ancestor(2)
+	if id.Provider == "microsoft.containerservice" {
 		// The default name; one chosen by hand is not known from here.
-		s.nodeGroup = "/subscriptions/" + parts[1] + "/resourcegroups/mc_" + parts[3] + "_" + parts[7] + "_"
+		s.nodeGroup = "/subscriptions/" + id.Subscription + "/resourcegroups/mc_" + id.Group + "_" + id.Name + "_"
 	}
 	return s
 }

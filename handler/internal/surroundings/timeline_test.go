@@ -16,18 +16,19 @@ var at = time.Date(2026, 11, 9, 8, 14, 22, 0, time.UTC)
 
 const aks = "/subscriptions/9b1f4e62-7c35-4d8a-8f20-6ad1c2e9b703/resourceGroups/rg-aks-prod/providers/Microsoft.ContainerService/managedClusters/aks-shop-01"
 
-func entry(before time.Duration, operation, resource, caller, outcome, correlation string) Entry {
-	return Entry{
+func entry(before time.Duration, operation, resource, caller, outcome, correlation string) Operation {
+	return Operation{
 		Time: at.Add(-before), OperationName: operation, ResourceID: resource, Outcome: outcome,
 		Caller: caller, Identities: []string{caller}, CorrelationID: correlation,
+		Target: target(resource), what: describe(operation, ""),
 	}.prepared()
 }
 
 // place is all of a timeline before it is ranked.
-func place(r Request, entries []Entry) []related { return relate(r, pick(r, entries)) }
+func place(r Question, entries []Operation) []related { return relate(r, pick(r, entries)) }
 
 func TestTimelineKeepsTheTelling(t *testing.T) {
-	var entries []Entry
+	var entries []Operation
 	for i := range 12 { // nearer to the deletion, but they tell little
 		entries = append(entries, entry(time.Duration(i)*time.Second, fmt.Sprintf("Microsoft.X/t%d/read", i), "/x", "dana", "succeeded", ""))
 	}
@@ -41,7 +42,7 @@ func TestTimelineKeepsTheTelling(t *testing.T) {
 	for i, op := range telling {
 		entries = append(entries, entry(time.Duration(20-i)*time.Minute, op, aks, "dana", "succeeded", ""))
 	}
-	got := timeline(place(Request{Callers: []string{"DANA "}, Time: at}, entries))
+	got := timeline(place(Question{Callers: []string{"DANA "}, Time: at}, entries))
 	if len(got) != 10 {
 		t.Fatalf("%d entries, want 10", len(got))
 	}
@@ -62,7 +63,7 @@ func TestTimelineKeepsTheTelling(t *testing.T) {
 
 func TestStagesAndRepeatsAreOneEntry(t *testing.T) {
 	const op = "Microsoft.ContainerService/managedClusters/agentPools/write"
-	entries := []Entry{
+	entries := []Operation{
 		entry(1*time.Minute, op, aks+"/agentPools/a", "bot", "succeeded", "c1"),
 		entry(2*time.Minute, strings.ToUpper(op), strings.ToUpper(aks+"/agentPools/a"), "bot", "accepted", "c1"),
 		entry(3*time.Minute, op, aks+"/agentPools/a", "bot", "started", "C1"),
@@ -72,7 +73,7 @@ func TestStagesAndRepeatsAreOneEntry(t *testing.T) {
 		entry(7*time.Minute, op, aks+"/agentPools/a", "dana", "succeeded", "c5"),
 	}
 	var got []string
-	for _, e := range timeline(place(Request{Cluster: aks, Time: at}, entries)) {
+	for _, e := range timeline(place(Question{Cluster: aks, Time: at}, entries)) {
 		got = append(got, fmt.Sprintf("%s %s on %s %s, %s before", e.Caller, e.Operation, e.Target, e.Outcome, at.Sub(e.Time)))
 	}
 	if diff := cmp.Diff([]string{
@@ -108,9 +109,9 @@ func TestRelation(t *testing.T) {
 		"role assignment lying on the cluster": {"Microsoft.Authorization/roleAssignments/write", aks + "/providers/Microsoft.Authorization/roleAssignments/11111111-2222-4333-8444-555555555555", "bot", "cluster"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := Request{Cluster: aks, Callers: []string{"", "dana"}, Time: at}
+			r := Question{Cluster: aks, Callers: []string{"", "dana"}, Time: at}
 			got := ""
-			if all := place(r, []Entry{entry(time.Minute, tt.operation, tt.resource, tt.caller, "succeeded", "c")}); len(all) > 0 {
+			if all := place(r, []Operation{entry(time.Minute, tt.operation, tt.resource, tt.caller, "succeeded", "c")}); len(all) > 0 {
 				got = all[0].relation
 			}
 			if got != tt.want {
@@ -122,16 +123,16 @@ func TestRelation(t *testing.T) {
 
 func TestLookbackIsExact(t *testing.T) {
 	for before, want := range map[time.Duration]int{25 * time.Minute: 1, 25*time.Minute + 1: 0, 0: 1, -1: 0} {
-		if got := len(place(Request{Cluster: aks, Time: at}, []Entry{entry(before, "x/write", aks, "bot", "succeeded", "c")})); got != want {
+		if got := len(place(Question{Cluster: aks, Time: at}, []Operation{entry(before, "x/write", aks, "bot", "succeeded", "c")})); got != want {
 			t.Errorf("%d entries of %v before, want %d", got, before, want)
 		}
 	}
 }
 
 func TestItselfIsLeftOut(t *testing.T) {
-	r := Request{Cluster: aks, Time: at, CorrelationID: "C", Operation: "x/pods/delete"}
+	r := Question{Cluster: aks, Time: at, CorrelationID: "C", Operation: "x/pods/delete"}
 	for name, tt := range map[string]struct {
-		e    Entry
+		e    Operation
 		want int
 	}{
 		"the same record":                 {entry(0, "X/PODS/DELETE", aks, "bot", "succeeded", "c"), 0},
@@ -139,20 +140,20 @@ func TestItselfIsLeftOut(t *testing.T) {
 		"another step of the same chain":  {entry(time.Second, "x/write", aks, "bot", "succeeded", "c"), 1},
 		"the same operation, other chain": {entry(time.Second, "X/PODS/DELETE", aks, "bot", "succeeded", "d"), 1},
 	} {
-		if got := len(place(r, []Entry{tt.e})); got != tt.want {
+		if got := len(place(r, []Operation{tt.e})); got != tt.want {
 			t.Errorf("%s: %d entries, want %d", name, got, tt.want)
 		}
 	}
 	r.CorrelationID = ""
 	for name, tt := range map[string]struct {
-		e    Entry
+		e    Operation
 		want int
 	}{
 		"the same record, both without an id": {entry(0, "X/PODS/DELETE", aks, "bot", "succeeded", ""), 0},
 		"a moment earlier, without an id":     {entry(time.Second, "X/PODS/DELETE", aks, "bot", "succeeded", ""), 1},
 		"the same moment, but another chain":  {entry(0, "X/PODS/DELETE", aks, "bot", "succeeded", "c"), 1},
 	} {
-		if got := len(place(r, []Entry{tt.e})); got != tt.want {
+		if got := len(place(r, []Operation{tt.e})); got != tt.want {
 			t.Errorf("%s: %d entries, want %d", name, got, tt.want)
 		}
 	}
@@ -162,22 +163,22 @@ func TestExplain(t *testing.T) {
 	const scale, deploy = "Microsoft.ContainerService/managedClusters/agentPools/write", "Microsoft.Resources/deployments/write"
 	group := strings.TrimSuffix(aks, "/providers/Microsoft.ContainerService/managedClusters/aks-shop-01")
 	for name, tt := range map[string]struct {
-		entries []Entry
+		entries []Operation
 		want    string
 	}{
 		"nothing":                                   {nil, ""},
-		"a credential explains nothing":             {[]Entry{entry(time.Minute, "Microsoft.ContainerService/managedClusters/listClusterAdminCredential/action", aks, "dana", "succeeded", "c")}, ""},
-		"a failed operation explains nothing":       {[]Entry{entry(time.Minute, scale, aks+"/agentPools/a", "bot", "failed", "c")}, ""},
-		"the caller's deployment elsewhere neither": {[]Entry{entry(time.Minute, deploy, "/elsewhere", "dana", "succeeded", "c")}, ""},
-		"an operation under way": {[]Entry{entry(90*time.Second, scale, aks+"/agentPools/a", "bot", "started", "c")},
+		"a credential explains nothing":             {[]Operation{entry(time.Minute, "Microsoft.ContainerService/managedClusters/listClusterAdminCredential/action", aks, "dana", "succeeded", "c")}, ""},
+		"a failed operation explains nothing":       {[]Operation{entry(time.Minute, scale, aks+"/agentPools/a", "bot", "failed", "c")}, ""},
+		"the caller's deployment elsewhere neither": {[]Operation{entry(time.Minute, deploy, "/elsewhere", "dana", "succeeded", "c")}, ""},
+		"an operation under way": {[]Operation{entry(90*time.Second, scale, aks+"/agentPools/a", "bot", "started", "c")},
 			"May be explained by what happened 2 minutes before: bot created, scaled or upgraded a node pool (aks-shop-01/a)"},
-		"the latest of two": {[]Entry{
+		"the latest of two": {[]Operation{
 			entry(20*time.Second, deploy, group+"/providers/Microsoft.Resources/deployments/main", "dana", "succeeded", "c"),
 			entry(time.Minute, scale, aks+"/agentPools/a", "bot", "succeeded", "d")},
 			"May be explained by what happened 20 seconds before: the same caller deployed resources (main)"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := Request{Cluster: aks, Callers: []string{"dana"}, Time: at}
+			r := Question{Cluster: aks, Callers: []string{"dana"}, Time: at}
 			if got := explain(r, place(r, tt.entries)); got != tt.want {
 				t.Errorf("explain gives %q, want %q", got, tt.want)
 			}
@@ -225,8 +226,8 @@ func TestTarget(t *testing.T) {
 		sub: "subscription 9b1f4e62-7c35-4d8a-8f20-6ad1c2e9b703",
 		sub + "/providers/Microsoft.Authorization/roleAssignments/1": "subscription 9b1f4e62-7c35-4d8a-8f20-6ad1c2e9b703",
 		"/providers/Microsoft.Authorization/roleAssignments/1":       "1",
-		"/providers/":      "",
-		"\x8f/providers/0": "0", // a byte that grows when put in lower case
+		"/providers/":      "providers",
+		"\x8f/providers/0": "\x8f/providers/0", // a byte that grows when put in lower case
 		"[x](http://evil)": "[x](http://evil)",
 		"":                 "",
 	} {
@@ -258,7 +259,7 @@ func TestFromAudit(t *testing.T) {
 		"shell that was refused":     {event.Audit{Verb: "create", Code: 403, User: dana, Object: event.ObjectRef{Resource: "pods", Subresource: "exec", Namespace: "shop", Name: "p"}}, ""},
 		"controllers follow orders":  {event.Audit{Verb: "patch", Code: 200, User: event.AuditUser{Name: "system:serviceaccount:kube-system:deployment-controller"}, Object: deployments}, ""},
 		"a workload's own account":   {event.Audit{Verb: "patch", Code: 200, User: event.AuditUser{Name: "system:serviceaccount:argocd:app"}, Object: deployments}, "system:serviceaccount:argocd:app changed a deployment: shop/cart (patch apps/deployments)"},
-		"a person through the proxy": {event.Audit{Verb: "patch", Code: 200, User: event.AuditUser{Name: arcProxy}, Impersonated: &dana, Object: scale}, "Dana@example.com scaled a deployment: shop/cart (patch apps/deployments/scale)"},
+		"a person through the proxy": {event.Audit{Verb: "patch", Code: 200, User: event.AuditUser{Name: "system:serviceaccount:azure-arc:azure-arc-kube-aad-proxy-sa"}, Impersonated: &dana, Object: scale}, "Dana@example.com scaled a deployment: shop/cart (patch apps/deployments/scale)"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tt.audit.Stage = "ResponseComplete"
@@ -300,17 +301,17 @@ func FuzzWords(f *testing.F) {
 // BenchmarkLook is the worst batch: every event slot full, many alerts, none of
 // it a call.
 func BenchmarkLook(b *testing.B) {
-	var batch []Entry
+	var batch []Operation
 	for i := range 2000 {
 		batch = append(batch, entry(time.Duration(i)*500*time.Millisecond, "Microsoft.Storage/storageAccounts/write", fmt.Sprintf("/subscriptions/s/resourceGroups/g%d", i), "dana", "succeeded", fmt.Sprint(i)))
 	}
 	for _, n := range []int{1, 100} {
-		requests := make([]Request, n)
+		requests := make([]Question, n)
 		for i := range requests {
-			requests[i] = Request{Cluster: aks, Callers: []string{"dana"}, Time: at}
+			requests[i] = Question{Cluster: aks, Callers: []string{"dana"}, Time: at}
 		}
 		b.Run(fmt.Sprintf("alerts=%d", n), func(b *testing.B) {
-			s := BatchOnly()
+			s := new(Surroundings)
 			for b.Loop() {
 				s.Look(b.Context(), requests, batch)
 			}

@@ -1,12 +1,15 @@
 package surroundings
 
 import (
+	"cmp"
 	"strings"
 	"unicode"
+
+	"podwatch/handler/internal/arm"
 )
 
-// An operation is what the timeline knows of one kind of change.
-type operation struct {
+// A description is what the timeline knows of one kind of change.
+type description struct {
 	words  string // past tense, the caller is the subject
 	weight int    // how much it tells about a deletion; see the weights below
 
@@ -32,7 +35,7 @@ const (
 
 // operations are keyed by lower-case operation name. An operation that is not
 // here is put in words by fallback.
-var operations = map[string]operation{
+var operations = map[string]description{
 	// Credentials.
 	"microsoft.containerservice/managedclusters/listclusteradmincredential/action":          {"pulled the cluster admin credential", credential, false},
 	"microsoft.containerservice/managedclusters/listclusterusercredential/action":           {"pulled a cluster user credential", credential, false},
@@ -104,7 +107,7 @@ var operations = map[string]operation{
 
 // describe finds an operation by its name, in any case; said is what the
 // service itself calls it, "" when it does not say.
-func describe(name, said string) operation {
+func describe(name, said string) description {
 	if op, ok := operations[strings.ToLower(name)]; ok {
 		return op
 	}
@@ -117,15 +120,15 @@ func describe(name, said string) operation {
 
 // fallback reads the words out of "Microsoft.X/y/z/action": a verb and what it
 // was done to. Exported names are often all capitals and then stay unseparated.
-func fallback(name string) operation {
+func fallback(name string) description {
 	parts := strings.Split(strings.Trim(name, "/"), "/")
 	if len(parts) < 2 {
-		return operation{words: name, weight: action}
+		return description{words: name, weight: action}
 	}
 	provider := parts[0]
 	verb := strings.ToLower(parts[len(parts)-1])
 	object := parts[1 : len(parts)-1]
-	op := operation{weight: action}
+	op := description{weight: action}
 	switch verb {
 	case "read":
 		op.words, op.weight = "read", reading
@@ -185,39 +188,40 @@ func tame(s string) string {
 // without their types. Where the id is that of a role assignment or another
 // extension, whose name is a GUID, it names what the extension lies on.
 func target(id string) string {
-	scope := strings.Split(strings.Trim(id, "/"), "/")
-	for {
-		at := len(scope) - 1
-		for at >= 0 && !strings.EqualFold(scope[at], "providers") {
-			at--
+	var subscription, group, provider string
+	var names []string
+	for p := range arm.Pairs(id) {
+		switch isProvider := strings.EqualFold(p.Key, "providers"); {
+		case isProvider && subscription+provider != "" && extension(p.Value):
+			return describeTarget(subscription, group, provider, names)
+		case isProvider:
+			provider, names = p.Value, nil
+		case provider != "":
+			names = append(names, p.Value)
+		case strings.EqualFold(p.Key, "subscriptions"):
+			subscription = p.Value
+		case strings.EqualFold(p.Key, "resourceGroups"):
+			group = p.Value
 		}
-		if at < 0 {
-			break
-		}
-		outer, inner := scope[:at], scope[at+1:]
-		if len(inner) > 0 && extension(inner[0]) && len(outer) > 0 {
-			scope = outer
-			continue
-		}
-		var names []string
-		for i := 2; i < len(inner); i += 2 {
-			names = append(names, inner[i])
-		}
-		if len(names) > 0 {
-			return strings.Join(names, "/")
-		}
-		return strings.Join(inner, "/")
 	}
-	switch {
-	case len(scope) >= 4 && strings.EqualFold(scope[2], "resourceGroups"):
-		return "resource group " + scope[3]
-	case len(scope) >= 2 && strings.EqualFold(scope[0], "subscriptions"):
-		return "subscription " + scope[1]
-	}
-	return strings.Join(scope, "/")
+	return cmp.Or(describeTarget(subscription, group, provider, names), strings.Trim(id, "/"))
 }
 
-// extension says that resources of this provider lie on others.
+func describeTarget(subscription, group, provider string, names []string) string {
+	switch {
+	case len(names) > 0:
+		return strings.Trim(strings.Join(names, "/"), "/")
+	case provider != "":
+		return provider
+	case group != "":
+		return "resource group " + group
+	case subscription != "":
+		return "subscription " + subscription
+	}
+	return ""
+}
+
+// extension reports that resources of this provider lie on others.
 func extension(provider string) bool {
 	return strings.EqualFold(provider, "Microsoft.Authorization") || strings.EqualFold(provider, "Microsoft.Insights")
 }

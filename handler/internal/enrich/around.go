@@ -1,0 +1,48 @@
+package enrich
+
+import (
+	"context"
+
+	"podwatch/handler/internal/alert"
+	"podwatch/handler/internal/event"
+	"podwatch/handler/internal/surroundings"
+)
+
+// lookAround adds to alerts what else their callers did, and what else happened to
+// their clusters. Nothing is asked on account of routine.
+func (e *Enricher) lookAround(ctx context.Context, drafts []*draft, around []*event.Event) {
+	var batch []surroundings.Operation
+	for _, ev := range around {
+		if operation, ok := surroundings.FromEvent(ev); ok {
+			batch = append(batch, operation)
+		}
+	}
+	var questions []surroundings.Question
+	var asked []*draft
+	for _, d := range drafts {
+		if !d.Routine {
+			questions, asked = append(questions, questionOf(d)), append(asked, d)
+		}
+	}
+	for i, answer := range e.Surroundings.Look(ctx, questions, batch) {
+		d := asked[i]
+		d.ResourceTags = answer.Tags
+		d.Timeline = make([]alert.TimelineEntry, len(answer.Timeline))
+		for k, entry := range answer.Timeline {
+			d.Timeline[k] = alert.TimelineEntry(entry)
+		}
+		if answer.Explanation != "" {
+			d.Note(answer.Explanation)
+		}
+		for _, n := range answer.Notes {
+			d.Note(n)
+		}
+	}
+}
+
+func questionOf(d *draft) surroundings.Question {
+	return surroundings.Question{
+		Subscription: d.SubscriptionId, Cluster: d.ClusterId, Callers: d.who.Names(),
+		Time: d.EventTime, CorrelationID: d.CorrelationId, Operation: d.Operation,
+	}
+}
