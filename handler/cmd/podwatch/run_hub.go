@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"podwatch/handler/cmd/podwatch/internal/hub"
+	"podwatch/handler/internal/invocation"
 )
 
 const (
@@ -171,4 +172,12 @@ func (r *localRun) sayProgress(ctx context.Context) error {
 			r.say("%d messages evaluated, %d rows", n, r.inbox.Counts().Rows)
 		}
 	}
+}
+
+func hubMessages(messages []hub.Message) []invocation.Message {
+	out := make([]invocation.Message, len(messages))
+	for i, m := range messages {
+		out[i] = invocation.Message{Body: m.Body, Sequence: m.Sequence, Offset: m.Offset, Enqueued: m.Enqueued}
+	}
+	return out
 }

@@ -17,10 +17,10 @@ import (
 // A Batch is the messages of one invocation or file. Positions are offsets in its
 // text.
 type Batch interface {
-	Text() jsontext.Text         // all messages and what is between them
-	Hits() []prefilter.Hit       // where the filter found something, ascending
-	Len() int                    // number of messages
-	At(pos int) int              // index of the message around a position, -1 for none
+	Text() jsontext.Text   // all messages and what is between them
+	Hits() []prefilter.Hit // where the filter found something, ascending
+	Len() int              // number of messages
+	At(pos int) int        // index of the message around a position, -1 for none
 
 	// Message returns the content of message i and where it ends in Text.
 	Message(i int) (text jsontext.Text, end int)

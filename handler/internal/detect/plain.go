@@ -11,9 +11,9 @@ func Plain(body []byte) Batch { return plain(body) }
 
 type plain []byte
 
-func (p plain) Text() jsontext.Text       { return jsontext.Text{Raw: p} }
-func (p plain) Hits() []prefilter.Hit     { return []prefilter.Hit{{Pos: 0, End: len(p)}} }
-func (p plain) Len() int                  { return 1 }
-func (p plain) At(int) int                { return 0 }
+func (p plain) Text() jsontext.Text   { return jsontext.Text{Raw: p} }
+func (p plain) Hits() []prefilter.Hit { return []prefilter.Hit{{Pos: 0, End: len(p)}} }
+func (p plain) Len() int              { return 1 }
+func (p plain) At(int) int            { return 0 }
 
 func (p plain) Message(int) (jsontext.Text, int) { return p.Text(), len(p) }
