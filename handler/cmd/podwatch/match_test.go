@@ -62,7 +62,7 @@ func TestMatch(t *testing.T) {
 		"odd queries are pointed out":           {[]string{"-q", "a: x or y"}, `{"z":"y"}`, 0, "true\n", "podwatch: query: line 1, column 9: y has no field"},
 		"impossible queries are pointed out":    {[]string{"-q", "n:ten", "--types", types}, `{"n":10}`, 0, "false\n", "column 1: the query can never match"},
 		"what only lib/kql minds is not":        {[]string{"-q", "a:x y"}, `{"a":"x y"}`, 0, "true\n", ""},
-		"a bad query":                           {[]string{"-q", "a:x and\n  b:y z:"}, "{}\n", 2, "", "podwatch: parse query: line 2, column 8: unexpected \":\""},
+		"a bad query":                           {[]string{"-q", "a:x and\n  b:y z:"}, "{}\n", 2, "", "podwatch: parse query: line 2, column 8: unexpected ':'"},
 		"no query":                              {nil, "{}\n", 2, "", "--query"},
 		"a query without its quotes":            {[]string{"--query", "a:x", "and", "b:y"}, "{}\n", 2, "", `unexpected "and"`},
 		"an unknown flag":                       {[]string{"--qeury", "a:x"}, "", 2, "", "unknown flag"},

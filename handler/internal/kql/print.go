@@ -21,23 +21,21 @@ func (n *Node) String() string {
 
 type printer struct{ strings.Builder }
 
-func (p *printer) condition(n *Node, list bool) {
-	named := n.field.parts != nil && !list
+// condition prints a condition, bare without its field.
+func (p *printer) condition(n *Node, bare bool) {
+	named := n.field.parts != nil && !bare
 	if named {
 		p.field(n.field)
 	}
 	switch {
-	case n.op == Exists && list:
-		p.WriteByte('*')
-	case n.op == Exists:
-		p.WriteString(":*")
-	case n.op != "":
+	case n.op != "" && n.op != Exists:
 		p.WriteString(" " + string(n.op) + " ")
-		p.value(n.value)
-	default:
-		if named {
-			p.WriteByte(':')
-		}
+	case named:
+		p.WriteByte(':')
+	}
+	if n.op == Exists {
+		p.WriteByte('*')
+	} else {
 		p.value(n.value)
 	}
 }
