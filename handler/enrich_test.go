@@ -24,15 +24,11 @@ var update = flag.Bool("update", false, "write the golden files anew")
 // detect posts message bodies in one invocation.
 func (p *process) detect(t *testing.T, bodies ...string) {
 	t.Helper()
-	batch := invocation.Batch{Function: "Detect", Binding: "events", Encoding: invocation.ManyString}
+	batch := invocation.Messages{Function: "Detect", Binding: "events"}
 	for i, body := range bodies {
 		batch.Messages = append(batch.Messages, invocation.Message{Body: []byte(body), Sequence: int64(i)})
 	}
-	body, err := invocation.EncodeEvents(batch)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.invoke(t, "Detect", body)
+	p.invoke(t, "Detect", invocation.EncodeEvents(batch))
 }
 
 // raised are the alerts among the handler's output lines.

@@ -120,7 +120,6 @@ func TestEveryInvocationOfTheHostIsAnswered(t *testing.T) {
 		"eventhub-many-untyped.json": "Detect",
 		"eventhub-many-binary.json":  "Detect",
 		"eventhub-one.json":          "Detect",
-		"queue.json":                 "Redeliver",
 		"timer.json":                 "Heartbeat",
 	} {
 		body, err := os.ReadFile(filepath.Join("testdata", "invocations", file))
@@ -129,6 +128,9 @@ func TestEveryInvocationOfTheHostIsAnswered(t *testing.T) {
 		}
 		p.invoke(t, function, body)
 	}
+	p.invoke(t, "Redeliver", invocation.EncodeQueue(invocation.QueueItem{
+		Function: "Redeliver", Binding: "alert", Text: `{"AlertId":"1","RuleId":"r"}`, ID: "1", PopReceipt: "p", DequeueCount: 1,
+	}))
 }
 
 func TestTheStartLogHasTheVersion(t *testing.T) {
@@ -172,13 +174,10 @@ func TestEverySampleRecordRaisesWhatItShould(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			body, err := invocation.EncodeEvents(invocation.Batch{
-				Function: "Detect", Binding: "events", Encoding: invocation.ManyString,
+			body := invocation.EncodeEvents(invocation.Messages{
+				Function: "Detect", Binding: "events",
 				Messages: []invocation.Message{{Body: message, Sequence: 1}},
 			})
-			if err != nil {
-				t.Fatal(err)
-			}
 			p := startHandler(t, nil)
 			p.invoke(t, "Detect", body)
 			if got, want := len(alerts(p.stop())), expected(t, sample.Expect); got != want {

@@ -17,7 +17,7 @@ const maxTrigger = 2 << 20
 // the queue message. Its metadata is not read: the host merges the members of a
 // message into it, so that a message can forge it.
 func ReadQueue(body io.Reader) ([]byte, error) {
-	value, err := readBinding(body, "alert")
+	value, err := readBinding(body)
 	if err != nil {
 		return nil, err
 	}
@@ -44,7 +44,7 @@ func ReadQueue(body io.Reader) ([]byte, error) {
 // ReadTimer reads an invocation of Heartbeat to its end and reports whether it
 // comes late, after the app was down.
 func ReadTimer(body io.Reader) (pastDue bool, err error) {
-	value, err := readBinding(body, "timer")
+	value, err := readBinding(body)
 	if err != nil {
 		return false, err
 	}
@@ -54,18 +54,25 @@ func ReadTimer(body io.Reader) (pastDue bool, err error) {
 	return memberText(value, "IsPastDue") == "true", nil
 }
 
-// readBinding reads an invocation with one input binding.
-func readBinding(body io.Reader, name string) (jsontext.Value, error) {
+// readBinding reads an invocation with one input binding, whatever its name.
+func readBinding(body io.Reader) (value jsontext.Value, err error) {
 	text, err := io.ReadAll(io.LimitReader(body, maxTrigger+1))
 	switch {
 	case err != nil:
-		return jsontext.Value{}, fmt.Errorf("read request: %w", brokenError{len(text), err})
+		return value, fmt.Errorf("read request: %w", brokenError{len(text), err})
 	case len(text) > maxTrigger:
-		return jsontext.Value{}, fmt.Errorf("read request: %w", ErrTooLarge)
+		return value, fmt.Errorf("read request: %w", ErrTooLarge)
 	}
-	value, err := binding(text, name)
+	data, err := member(text, "Data")
 	if err != nil {
-		return jsontext.Value{}, fmt.Errorf("read invocation: %w", err)
+		return value, fmt.Errorf("read invocation: %w", err)
+	}
+	n := 0
+	for _, value = range data.Members(0) {
+		n++
+	}
+	if n != 1 {
+		return value, fmt.Errorf("read invocation: member Data has %d bindings, not one", n)
 	}
 	return value, nil
 }
