@@ -193,10 +193,13 @@ func delivering(log *slog.Logger) (pipeline.Options, error) {
 }
 
 // settings reads app settings from the environment. The port is the one that
-// only the host gives.
+// only the host gives, and the tool signs in as a developer does wherever it runs.
 func settings(name string) string {
-	if name == "FUNCTIONS_CUSTOMHANDLER_PORT" {
+	switch name {
+	case "FUNCTIONS_CUSTOMHANDLER_PORT":
 		return "0"
+	case "IDENTITY_ENDPOINT":
+		return ""
 	}
 	return os.Getenv(name)
 }

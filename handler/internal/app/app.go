@@ -69,14 +69,27 @@ func (b *builder) credential() (azcore.TokenCredential, error) {
 	if b.cred != nil {
 		return b.cred, nil
 	}
-	cred, err := azidentity.NewDefaultAzureCredential(&azidentity.DefaultAzureCredentialOptions{
-		ClientOptions: policy.ClientOptions{Cloud: b.cfg.Cloud.Azure},
-	})
+	cred, err := newCredential(b.cfg)
 	if err != nil {
 		return nil, fmt.Errorf("make the credential: %w", err)
 	}
 	b.cred = cred
 	return cred, nil
+}
+
+// newCredential uses the managed identity alone where the platform offers one. The
+// default chain, for a laptop, would first try whatever else the environment holds,
+// such as a secret left in the settings.
+func newCredential(cfg *config.Config) (azcore.TokenCredential, error) {
+	options := policy.ClientOptions{Cloud: cfg.Cloud.Azure}
+	if !cfg.ManagedIdentity {
+		return azidentity.NewDefaultAzureCredential(&azidentity.DefaultAzureCredentialOptions{ClientOptions: options})
+	}
+	managed := &azidentity.ManagedIdentityCredentialOptions{ClientOptions: options}
+	if cfg.ClientID != "" {
+		managed.ID = azidentity.ClientID(cfg.ClientID)
+	}
+	return azidentity.NewManagedIdentityCredential(managed)
 }
 
 // rules loads the built-in rules and those of the operator. A rule that waits
@@ -213,7 +226,7 @@ func (b *builder) storage() error {
 	}
 	b.Poison = poison
 	b.Ledger = sink.Both(sink.NewMemoryLedger(), ledger)
-	b.Windows = state.NewWindows(container, time.Now)
+	b.Windows = state.NewWindows(container, time.Now, b.log)
 	b.Feed = state.NewFeed(container, b.cfg.FeedSilenceAfter, b.gauges(account), time.Now)
 	return nil
 }

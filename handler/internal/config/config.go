@@ -43,6 +43,7 @@ type Config struct {
 	ARMEndpoint     outbound.Endpoint
 	Cloud           Cloud
 	ClientID        string // AZURE_CLIENT_ID: the user-assigned identity to act as
+	ManagedIdentity bool   // IDENTITY_ENDPOINT is set: the platform signs podwatch in
 
 	FeedSilenceAfter time.Duration
 	RecordRoutine    bool
@@ -224,7 +225,9 @@ var (
 // no setting names them. The error joins one line per mistake.
 func Load(getenv func(string) string, dir string) (*Config, error) {
 	cloud, cloudErr := cloudOf(getenv("AZURE_AUTHORITY_HOST"))
-	l := &loader{dir: dir, Config: Config{Cloud: cloud, ClientID: getenv("AZURE_CLIENT_ID")}}
+	l := &loader{dir: dir, Config: Config{
+		Cloud: cloud, ClientID: getenv("AZURE_CLIENT_ID"), ManagedIdentity: getenv("IDENTITY_ENDPOINT") != "",
+	}}
 	mistakes := []error{cloudErr}
 	for _, s := range settings {
 		value := strings.TrimSpace(getenv(s.name))

@@ -138,7 +138,7 @@ func TestAStormByTheClock(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pipe.Windows = state.NewWindows(container, func() time.Time { return now })
+	pipe.Windows = state.NewWindows(container, func() time.Time { return now }, pipe.Log)
 	all, bodies := many(t, 0, 6)
 	w.expect(all...)
 	for _, b := range bodies {

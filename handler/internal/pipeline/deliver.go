@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -15,15 +16,23 @@ import (
 )
 
 // deliver hands the alerts to all sinks side by side and returns those that at
-// least one sink still lacks.
-func (p *Pipeline) deliver(ctx context.Context, alerts []*alert.Alert, counts *Counts) []*alert.Alert {
+// least one sink still lacks. settled is what the ledger answered about them.
+func (p *Pipeline) deliver(ctx context.Context, alerts []*alert.Alert, settled *settled, counts *Counts) []*alert.Alert {
 	if len(alerts) == 0 {
 		return nil
 	}
 	tallies := make([]tally, len(p.Routes))
 	var wait sync.WaitGroup
 	for i, route := range p.Routes {
-		wait.Go(func() { tallies[i] = p.deliverTo(ctx, route, alerts) })
+		wait.Go(func() {
+			err := p.guard("deliver to "+route.Name(), func() error {
+				tallies[i] = p.deliverTo(ctx, route, alerts, settled)
+				return nil
+			})
+			if err != nil {
+				tallies[i] = lackingAll(alerts, err)
+			}
+		})
 	}
 	wait.Wait()
 	lacking := map[*alert.Alert]bool{}
@@ -52,35 +61,36 @@ type tally struct {
 
 // deliverTo delivers to one sink what it should have and does not have yet, and
 // holds storms back from people.
-func (p *Pipeline) deliverTo(ctx context.Context, route Route, alerts []*alert.Alert) tally {
+func (p *Pipeline) deliverTo(ctx context.Context, route Route, alerts []*alert.Alert, settled *settled) tally {
 	if route.ForPeople {
-		return p.deliverBy(ctx, route, alerts, p.post)
+		return p.deliverBy(ctx, route, alerts, settled, p.post)
 	}
-	return p.deliverBy(ctx, route, alerts, p.send)
+	return p.deliverBy(ctx, route, alerts, settled, p.send)
 }
 
 // deliverAtOnce is deliverTo without regard to storms.
-func (p *Pipeline) deliverAtOnce(ctx context.Context, route Route, alerts []*alert.Alert) tally {
-	return p.deliverBy(ctx, route, alerts, p.send)
+func (p *Pipeline) deliverAtOnce(ctx context.Context, route Route, alerts []*alert.Alert, settled *settled) tally {
+	return p.deliverBy(ctx, route, alerts, settled, p.send)
 }
 
-// deliverBy hands to send what the sink should have and does not have yet.
-func (p *Pipeline) deliverBy(ctx context.Context, route Route, alerts []*alert.Alert, send func(context.Context, Route, []*alert.Alert) tally) tally {
-	var wanted []*alert.Alert
+// deliverBy hands to send what the sink should have and does not have yet. What an
+// exception keeps from the sink is marked all the same: only with that mark does
+// a repeat of the record find its alert settled at every sink, before look-ups.
+func (p *Pipeline) deliverBy(ctx context.Context, route Route, alerts []*alert.Alert, settled *settled, send func(context.Context, Route, []*alert.Alert) tally) tally {
+	var wanted, unwanted []*alert.Alert
 	for _, a := range alerts {
-		if p.wants(route, a) {
+		switch {
+		case !p.mayWant(route, a):
+		case route.ForPeople && a.Suppressed:
+			unwanted = append(unwanted, a)
+		default:
 			wanted = append(wanted, a)
 		}
 	}
+	p.mark(ctx, route, unwanted)
 	var all tally
 	left := p.flights.alone(ctx, route.Name(), wanted, func(mine []*alert.Alert) {
-		var due []*alert.Alert
-		for _, a := range mine {
-			if !p.delivered(ctx, route, a) {
-				due = append(due, a)
-			}
-		}
-		if len(due) > 0 {
+		if due := settled.lacking(ctx, route, mine); len(due) > 0 {
 			all.add(send(ctx, route, due))
 		}
 	})
@@ -112,7 +122,7 @@ func (p *Pipeline) post(ctx context.Context, route Route, due []*alert.Alert) ta
 		t := p.send(ctx, route, group)
 		all.add(t)
 		for _, err := range t.failures {
-			if !rejected(err) {
+			if !rejected(err) && !errors.Is(err, errBroke) {
 				down = err
 			}
 		}
@@ -139,37 +149,17 @@ func (t *tally) add(other tally) {
 	maps.Copy(t.failures, other.failures)
 }
 
-// wants reports whether an alert belongs at a sink at all.
-func (p *Pipeline) wants(route Route, a *alert.Alert) bool {
+// mayWant reports whether an alert belongs at a sink unless an exception
+// suppresses it, which is known only after the look-ups.
+func (p *Pipeline) mayWant(route Route, a *alert.Alert) bool {
 	if !route.ForPeople {
 		return true
 	}
-	if a.Suppressed || a.Routine {
+	if a.Routine {
 		return false
 	}
 	r := p.Rules.Rule(a.RuleId)
 	return r == nil || !r.BuildingBlock
-}
-
-// delivered asks the ledger. When it cannot answer, the alert counts as not
-// delivered: twice is better than never.
-func (p *Pipeline) delivered(ctx context.Context, route Route, a *alert.Alert) bool {
-	done, err := p.Ledger.Delivered(ctx, route.Name(), a.AlertId)
-	if err != nil {
-		p.Log.Warn("the ledger cannot be read; the alert may be delivered twice", "sink", route.Name(), "alert_id", a.AlertId, "err", err)
-	}
-	return done
-}
-
-// everywhere reports whether every sink that wants the alert has it.
-func (p *Pipeline) everywhere(ctx context.Context, a *alert.Alert) bool {
-	for _, route := range p.Routes {
-		done, err := p.Ledger.Delivered(ctx, route.Name(), a.AlertId)
-		if !done || err != nil {
-			return false
-		}
-	}
-	return len(p.Routes) > 0
 }
 
 // holdWithin bounds what the storm window may cost a card.
@@ -180,24 +170,24 @@ const holdWithin = 5 * time.Second
 func (p *Pipeline) hold(ctx context.Context, group []*alert.Alert) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, holdWithin)
 	defer cancel()
-	admitted, err := p.Windows.Admit(ctx, group)
-	if err == nil && admitted {
-		return false, nil
-	}
-	if err == nil {
-		err = p.Windows.Hold(ctx, group)
-	}
+	admitted := false
+	err := p.guard("hold a storm", func() (err error) {
+		if admitted, err = p.Windows.Admit(ctx, group); admitted || err != nil {
+			return err
+		}
+		return p.Windows.Hold(ctx, group)
+	})
 	if err != nil {
 		p.Log.Warn("the storm window cannot be used; alerts are posted at once", "alerts", len(group), "err", err)
 	}
-	return err == nil, err
+	return err == nil && !admitted, err
 }
 
 // send delivers and marks. The mark comes after the sink's acceptance, so a
 // crash in between costs one repeat and never an alert.
 func (p *Pipeline) send(ctx context.Context, route Route, due []*alert.Alert) tally {
 	var t tally
-	failures := route.Deliver(ctx, due)
+	failures := p.handOver(ctx, route, due)
 	var accepted []*alert.Alert
 	for i, a := range due {
 		if failures == nil || failures[i] == nil {
@@ -221,6 +211,19 @@ func (p *Pipeline) send(ctx context.Context, route Route, due []*alert.Alert) ta
 	return t
 }
 
+// handOver calls the sink. One that panics, as on an alert that breaks its card,
+// counts as having accepted nothing.
+func (p *Pipeline) handOver(ctx context.Context, route Route, due []*alert.Alert) (failures []error) {
+	err := p.guard("post to "+route.Name(), func() error {
+		failures = route.Deliver(ctx, due)
+		return nil
+	})
+	if err != nil {
+		return slices.Repeat([]error{err}, len(due))
+	}
+	return failures
+}
+
 // marksAtOnce and markWithin bound the marks of one delivery: a ledger that is
 // down must not use up the time of the invocation.
 const (
@@ -237,7 +240,8 @@ func (p *Pipeline) mark(ctx context.Context, route Route, accepted []*alert.Aler
 	marking.SetLimit(marksAtOnce)
 	for _, a := range accepted {
 		marking.Go(func() error {
-			if err := p.Ledger.Mark(ctx, route.Name(), a.AlertId); err != nil {
+			err := p.guard("mark delivery", func() error { return p.Ledger.Mark(ctx, route.Name(), a.AlertId) })
+			if err != nil {
 				return fmt.Errorf("alert %q: %w", a.AlertId, err)
 			}
 			return nil
@@ -273,12 +277,14 @@ func (p *Pipeline) Redeliver(ctx context.Context, a *alert.Alert) (Counts, error
 }
 
 // redeliver delivers one alert by the given way to all sinks, one after another.
-func (p *Pipeline) redeliver(ctx context.Context, a *alert.Alert, deliverTo func(context.Context, Route, []*alert.Alert) tally) (Counts, error) {
+func (p *Pipeline) redeliver(ctx context.Context, a *alert.Alert, deliverTo func(context.Context, Route, []*alert.Alert, *settled) tally) (Counts, error) {
 	counts := Counts{Alerts: 1}
+	settled := p.ask(ctx, p.Routes, []*alert.Alert{a})
+	defer settled.close()
 	var failures []error
 	var refusing []Route
 	for _, route := range p.Routes {
-		t := deliverTo(ctx, route, []*alert.Alert{a})
+		t := deliverTo(ctx, route, []*alert.Alert{a}, settled)
 		counts.Delivered += t.delivered
 		counts.Held += t.held
 		if len(t.lacking) == 0 {

@@ -12,8 +12,6 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"golang.org/x/sync/errgroup"
-
 	"podwatch/handler/internal/alert"
 	"podwatch/handler/internal/caller"
 	"podwatch/handler/internal/event"
@@ -145,12 +143,15 @@ func (p *Pipeline) DetectAmong(ctx context.Context, in Input) *Batch {
 	for i := range in.Messages {
 		d.read(i)
 	}
-	if err := d.Feed.Seen(ctx, slices.Collect(maps.Keys(d.sources))); err != nil {
-		p.Log.Warn("the feed's state cannot be written; the next batch tries again", "err", err)
-	}
-	d.dropDelivered(ctx)
+	settled := p.ask(ctx, p.Routes, d.alerts())
+	defer settled.close()
+	d.dropSettled(settled)
 	alerts := d.raise(ctx)
-	d.batch.Undelivered = p.deliver(ctx, alerts, &d.batch.Counts)
+	d.batch.Undelivered = p.deliver(ctx, alerts, settled, &d.batch.Counts)
+	err := d.guard("note sources", func() error { return d.Feed.Seen(ctx, slices.Collect(maps.Keys(d.sources))) })
+	if err != nil {
+		p.Log.Warn("the feed's state cannot be written; a later batch tries again", "err", err)
+	}
 	d.batch.Counts.Undelivered = len(d.batch.Undelivered)
 	d.batch.Counts.Unreadable = len(d.batch.Unreadable)
 	return d.batch
@@ -188,11 +189,36 @@ func (d *detection) read(message int) {
 		}
 		d.batch.Unreadable = append(d.batch.Unreadable, u)
 	}
-	body, err := d.in.Body(message)
+	var body []byte
+	err := d.guard("decode message", func() (err error) {
+		body, err = d.in.Body(message)
+		return err
+	})
+	if err == nil {
+		err = d.guard("split message", func() error {
+			d.splitMessage(body)
+			return nil
+		})
+	}
 	if err != nil {
 		unreadable(0, err.Error(), body)
 		return
 	}
+	for _, piece := range d.split.Unreadable {
+		unreadable(piece.Offset, piece.Reason, piece.Body)
+	}
+	d.batch.Counts.Records += len(d.split.Records) + d.split.Passed
+	for _, record := range d.split.Records {
+		err := d.guard("evaluate record", func() error { return d.evaluate(message, record) })
+		if err != nil {
+			unreadable(0, err.Error(), record.JSON)
+		}
+	}
+}
+
+// splitMessage finds the records of a message that may match and, for the feed,
+// the first one.
+func (d *detection) splitMessage(body []byte) {
 	first := d.curious
 	d.split.Split(body, export.Limits{Want: func(raw []byte) bool {
 		if first {
@@ -201,25 +227,10 @@ func (d *detection) read(message int) {
 		}
 		return d.scanner.Hit(raw)
 	}})
-	for _, piece := range d.split.Unreadable {
-		unreadable(piece.Offset, piece.Reason, piece.Body)
-	}
-	d.batch.Counts.Records += len(d.split.Records) + d.split.Passed
-	for _, record := range d.split.Records {
-		if err := d.evaluate(message, record); err != nil {
-			unreadable(0, err.Error(), record.JSON)
-		}
-	}
 }
 
-// evaluate reads one record of a message and notes the rules that it matches. A
-// panic in here is a bug of ours that must not cost the rest of the batch.
-func (d *detection) evaluate(message int, record export.Record) (err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("evaluate record: podwatch broke on it: %v", r)
-		}
-	}()
+// evaluate reads one record of a message and notes the rules that it matches.
+func (d *detection) evaluate(message int, record export.Record) error {
 	ev, err := event.Parse(record.JSON)
 	if err != nil {
 		return err
@@ -288,31 +299,21 @@ func source(ev *event.Event) string {
 	return ev.Dataset
 }
 
-// asksAtOnce bounds the questions to the ledger about one batch.
-const asksAtOnce = 16
+// alerts are those of the candidates.
+func (d *detection) alerts() []*alert.Alert {
+	alerts := make([]*alert.Alert, len(d.candidates))
+	for i, c := range d.candidates {
+		alerts[i] = c.alert
+	}
+	return alerts
+}
 
-// dropDelivered forgets the candidates that every sink already has, before
-// anything is looked up for them.
-func (d *detection) dropDelivered(ctx context.Context) {
-	delivered := make([]bool, len(d.candidates))
-	var asking errgroup.Group
-	asking.SetLimit(asksAtOnce)
-	for i, c := range d.candidates {
-		asking.Go(func() error {
-			delivered[i] = d.everywhere(ctx, c.alert)
-			return nil
-		})
-	}
-	_ = asking.Wait()
-	due := d.candidates[:0]
-	for i, c := range d.candidates {
-		if delivered[i] {
-			d.batch.Counts.Repeats++
-			continue
-		}
-		due = append(due, c)
-	}
-	d.candidates = due
+// dropSettled forgets the candidates that every sink already has, before anything
+// is looked up for them.
+func (d *detection) dropSettled(settled *settled) {
+	found := len(d.candidates)
+	d.candidates = slices.DeleteFunc(d.candidates, func(c *candidate) bool { return d.everywhere(settled, c.alert) })
+	d.batch.Counts.Repeats += found - len(d.candidates)
 }
 
 // raise turns the candidates into complete alerts.
@@ -320,31 +321,53 @@ func (d *detection) raise(ctx context.Context) []*alert.Alert {
 	if len(d.candidates) == 0 {
 		return nil
 	}
-	var callers []*caller.Caller
 	enriched := d.enrichable()
-	for _, c := range enriched {
-		callers = append(callers, &c.caller)
-	}
-	d.Directory.Resolve(ctx, callers)
-	alerts := make([]*alert.Alert, 0, len(d.candidates))
-	for _, c := range enriched {
-		c.alert.SetCaller(c.first, c.caller)
-	}
+	alerts := d.alerts()
+	d.enrich("look up the caller", enriched, func() { d.nameCallers(ctx, enriched) })
+	d.enrich("look for related records", enriched, func() { d.lookAround(enriched) })
+	d.enrich("look up what else happened", enriched, func() { d.surround(ctx, alerts[:len(enriched)], d.events) })
 	for _, c := range d.candidates {
-		alerts = append(alerts, c.alert)
-	}
-	d.lookAround(enriched)
-	d.surround(ctx, alerts[:len(enriched)], d.events)
-	for i, c := range d.candidates {
-		a := alerts[i]
-		a.Links = d.Portal.Links(a)
-		if name := d.Exceptions.Suppress(a, c.fields); name != "" {
-			a.Suppressed, a.SuppressedBy = true, name
-			d.batch.Counts.Suppressed++
-		}
+		one := []*candidate{c}
+		d.enrich("make the links", one, func() { c.alert.Links = d.Portal.Links(c.alert) })
+		d.enrich("apply the exceptions", one, func() { d.suppress(c) })
 	}
 	d.batch.Counts.Alerts = len(alerts)
 	return alerts
+}
+
+// enrich runs one step for the alerts of candidates. When it panics they are
+// delivered without what it would have added, with a note.
+func (d *detection) enrich(step string, candidates []*candidate, work func()) {
+	err := d.guard(step, func() error {
+		work()
+		return nil
+	})
+	if err == nil {
+		return
+	}
+	for _, c := range candidates {
+		c.alert.Note("podwatch could not " + step + ": internal error, see its log")
+	}
+}
+
+// nameCallers completes the callers of the candidates by the directory.
+func (d *detection) nameCallers(ctx context.Context, candidates []*candidate) {
+	callers := make([]*caller.Caller, len(candidates))
+	for i, c := range candidates {
+		callers[i] = &c.caller
+	}
+	d.Directory.Resolve(ctx, callers)
+	for _, c := range candidates {
+		c.alert.SetCaller(c.first, c.caller)
+	}
+}
+
+// suppress marks the alert of a candidate that meets an exception.
+func (d *detection) suppress(c *candidate) {
+	if name := d.Exceptions.Suppress(c.alert, c.fields); name != "" {
+		c.alert.Suppressed, c.alert.SuppressedBy = true, name
+		d.batch.Counts.Suppressed++
+	}
 }
 
 // enrichable moves the candidates that are within max_signals of their rule to

@@ -16,16 +16,45 @@ import (
 // Other instances are not seen. The same alert on two instances within the time
 // of one delivery is shown twice.
 type flights struct {
-	mu  sync.Mutex
-	now map[flight]chan struct{} // closed when it has landed
+	mu       sync.Mutex
+	now      map[flight]chan struct{} // closed when it has landed
+	watching map[*landings]struct{}
+}
+
+// landings are the flights that have landed since [flights.watch] returned them:
+// what the ledger answered about those before is outdated.
+type landings struct{ seen map[flight]bool }
+
+// watch begins to note landings, until unwatch.
+func (f *flights) watch() *landings {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.watching == nil {
+		f.watching = map[*landings]struct{}{}
+	}
+	l := &landings{seen: map[flight]bool{}}
+	f.watching[l] = struct{}{}
+	return l
+}
+
+func (f *flights) unwatch(l *landings) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.watching, l)
+}
+
+func (f *flights) landed(l *landings, key flight) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return l.seen[key]
 }
 
 type flight struct{ sink, alertID string }
 
 // alone calls deliver with those of the alerts that nobody else is delivering to
 // the sink, then with those that somebody was, once that has ended, until each
-// had its turn. deliver must ask the ledger. What ctx left no time to wait for is
-// returned.
+// had its turn. deliver must ask the ledger about what has landed since it was
+// asked. What ctx left no time to wait for is returned.
 func (f *flights) alone(ctx context.Context, sink string, alerts []*alert.Alert, deliver func([]*alert.Alert)) (left []*alert.Alert) {
 	for len(alerts) > 0 {
 		mine, others := f.begin(sink, alerts)
@@ -80,5 +109,8 @@ func (f *flights) end(sink string, mine []*alert.Alert) {
 		key := flight{sink, a.AlertId}
 		close(f.now[key])
 		delete(f.now, key)
+		for l := range f.watching {
+			l.seen[key] = true
+		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"podwatch/handler/internal/alert"
 )
@@ -14,8 +15,10 @@ import (
 // kept in storage until they were delivered.
 func (p *Pipeline) Heartbeat(ctx context.Context) (Counts, error) {
 	var counts Counts
-	summaries := p.Windows.Summaries(ctx, func(ctx context.Context, alerts []*alert.Alert) error {
-		return p.summarise(ctx, alerts, &counts)
+	summaries := p.guard("post summaries", func() error {
+		return p.Windows.Summaries(ctx, func(ctx context.Context, alerts []*alert.Alert) error {
+			return p.summarise(ctx, alerts, &counts)
+		})
 	})
 	// Storm windows do not apply to the feed's alerts: they are few, and each is
 	// about something else.
@@ -37,12 +40,12 @@ func (p *Pipeline) Heartbeat(ctx context.Context) (Counts, error) {
 // being tried at each heartbeat.
 func (p *Pipeline) summarise(ctx context.Context, held []*alert.Alert, counts *Counts) error {
 	counts.Alerts += len(held)
+	people := slices.DeleteFunc(slices.Clone(p.Routes), func(r Route) bool { return !r.ForPeople })
+	settled := p.ask(ctx, people, held)
+	defer settled.close()
 	var failures []error
-	for _, route := range p.Routes {
-		if !route.ForPeople {
-			continue
-		}
-		t := p.deliverAtOnce(ctx, route, held)
+	for _, route := range people {
+		t := p.deliverAtOnce(ctx, route, held, settled)
 		counts.Delivered += t.delivered
 		counts.Undelivered += len(t.lacking)
 		var refused []*alert.Alert

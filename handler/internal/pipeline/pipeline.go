@@ -71,8 +71,9 @@ type Route struct {
 	ForPeople bool
 }
 
-// A Ledger remembers what a sink has accepted, for all instances. An error
-// means that it cannot be known; the alert is then delivered.
+// A Ledger remembers which alerts are settled at a sink, for all instances: the
+// sink accepted them, or an exception keeps them from it. An error means that it
+// cannot be known; the alert is then delivered.
 type Ledger interface {
 	Delivered(ctx context.Context, sink, alertID string) (bool, error)
 	Mark(ctx context.Context, sink, alertID string) error

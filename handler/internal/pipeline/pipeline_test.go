@@ -254,6 +254,58 @@ func TestSuppressedAlertsAreOnRecordAndInterruptNobody(t *testing.T) {
 	}
 }
 
+// buildingBlock makes every rule a building block.
+type buildingBlock struct{ pipeline.Rules }
+
+func (b buildingBlock) Rule(id string) *rule.Rule {
+	r := *b.Rules.Rule(id)
+	r.BuildingBlock = true
+	return &r
+}
+
+// TestAnAlertThatIsNotForPeopleIsLookedUpOnce: a sink that does not want an alert
+// must not keep its repeats from being recognized.
+func TestAnAlertThatIsNotForPeopleIsLookedUpOnce(t *testing.T) {
+	for name, test := range map[string]struct {
+		record string
+		set    func(*world)
+	}{
+		"suppressed":       {"act-match-user", func(w *world) { w.Exceptions = except{} }},
+		"routine":          {"kube-delete-replicaset-controller", func(w *world) { w.RecordRoutine = true }},
+		"a building block": {"act-match-user", func(w *world) { w.Rules = buildingBlock{w.Rules} }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			test.set(w)
+			lookups := &counting{}
+			w.Directory = lookups
+			w.detect(t, record(t, test.record))
+			again := w.detect(t, record(t, test.record))
+			if lookups.calls != 1 || again.Counts.Alerts != 0 || again.Counts.Repeats != 1 {
+				t.Errorf("%d look-ups; the repeat counts %+v", lookups.calls, again.Counts)
+			}
+			if len(w.rows.taken()) != 1 || len(w.teams.taken()) != 0 {
+				t.Errorf("%d rows, %d cards, want one row", len(w.rows.taken()), len(w.teams.taken()))
+			}
+		})
+	}
+}
+
+// TestASuppressedAlertThatWasNotRecordedIsTriedAgain: the mark of a sink that does
+// not want it settles nothing for the sink that does.
+func TestASuppressedAlertThatWasNotRecordedIsTriedAgain(t *testing.T) {
+	w := newWorld(t)
+	w.Exceptions = except{}
+	w.rows.fail = func(*alert.Alert) error { return errors.New("down") }
+	if batch := w.detect(t, record(t, "act-match-user")); len(batch.Undelivered) != 1 {
+		t.Fatalf("%d undelivered, want 1", len(batch.Undelivered))
+	}
+	w.rows.fail = nil
+	if w.detect(t, record(t, "act-match-user")); len(w.rows.taken()) != 1 || len(w.teams.taken()) != 0 {
+		t.Errorf("%d rows, %d cards, want one row", len(w.rows.taken()), len(w.teams.taken()))
+	}
+}
+
 // deletions makes n deletions of different pods by one person.
 func deletions(t *testing.T, n int) []string {
 	t.Helper()

@@ -50,7 +50,7 @@ type Pipeline interface {
 type Options struct {
 	Pipeline  Pipeline
 	BodyLimit int64         // bytes of one request
-	Deadline  time.Duration // of one invocation; below the host's functionTimeout
+	Deadline  time.Duration // of the work on a body that was read; below the host's functionTimeout
 	Log       *slog.Logger
 }
 
@@ -98,13 +98,11 @@ type result struct {
 	size  int // of the body
 }
 
-// function wraps the work with what all invocations have in common: limits, a
-// deadline, the answer and the log line.
+// function wraps the work with what all invocations have in common: the content
+// type, the answer and the log line.
 func (s *server) function(name string, work function) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		start := time.Now()
-		ctx, cancel := context.WithTimeout(r.Context(), s.Deadline)
-		defer cancel()
+		start, ctx := time.Now(), r.Context()
 		res, err := result{}, checkType(r)
 		if err == nil {
 			res, err = work(ctx, w, r)
@@ -141,6 +139,8 @@ func (s *server) read(work func(ctx context.Context, body []byte) (*invocation.R
 		if err != nil {
 			return res, err
 		}
+		ctx, cancel := context.WithTimeout(ctx, s.Deadline)
+		defer cancel()
 		res.reply, res.attrs, err = work(ctx, body.bytes)
 		return res, err
 	}
@@ -167,6 +167,8 @@ func (s *server) readAndDetect(ctx context.Context, w http.ResponseWriter, r *ht
 			return res, nil
 		}
 	}
+	ctx, cancel := context.WithTimeout(ctx, s.Deadline)
+	defer cancel()
 	res.reply, res.attrs = s.detect(ctx, body.bytes, curious)
 	return res, nil
 }

@@ -16,7 +16,8 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/container"
 )
 
-// LedgerContainer holds one empty blob per delivery, named sink/alert id. A
+// LedgerContainer holds one empty blob for each alert that is settled at a sink,
+// accepted by it or kept from it by an exception, named sink/alert id. A
 // lifecycle rule of the storage account removes old ones.
 const LedgerContainer = "podwatch-ledger"
 

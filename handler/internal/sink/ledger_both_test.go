@@ -1,6 +1,7 @@
 package sink_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"testing"
@@ -58,4 +59,20 @@ func TestAStorageThatIsBackIsAskedAgain(t *testing.T) {
 		time.Sleep(5 * time.Second)
 		mustBe(t, l, "teams", "1", true)
 	})
+}
+
+// TestACallerThatGivesUpDoesNotCloseTheLedgerForOthers: its failure says nothing
+// about storage, and a mark that the others do not see is a repeat.
+func TestACallerThatGivesUpDoesNotCloseTheLedgerForOthers(t *testing.T) {
+	blobs, err := sink.NewBlobLedger(sink.Storage{ConnectionString: "AccountName=acct;AccountKey=" + accountKey, Transport: &answers{status: 200}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := sink.Both(sink.NewMemoryLedger(), blobs)
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := l.Delivered(gone, "teams", "1"); err == nil {
+		t.Fatal("no error for a caller that gave up")
+	}
+	mustBe(t, l, "teams", "2", true)
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/container"
+	"golang.org/x/sync/errgroup"
 
 	"podwatch/handler/internal/alert"
 )
@@ -21,8 +22,20 @@ const wholeFeed = "the event hub"
 // seenEvery is how often an instance writes that it heard of a source.
 const seenEvery = time.Minute
 
-// seenWithin bounds the writes of one batch.
-const seenWithin = 3 * time.Second
+// seenWithin bounds the writes of one batch, and seenAtOnce how many of them run
+// at the same time.
+const (
+	seenWithin = time.Second
+	seenAtOnce = 8
+)
+
+// After a failed write the feed pauses for firstPause, twice as long after each
+// further one, and at most for longestPause: less than the shortest silence that
+// the settings allow.
+const (
+	firstPause   = 10 * time.Second
+	longestPause = 5 * time.Minute
+)
 
 // forgetAfter is when a silent source is forgotten: its cluster is gone.
 const forgetAfter = 30 * 24 * time.Hour
@@ -46,8 +59,10 @@ type Feed struct {
 	gauges  []Gauge
 	now     func() time.Time
 
-	mu      sync.Mutex
-	written map[string]time.Time // by this process
+	mu       sync.Mutex
+	written  map[string]time.Time // by this process
+	pause    time.Duration        // after the last write failed; else zero
+	resumeAt time.Time            // nothing is written before
 }
 
 // NewFeed returns the feed's state kept in a container. A source counts as
@@ -62,47 +77,78 @@ type heard struct {
 	Last   time.Time
 }
 
-// Seen notes that messages arrived, from the sources named. It writes at most
-// once a minute and source; a write that fails is made up for by the next. Alerts
-// wait for this: it gives up at the first failure, and after a few seconds.
+// Seen notes that messages arrived from the named sources. It writes at most once
+// a minute and source, for one second at most, even when the time of the invocation
+// is used up. After a failure it writes nothing for a while.
 func (f *Feed) Seen(ctx context.Context, sources []string) error {
-	ctx, cancel := context.WithTimeout(ctx, seenWithin)
-	defer cancel()
 	now := f.now()
-	for _, source := range append([]string{wholeFeed}, sources...) {
-		if !f.due(source, now) {
-			continue
-		}
-		if err := f.put(ctx, "feed/"+hash(source), heard{source, now}); err != nil {
-			f.forget(source)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), seenWithin)
+	defer cancel()
+	writes, ctx := errgroup.WithContext(ctx)
+	writes.SetLimit(seenAtOnce)
+	due := f.due(append([]string{wholeFeed}, sources...), now)
+	for _, source := range due {
+		writes.Go(func() error {
+			err := f.put(ctx, "feed/"+hash(source), heard{source, now})
+			if err != nil {
+				f.forget(source)
+			}
 			return err
+		})
+	}
+	err := writes.Wait()
+	if len(due) > 0 {
+		f.settle(err, now)
+	}
+	return err
+}
+
+// Wants reports whether Seen would write anything now. Callers ask before they
+// search a batch for its sources, which is expensive.
+func (f *Feed) Wants() bool {
+	now := f.now()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.stale(wholeFeed, now)
+}
+
+// due returns the sources to be written now and marks them as written.
+func (f *Feed) due(sources []string, now time.Time) []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var due []string
+	for _, source := range sources {
+		if f.stale(source, now) {
+			f.written[source] = now
+			due = append(due, source)
 		}
 	}
-	return nil
+	return due
 }
 
-// Wants reports whether Seen would write anything at all now: for callers to
-// whom finding the sources of a batch is work.
-func (f *Feed) Wants() bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.now().Sub(f.written[wholeFeed]) >= seenEvery
-}
-
-func (f *Feed) due(source string, now time.Time) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if now.Sub(f.written[source]) < seenEvery {
-		return false
-	}
-	f.written[source] = now
-	return true
+// stale reports whether a source is to be written. The caller holds the lock.
+func (f *Feed) stale(source string, now time.Time) bool {
+	return !now.Before(f.resumeAt) && now.Sub(f.written[source]) >= seenEvery
 }
 
 func (f *Feed) forget(source string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.written, source)
+}
+
+// settle starts, extends or ends the pause after writes that began at the given
+// time. Batches that failed at the same time extend it once.
+func (f *Feed) settle(err error, began time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch {
+	case err == nil:
+		f.pause = 0
+	case !began.Before(f.resumeAt):
+		f.pause = min(max(2*f.pause, firstPause), longestPause)
+		f.resumeAt = f.now().Add(f.pause)
+	}
 }
 
 // Check hands deliver what the state of the feed calls for: sources that fell

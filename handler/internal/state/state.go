@@ -42,8 +42,13 @@ type store struct {
 // maxListed bounds one listing.
 const maxListed = 10_000
 
-// errAbsent says that there is no such blob.
-var errAbsent = errors.New("absent")
+var (
+	errAbsent     = errors.New("absent")                        // there is no such blob
+	errUnreadable = errors.New("its content is not podwatch's") // trying again does not help
+)
+
+// unreadable is the prefix of documents that were set aside.
+const unreadable = "unreadable/"
 
 // create writes a document unless one is there already, and reports whether it
 // did.
@@ -92,7 +97,8 @@ func (s store) write(ctx context.Context, name string, document any, unless, onl
 	return err
 }
 
-// read decodes a document, or returns errAbsent.
+// read decodes a document. It returns errAbsent or errUnreadable, or the failure of
+// storage.
 func (s store) read(ctx context.Context, name string, document any) (azcore.ETag, error) {
 	answer, err := s.container.NewBlobClient(name).DownloadStream(ctx, nil)
 	if err != nil {
@@ -106,8 +112,8 @@ func (s store) read(ctx context.Context, name string, document any) (azcore.ETag
 	if err != nil {
 		return "", describe("read", name, err)
 	}
-	if err := json.Unmarshal(text, document); err != nil {
-		return "", describe("read", name, err)
+	if json.Unmarshal(text, document) != nil {
+		return "", describe("read", name, errUnreadable)
 	}
 	return *answer.ETag, nil
 }
@@ -142,6 +148,29 @@ func (s store) remove(ctx context.Context, name string) error {
 	return describe("delete", name, err)
 }
 
+// setAside moves a document below the prefix unreadable, for a person to look at. A
+// newer version, written meanwhile by another instance, stays where it is.
+func (s store) setAside(ctx context.Context, name string) error {
+	answer, err := s.container.NewBlobClient(name).DownloadStream(ctx, nil)
+	if bloberror.HasCode(err, bloberror.BlobNotFound) {
+		return nil // another instance was faster
+	}
+	if err != nil {
+		return describe("read", name, err)
+	}
+	defer answer.Body.Close()
+	if _, err := s.container.NewBlockBlobClient(unreadable+name).UploadStream(ctx, answer.Body, nil); err != nil {
+		return describe("write", unreadable+name, err)
+	}
+	_, err = s.container.NewBlobClient(name).Delete(ctx, &blob.DeleteOptions{AccessConditions: &blob.AccessConditions{
+		ModifiedAccessConditions: &blob.ModifiedAccessConditions{IfMatch: answer.ETag},
+	}})
+	if bloberror.HasCode(err, bloberror.BlobNotFound, bloberror.ConditionNotMet) {
+		return nil
+	}
+	return describe("delete", name, err)
+}
+
 // describe says what was attempted, and of the SDK's error only the status and
 // code: its text has the URL in it, which may carry a signature.
 func describe(verb, name string, err error) error {
@@ -161,14 +190,10 @@ func describe(verb, name string, err error) error {
 
 // plain keeps the kind of a network error without the address it was for.
 func plain(err error) error {
-	for _, kind := range []error{context.DeadlineExceeded, context.Canceled, io.ErrUnexpectedEOF} {
+	for _, kind := range []error{errUnreadable, context.DeadlineExceeded, context.Canceled, io.ErrUnexpectedEOF} {
 		if errors.Is(err, kind) {
 			return kind
 		}
-	}
-	var syntax *json.SyntaxError
-	if errors.As(err, &syntax) {
-		return errors.New("its content is not podwatch's")
 	}
 	return errors.New("storage cannot be reached")
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -23,6 +24,9 @@ func (c *clock) now() time.Time          { return c.t }
 func (c *clock) advance(d time.Duration) { c.t = c.t.Add(d) }
 
 func newClock() *clock { return &clock{time.Date(2026, 11, 9, 8, 0, 0, 0, time.UTC)} }
+
+// discard is a log that is not looked at.
+var discard = slog.New(slog.DiscardHandler)
 
 // containers returns a function that gives each subtest a container of its own,
 // which nobody has created yet.
@@ -94,9 +98,9 @@ func TestWindows(t *testing.T) {
 	fresh := containers(t)
 	t.Run("the first alert opens the window, the next are held until it ends", func(t *testing.T) {
 		clock, c := newClock(), fresh(t)
-		w := state.NewWindows(c, clock.now)
+		w := state.NewWindows(c, clock.now, discard)
 		admit(t, w, true, alertOf("1", "dana"))
-		other := state.NewWindows(c, clock.now) // another instance
+		other := state.NewWindows(c, clock.now, discard) // another instance
 		admit(t, other, false, alertOf("2", "dana"))
 		hold(t, other, alertOf("2", "dana"))
 		hold(t, w, alertOf("3", "dana"), alertOf("4", "dana"))
@@ -107,18 +111,18 @@ func TestWindows(t *testing.T) {
 		admit(t, w, true, alertOf("5", "dana"))
 	})
 	t.Run("groups do not hold each other back", func(t *testing.T) {
-		w := state.NewWindows(fresh(t), newClock().now)
+		w := state.NewWindows(fresh(t), newClock().now, discard)
 		admit(t, w, true, alertOf("1", "dana"))
 		admit(t, w, true, alertOf("2", "robin"))
 	})
 	t.Run("the alerts that opened a window are admitted again after a crash", func(t *testing.T) {
 		clock, c := newClock(), fresh(t)
-		admit(t, state.NewWindows(c, clock.now), true, alertOf("1", "dana"), alertOf("2", "dana"))
-		admit(t, state.NewWindows(c, clock.now), true, alertOf("2", "dana"), alertOf("1", "dana"))
+		admit(t, state.NewWindows(c, clock.now, discard), true, alertOf("1", "dana"), alertOf("2", "dana"))
+		admit(t, state.NewWindows(c, clock.now, discard), true, alertOf("2", "dana"), alertOf("1", "dana"))
 	})
 	t.Run("alerts that come back one by one are one card and one summary", func(t *testing.T) {
 		clock := newClock()
-		w := state.NewWindows(fresh(t), clock.now)
+		w := state.NewWindows(fresh(t), clock.now, discard)
 		admit(t, w, true, alertOf("1", "dana"), alertOf("2", "dana"), alertOf("3", "dana"))
 		admit(t, w, false, alertOf("3", "dana"))
 		hold(t, w, alertOf("3", "dana"))
@@ -130,7 +134,7 @@ func TestWindows(t *testing.T) {
 	})
 	t.Run("holding the same alerts twice gives them once", func(t *testing.T) {
 		clock := newClock()
-		w := state.NewWindows(fresh(t), clock.now)
+		w := state.NewWindows(fresh(t), clock.now, discard)
 		admit(t, w, true, alertOf("1", "dana"))
 		hold(t, w, alertOf("2", "dana"))
 		hold(t, w, alertOf("2", "dana"))
@@ -140,7 +144,7 @@ func TestWindows(t *testing.T) {
 	})
 	t.Run("a summary that was not posted is due again", func(t *testing.T) {
 		clock := newClock()
-		w := state.NewWindows(fresh(t), clock.now)
+		w := state.NewWindows(fresh(t), clock.now, discard)
 		admit(t, w, true, alertOf("1", "dana"))
 		hold(t, w, alertOf("2", "dana"))
 		clock.advance(state.WindowLength)
@@ -153,7 +157,7 @@ func TestWindows(t *testing.T) {
 	})
 	t.Run("alerts held a moment too late are due at once", func(t *testing.T) {
 		clock := newClock()
-		w := state.NewWindows(fresh(t), clock.now)
+		w := state.NewWindows(fresh(t), clock.now, discard)
 		admit(t, w, true, alertOf("1", "dana"))
 		clock.advance(state.WindowLength)
 		wantSummaries(t, w)
@@ -162,7 +166,7 @@ func TestWindows(t *testing.T) {
 	})
 	t.Run("without a heartbeat nothing is held back for long", func(t *testing.T) {
 		clock := newClock()
-		w := state.NewWindows(fresh(t), clock.now)
+		w := state.NewWindows(fresh(t), clock.now, discard)
 		admit(t, w, true, alertOf("1", "dana"))
 		clock.advance(2 * state.WindowLength)
 		admit(t, w, false, alertOf("2", "dana"))
@@ -281,7 +285,7 @@ func TestErrorsSayWhatWasAttemptedAndNoSecret(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	_, err = state.NewWindows(c, time.Now).Admit(ctx, []*alert.Alert{alertOf("1", "dana")})
+	_, err = state.NewWindows(c, time.Now, discard).Admit(ctx, []*alert.Alert{alertOf("1", "dana")})
 	if err == nil || !strings.Contains(err.Error(), `create state "windows/`) {
 		t.Errorf("error is %v, want what was attempted", err)
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"path"
 	"slices"
 	"strings"
@@ -32,14 +33,16 @@ const maxHeld = 2000
 //
 //	windows/<group>         the open window: until when, and which alert opened it
 //	held/<group>/<alerts>   alerts that arrived while it was open
+//	unreadable/<document>   one of these whose content is not podwatch's
 type Windows struct {
 	store
 	now func() time.Time
+	log *slog.Logger
 }
 
 // NewWindows returns the windows kept in a container. It does no I/O.
-func NewWindows(c *container.Client, now func() time.Time) *Windows {
-	return &Windows{store: store{c}, now: now}
+func NewWindows(c *container.Client, now func() time.Time, log *slog.Logger) *Windows {
+	return &Windows{store: store{c}, now: now, log: log}
 }
 
 // A window is one open window as it is stored.
@@ -124,7 +127,9 @@ func (w *Windows) heldGroups(ctx context.Context) (map[string][]string, error) {
 	return groups, err
 }
 
-// endedWindows says of each window whether it has ended.
+// endedWindows returns for each window whether it has ended. One whose document is
+// unreadable is set aside and not among them, so that what it held is due. One that
+// storage does not return stays open.
 func (w *Windows) endedWindows(ctx context.Context) (map[string]bool, error) {
 	ended := map[string]bool{}
 	names, err := w.list(ctx, "windows/", maxListed)
@@ -135,19 +140,30 @@ func (w *Windows) endedWindows(ctx context.Context) (map[string]bool, error) {
 	for _, name := range names {
 		var open window
 		_, err := w.read(ctx, name, &open)
-		if errors.Is(err, errAbsent) {
-			continue
-		}
-		// A window that cannot be read holds nothing back for ever.
-		ended[path.Base(name)] = err == nil && !w.now().Before(open.Until)
-		if err != nil {
+		switch {
+		case errors.Is(err, errAbsent):
+		case errors.Is(err, errUnreadable):
+			failures = append(failures, w.setAside(ctx, name))
+		default:
+			ended[path.Base(name)] = err == nil && !w.now().Before(open.Until)
 			failures = append(failures, err)
 		}
 	}
 	return ended, errors.Join(failures...)
 }
 
-// summarise posts what the named documents hold and then removes them.
+// setAside keeps an unreadable document for a person and logs where.
+func (w *Windows) setAside(ctx context.Context, name string) error {
+	err := w.store.setAside(ctx, name)
+	if err == nil {
+		w.log.Error("a document of a storm is unreadable and was moved; its content is not in a summary",
+			"container", Container, "document", unreadable+name)
+	}
+	return err
+}
+
+// summarise posts what the named documents hold and then removes them. Unreadable
+// ones are set aside.
 func (w *Windows) summarise(ctx context.Context, names []string, post func(context.Context, []*alert.Alert) error) error {
 	documents := make([][]*alert.Alert, len(names))
 	reading, readCtx := errgroup.WithContext(ctx)
@@ -155,8 +171,12 @@ func (w *Windows) summarise(ctx context.Context, names []string, post func(conte
 	for i, name := range names {
 		reading.Go(func() error {
 			_, err := w.read(readCtx, name, &documents[i])
-			if errors.Is(err, errAbsent) {
+			switch {
+			case errors.Is(err, errAbsent):
 				return nil // another instance was faster
+			case errors.Is(err, errUnreadable):
+				documents[i] = nil // what was decoded before the mistake
+				return w.setAside(readCtx, name)
 			}
 			return err
 		})

@@ -19,7 +19,6 @@ import (
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
-	"golang.org/x/sync/errgroup"
 
 	"podwatch/handler/internal/outbound"
 )
@@ -134,7 +133,7 @@ func (s *Surroundings) ask(ctx context.Context, questions []Question) *findings 
 	}
 	ctx, cancel := outbound.WithBudget(ctx)
 	defer cancel()
-	var g errgroup.Group // its functions report into f and never fail
+	var g outbound.Group // its calls report into f
 	g.SetLimit(maxCalls)
 	enter := func(put func()) {
 		f.mu.Lock()
@@ -150,10 +149,9 @@ func (s *Surroundings) ask(ctx context.Context, questions []Question) *findings 
 			})
 			continue
 		}
-		g.Go(func() error {
+		g.Go(func() {
 			l := s.list(ctx, w)
 			enter(func() { f.listings[w] = l })
-			return nil
 		})
 	}
 	clusters := map[string]bool{"": true}
@@ -169,13 +167,12 @@ func (s *Surroundings) ask(ctx context.Context, questions []Question) *findings 
 			})
 			continue
 		}
-		g.Go(func() error {
+		g.Go(func() {
 			t := s.tagsOf(ctx, q.Cluster)
 			enter(func() { f.tags[key] = t })
-			return nil
 		})
 	}
-	_ = g.Wait() // always nil
+	g.Wait()
 	return f
 }
 
