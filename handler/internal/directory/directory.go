@@ -41,7 +41,7 @@ const (
 )
 
 // A Directory knows Entra accounts by asking Microsoft Graph. The zero value
-// knows nothing and asks nobody. It is safe for concurrent use.
+// makes no request and changes no caller. It is safe for concurrent use.
 type Directory struct {
 	lookup *outbound.Lookup
 	cache  *lru.Cache[key, answer]

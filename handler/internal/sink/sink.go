@@ -1,5 +1,5 @@
-// Package sink delivers over HTTP: it decides what an answer means, tries again
-// where that is of use, and keeps secrets out of what it says.
+// Package sink delivers over HTTP: it retries the attempts of package outbound
+// where that is of use.
 //
 // [Client.Do] is one delivery. It returns only when the other side accepted or
 // the delivery is given up, never later than the context's deadline, and its

@@ -36,8 +36,8 @@ const (
 	keepTags     = 512
 )
 
-// Surroundings looks around events. The zero value asks nobody: timelines then
-// hold what arrived in the same batch. It is safe for concurrent use.
+// Surroundings looks around events. The zero value makes no request: timelines
+// then contain what arrived in the same batch. It is safe for concurrent use.
 type Surroundings struct {
 	lookup   *outbound.Lookup
 	now      func() time.Time
@@ -60,7 +60,7 @@ func New(c *outbound.Client, now func() time.Time, log *slog.Logger) *Surroundin
 
 // A Question asks for the surroundings of one event.
 type Question struct {
-	Subscription  string   // id; "" asks nobody
+	Subscription  string   // id; "": no request
 	Cluster       string   // ARM id; "" when the event is about none
 	Callers       []string // every name and id that the caller is known by
 	Time          time.Time
