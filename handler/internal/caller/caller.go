@@ -1,4 +1,4 @@
-// Package caller says who did what a record reports.
+// Package caller determines who did what a record reports.
 //
 // [From] reads the record alone: it does no I/O, never fails, and treats every
 // value as data that somebody else chose. What stays uncertain becomes one of the
@@ -17,7 +17,7 @@ import (
 	"podwatch/handler/internal/event"
 )
 
-// The kinds of caller. KindUnknown also stands for an Entra object of which the
+// The kinds of caller. KindUnknown includes an Entra object of which the
 // record holds only the id, until package directory has asked.
 const (
 	KindUser                 = "user"

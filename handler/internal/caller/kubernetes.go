@@ -82,7 +82,7 @@ func fromAuditUser(u event.AuditUser, userAgent string) Caller {
 	case u.Name == "system:anonymous":
 		c.Note("the request carried no identity")
 	case strings.HasPrefix(u.Name, "system:"):
-		// A component of the cluster; the name says which.
+		// A component of the cluster; which one is in the name.
 	case isGUID:
 		// A guest, an application or, behind the Arc proxy, anybody: all show
 		// as their object id.
@@ -122,7 +122,7 @@ func readServiceAccount(c *Caller, u event.AuditUser, userAgent string) {
 	}
 }
 
-// readPlatform tells the components behind one shared account apart by user
+// readPlatform distinguishes the components behind one shared account by user
 // agent, which is all there is and which a client can set.
 func readPlatform(c *Caller, name, userAgent string) {
 	caution := "platform account: " + platformAccounts[name]

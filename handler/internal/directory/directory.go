@@ -20,7 +20,6 @@ import (
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
-	"golang.org/x/sync/errgroup"
 
 	"podwatch/handler/internal/arm"
 	"podwatch/handler/internal/caller"
@@ -42,7 +41,7 @@ const (
 )
 
 // A Directory knows Entra accounts by asking Microsoft Graph. The zero value
-// knows nothing and asks nobody. It is safe for concurrent use.
+// makes no request and changes no caller. It is safe for concurrent use.
 type Directory struct {
 	lookup *outbound.Lookup
 	cache  *lru.Cache[key, answer]
@@ -155,16 +154,15 @@ func (b *batch) ask(ctx context.Context, missing []key) {
 			singles = append(singles, k)
 		}
 	}
-	var g errgroup.Group // its functions report into b and never fail
+	var g outbound.Group // its calls report into b
 	if len(ids) > 0 {
-		g.Go(func() error {
+		g.Go(func() {
 			unknown := b.askIDs(ctx, ids)
 			// Beyond maxSingles an id is "not found" without a look into
 			// the recycle bin.
 			for _, k := range unknown[:min(len(unknown), maxSingles)] {
-				g.Go(func() error { b.askDeleted(ctx, k); return nil })
+				g.Go(func() { b.askDeleted(ctx, k) })
 			}
-			return nil
 		})
 	}
 	for i, k := range singles {
@@ -172,9 +170,9 @@ func (b *batch) ask(ctx context.Context, missing []key) {
 			b.fail(errTooMany, k)
 			continue
 		}
-		g.Go(func() error { b.askSingle(ctx, k); return nil })
+		g.Go(func() { b.askSingle(ctx, k) })
 	}
-	_ = g.Wait() // always nil
+	g.Wait()
 }
 
 var errTooMany = errors.New("too many different accounts in one batch")

@@ -643,3 +643,22 @@ func TestZeroDirectoryAsksNobody(t *testing.T) {
 		t.Errorf("caller (-want +got):\n%s", diff)
 	}
 }
+
+// broken breaks where an answer is read.
+type broken struct{}
+
+func (broken) RoundTrip(*http.Request) (*http.Response, error) { panic("a bug") }
+
+// TestAPanicOfACallReachesTheCaller: in the call's own goroutine it would end the
+// process.
+func TestAPanicOfACallReachesTheCaller(t *testing.T) {
+	c := client(t, "http://127.0.0.1")
+	c.Transport = broken{}
+	d := directory.New(c, time.Now, slog.New(slog.DiscardHandler))
+	defer func() {
+		if text := fmt.Sprint(recover()); !strings.Contains(text, "a bug") || !strings.Contains(text, "broken.RoundTrip") {
+			t.Errorf("recovered %s, want the panic and its stack", text)
+		}
+	}()
+	d.Resolve(t.Context(), []*caller.Caller{{Kind: "user", ID: userID}})
+}

@@ -61,9 +61,8 @@ func (o *object) family() (family, permission string) {
 // kind is the object's own type without its namespace.
 func (o *object) kind() string { return o.Type[strings.LastIndexByte(o.Type, '.')+1:] }
 
-// apply copies what the directory knows. What the record says of the name wins,
-// for that is what other logs of the time show too; the kind is the directory's
-// to decide.
+// apply copies what the directory knows. The record's name takes precedence,
+// because other logs of that time contain it too; the kind is the directory's.
 func (o *object) apply(c *caller.Caller, deleted bool) {
 	c.Notes = slices.DeleteFunc(c.Notes, func(n string) bool { return n == caller.NoteIDOnly })
 	family, permission := o.family()

@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// A Kind says what a failed attempt means for the next one.
+// A Kind is what a failed attempt means for the next one.
 type Kind int
 
 // The kinds of failure.

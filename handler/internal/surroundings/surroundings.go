@@ -19,7 +19,6 @@ import (
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
-	"golang.org/x/sync/errgroup"
 
 	"podwatch/handler/internal/outbound"
 )
@@ -37,8 +36,8 @@ const (
 	keepTags     = 512
 )
 
-// Surroundings looks around events. The zero value asks nobody: timelines then
-// hold what arrived in the same batch. It is safe for concurrent use.
+// Surroundings looks around events. The zero value makes no request: timelines
+// then contain what arrived in the same batch. It is safe for concurrent use.
 type Surroundings struct {
 	lookup   *outbound.Lookup
 	now      func() time.Time
@@ -61,7 +60,7 @@ func New(c *outbound.Client, now func() time.Time, log *slog.Logger) *Surroundin
 
 // A Question asks for the surroundings of one event.
 type Question struct {
-	Subscription  string   // id; "" asks nobody
+	Subscription  string   // id; "": no request
 	Cluster       string   // ARM id; "" when the event is about none
 	Callers       []string // every name and id that the caller is known by
 	Time          time.Time
@@ -134,7 +133,7 @@ func (s *Surroundings) ask(ctx context.Context, questions []Question) *findings 
 	}
 	ctx, cancel := outbound.WithBudget(ctx)
 	defer cancel()
-	var g errgroup.Group // its functions report into f and never fail
+	var g outbound.Group // its calls report into f
 	g.SetLimit(maxCalls)
 	enter := func(put func()) {
 		f.mu.Lock()
@@ -150,10 +149,9 @@ func (s *Surroundings) ask(ctx context.Context, questions []Question) *findings 
 			})
 			continue
 		}
-		g.Go(func() error {
+		g.Go(func() {
 			l := s.list(ctx, w)
 			enter(func() { f.listings[w] = l })
-			return nil
 		})
 	}
 	clusters := map[string]bool{"": true}
@@ -169,13 +167,12 @@ func (s *Surroundings) ask(ctx context.Context, questions []Question) *findings 
 			})
 			continue
 		}
-		g.Go(func() error {
+		g.Go(func() {
 			t := s.tagsOf(ctx, q.Cluster)
 			enter(func() { f.tags[key] = t })
-			return nil
 		})
 	}
-	_ = g.Wait() // always nil
+	g.Wait()
 	return f
 }
 

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -568,10 +569,11 @@ func TestOneSubscriptionsFaultIsItsOwn(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			fault := true
+			var fault atomic.Bool
+			fault.Store(true)
 			a := &arm{tags: map[string]string{strings.ToLower(cluster): `{"a":"b"}`, strings.ToLower(elsewhere.Cluster): `{"a":"b"}`}}
 			a.before = func(w http.ResponseWriter, r *http.Request) bool {
-				if fault && strings.Contains(r.URL.Path, "eventtypes") {
+				if fault.Load() && strings.Contains(r.URL.Path, "eventtypes") {
 					tt.answer(w, r)
 					return true
 				}
@@ -581,7 +583,7 @@ func TestOneSubscriptionsFaultIsItsOwn(t *testing.T) {
 			if got := look(t, s, question()); len(got.Notes) == 0 {
 				t.Fatalf("got %+v, want a note", got)
 			}
-			fault = false
+			fault.Store(false)
 			if got := look(t, s, tt.next); len(got.Notes) != 0 || got.Tags["a"] != "b" {
 				t.Errorf("the next look-up gives tags %v and notes %q", got.Tags, got.Notes)
 			}

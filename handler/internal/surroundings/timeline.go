@@ -200,7 +200,7 @@ func timeline(all []related) []Entry {
 	return out
 }
 
-// explain says in one sentence that a deployment or a scale operation on the
+// explain returns one sentence when a deployment or a scale operation on the
 // cluster may be the reason, or nothing. A failed one explains nothing. The
 // latest wins: it is nearest to the deletion.
 func explain(q Question, all []related) string {

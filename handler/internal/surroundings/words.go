@@ -11,7 +11,7 @@ import (
 // A description is what the timeline knows of one kind of change.
 type description struct {
 	words  string // past tense, the caller is the subject
-	weight int    // how much it tells about a deletion; see the weights below
+	weight int    // how relevant it is to a deletion; see the weights below
 
 	// explains marks deployments, scaling and node work: pods are deleted or
 	// evicted in their course.

@@ -15,7 +15,9 @@ import (
 
 	"podwatch/handler/internal/alert"
 	"podwatch/handler/internal/caller"
+	"podwatch/handler/internal/directory"
 	"podwatch/handler/internal/event"
+	"podwatch/handler/internal/outbound"
 	"podwatch/handler/internal/pipeline"
 	"podwatch/handler/internal/rule"
 	"podwatch/handler/internal/server"
@@ -38,11 +40,13 @@ func (r brokenRules) Match(ev *event.Event) []rule.Match {
 
 type broken struct{ pipeline.None }
 
-func (broken) Resolve(context.Context, []*caller.Caller)                { panic("directory") }
-func (broken) Surround(context.Context, []*alert.Alert, []*event.Event) { panic("surroundings") }
-func (broken) Wants() bool                                              { return true }
-func (broken) Seen(context.Context, []string) error                     { panic("feed") }
-func (broken) Admit(context.Context, []*alert.Alert) (bool, error)      { panic("storm window") }
+func (broken) Resolve(context.Context, []*caller.Caller) { panic("directory") }
+func (broken) Look(context.Context, []surroundings.Question, []surroundings.Operation) []surroundings.Answer {
+	panic("surroundings")
+}
+func (broken) Wants() bool                                         { return true }
+func (broken) Seen(context.Context, []string) error                { panic("feed") }
+func (broken) Admit(context.Context, []*alert.Alert) (bool, error) { panic("storm window") }
 func (broken) Suppress(a *alert.Alert, _ func() map[string]any) (name string) {
 	if a.CallerName == breaker {
 		panic("exceptions")
@@ -89,7 +93,7 @@ func (s *memorySink) Deliver(_ context.Context, alerts []*alert.Alert) []error {
 // brokenAnswer breaks where a look-up reads an answer, in a goroutine of its own.
 type brokenAnswer struct{}
 
-func (brokenAnswer) Do(*http.Request) (*http.Response, error) { panic("answer") }
+func (brokenAnswer) RoundTrip(*http.Request) (*http.Response, error) { panic("answer") }
 
 // TestAPanicCostsNoMoreThanWhatItsStageWorkedOn breaks one stage after the other
 // over a batch of two deletions. The host must get its 200, since it would send
@@ -120,10 +124,11 @@ func TestAPanicCostsNoMoreThanWhatItsStageWorkedOn(t *testing.T) {
 		"the directory":      {func(o *pipeline.Options, _, _ *memorySink) { o.Directory = broken{} }, outcome{cards: both, rows: both, noted: both}},
 		"the surroundings":   {func(o *pipeline.Options, _, _ *memorySink) { o.Surroundings = broken{} }, outcome{cards: both, rows: both, noted: both}},
 		"a call to Azure Resource Manager": {func(o *pipeline.Options, _, _ *memorySink) {
-			s, err := surroundings.New("http://127.0.0.1", nil, surroundings.Options{Transport: brokenAnswer{}})
+			e, err := outbound.ParseService("http://127.0.0.1")
 			if err != nil {
 				panic(err)
 			}
+			s := surroundings.New(&outbound.Client{Endpoint: e, Transport: brokenAnswer{}}, time.Now, o.Log)
 			o.Surroundings = s
 		}, outcome{cards: both, rows: both, noted: both}},
 		"an exception":        {func(o *pipeline.Options, _, _ *memorySink) { o.Exceptions = broken{} }, outcome{cards: both, rows: both, noted: []string{bad}}},
@@ -141,7 +146,7 @@ func TestAPanicCostsNoMoreThanWhatItsStageWorkedOn(t *testing.T) {
 			log := new(bytes.Buffer)
 			cards, rows := &memorySink{name: "teams"}, &memorySink{name: "loganalytics"}
 			o := pipeline.Options{
-				Rules: set, Directory: pipeline.None{}, Surroundings: pipeline.None{}, Exceptions: pipeline.None{},
+				Rules: set, Directory: new(directory.Directory), Surroundings: new(surroundings.Surroundings), Exceptions: pipeline.None{},
 				Routes: []pipeline.Route{{Sink: cards, ForPeople: true}, {Sink: rows}},
 				Ledger: sink.NewMemoryLedger(), Windows: pipeline.None{}, Feed: pipeline.None{}, Poison: pipeline.None{},
 				Now: func() time.Time { return began }, Log: slog.New(slog.NewJSONHandler(log, nil)),
