@@ -10,23 +10,6 @@ import (
 	"podwatch/handler/internal/invocation"
 )
 
-// encoding is how the host hands over the messages of an Event Hub trigger.
-// Without a cardinality it is one at a time.
-func (b Binding) encoding() invocation.Encoding {
-	many, binary := strings.EqualFold(b.Cardinality, "many"), strings.EqualFold(b.DataType, "binary")
-	switch {
-	case many && binary:
-		return invocation.ManyBinary
-	case many && strings.EqualFold(b.DataType, "string"):
-		return invocation.ManyString
-	case many:
-		return invocation.ManyUntyped
-	case binary:
-		return invocation.OneBinary
-	}
-	return invocation.OneString
-}
-
 // context is what the handler learns about retries; nil without a policy.
 func (t try) context() *invocation.Retry {
 	if t.retry == nil {
@@ -35,11 +18,9 @@ func (t try) context() *invocation.Retry {
 	return &invocation.Retry{Count: t.n, Max: t.retry.Max}
 }
 
-// encodeEvents fails for a batch that the host itself could not bind: the
-// handler never sees it.
 func encodeEvents(fn *Function, p invocation.Partition, batch []invocation.Message, t try) ([]byte, error) {
 	return invocation.EncodeEvents(invocation.Batch{
-		Function: fn.Name, Binding: fn.Trigger.Name, Encoding: fn.Trigger.encoding(),
+		Function: fn.Name, Binding: fn.Trigger.Name, Encoding: invocation.ManyString,
 		Messages: batch, Partition: p, Retry: t.context(), Now: time.Now(), GUID: uuid.NewString(),
 	})
 }
@@ -63,7 +44,7 @@ func encodeAdmin(fn *Function, input string, t try) ([]byte, error) {
 	now, id := time.Now(), uuid.NewString()
 	switch strings.ToLower(fn.Trigger.Type) {
 	case "eventhubtrigger":
-		return invocation.EncodeAdmin(fn.Name, fn.Trigger.Name, fn.Trigger.encoding(), input, t.context(), now, id)
+		return invocation.EncodeAdmin(fn.Name, fn.Trigger.Name, invocation.ManyString, input, t.context(), now, id)
 	case "queuetrigger":
 		return invocation.EncodeQueue(invocation.QueueItem{
 			Function: fn.Name, Binding: fn.Trigger.Name, Text: input, Inserted: now, NextVisible: now, Now: now, GUID: id,

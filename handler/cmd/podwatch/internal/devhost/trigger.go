@@ -43,10 +43,6 @@ func (h *Host) Deliver(ctx context.Context, partition string, messages ...invoca
 }
 
 func (h *Host) deliver(ctx context.Context, fn *Function, partition string, messages []invocation.Message) error {
-	size := h.app.batchSize
-	if !strings.EqualFold(fn.Trigger.Cardinality, "many") {
-		size = 1
-	}
 	lock := h.partition(fn.Name + "/" + partition)
 	select {
 	case lock <- struct{}{}:
@@ -56,7 +52,7 @@ func (h *Host) deliver(ctx context.Context, fn *Function, partition string, mess
 	}
 	var errs []error
 	for len(messages) > 0 {
-		batch := messages[:min(size, len(messages))]
+		batch := messages[:min(h.app.batchSize, len(messages))]
 		messages = messages[len(batch):]
 		err := h.invoke(ctx, fn, func(t try) ([]byte, error) {
 			return encodeEvents(fn, invocation.Partition{
