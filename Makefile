@@ -15,6 +15,13 @@ EMBEDDED  := $(shell find handler -type f \( -name '*.toml' -o -name '*.jsonl' -
 HANDLER_GOOS   ?= linux
 HANDLER_GOARCH ?= amd64
 
+# Without git's state, which a checkout of another user refuses; the version comes
+# from infra/pack/version.sh. The same sources make the same bytes.
+VERSION         := $(shell infra/pack/version.sh)
+VERSION_PACKAGE := podwatch/handler/internal/version
+BUILD           := $(GO) build -trimpath -buildvcs=false \
+	-ldflags '-s -w -X $(VERSION_PACKAGE).version=$(word 1,$(VERSION)) -X $(VERSION_PACKAGE).commit=$(word 2,$(VERSION))'
+
 # The executables, and the staged app with its zip beside it. Not taken from the
 # environment: the folder of the app is removed before it is staged.
 BIN  := bin
@@ -33,11 +40,18 @@ help: ## List the targets
 
 build: $(BIN)/handler $(BIN)/podwatch ## Build bin/handler and bin/podwatch
 
-$(BIN)/handler: $(GOFILES) $(EMBEDDED)
-	$(GO) build -trimpath -ldflags '-s -w' -o $@ ./handler
+$(BIN)/handler: $(GOFILES) $(EMBEDDED) $(BIN)/.version
+	$(BUILD) -o $@ ./handler
 
-$(BIN)/podwatch: $(GOFILES) $(EMBEDDED)
-	$(GO) build -trimpath -ldflags '-s -w' -o $@ ./handler/cmd/podwatch
+$(BIN)/podwatch: $(GOFILES) $(EMBEDDED) $(BIN)/.version
+	$(BUILD) -o $@ ./handler/cmd/podwatch
+
+# Changes when the version does, so that a commit builds the executables again.
+$(BIN)/.version: force
+	@mkdir -p $(BIN)
+	@echo '$(VERSION)' | cmp -s - $@ || echo '$(VERSION)' >$@
+.PHONY: force
+force:
 
 deps: $(NODE_DEPS) ## Install the local services (Azurite, Event Hub stand-in, card renderer)
 
@@ -62,7 +76,7 @@ start: deps ## Run the same app under `func start` (needs Azure Functions Core T
 test: deps build ## Run every test
 	$(GO) vet ./...
 	$(GO) test $$($(GO) list ./... | grep -v /faulttest)
-	$(GO) test -v ./handler/internal/faulttest
+	$(GO) test -v ./handler/cmd/podwatch/internal/faulttest
 
 # The fault test drives the executable from outside, where the detector sees
 # nothing of it.
@@ -92,17 +106,16 @@ fuzz: ## Run each fuzz target for FUZZTIME
 bench: ## Run the benchmarks, in a form that benchstat reads
 	$(GO) test -run '^$$' -bench . -benchmem ./handler/...
 
-# Without the state of the repository in it, the same sources make the same bytes;
-# without C, the executable asks nothing of the machine it runs on.
+# Without C, the executable needs no library of the machine that it runs on.
 .PHONY: stage
 stage:
 	rm -rf "$(DIST)" && mkdir -p "$(DIST)"
 	cp host.json "$(DIST)/" && cp -R function_app/. "$(DIST)/"
 	CGO_ENABLED=0 GOOS=$(HANDLER_GOOS) GOARCH=$(HANDLER_GOARCH) \
-	  $(GO) build -trimpath -buildvcs=false -ldflags '-s -w' -o "$(DIST)/handler" ./handler
+	  $(BUILD) -o "$(DIST)/handler" ./handler
 
 package: stage ## Stage dist/ and dist.zip for Azure
-	$(GO) run ./infra/pack -o "$(DIST).zip" "$(DIST)"
+	$(GO) run -buildvcs=false ./infra/pack -o "$(DIST).zip" "$(DIST)"
 
 deploy: package $(BIN)/podwatch ## Create everything in Azure and prove it: SUBSCRIPTION=, LOCATION=, PARAMETERS=
 	PACKAGE="$(DIST).zip" PODWATCH="$(BIN)/podwatch" infra/deploy.sh "$(SUBSCRIPTION)" "$(LOCATION)" $(PARAMETERS)

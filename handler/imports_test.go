@@ -4,6 +4,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -11,72 +12,125 @@ import (
 	"testing"
 )
 
-// mayImport says which of our packages a package may import: data flows one
-// way, and siblings under sink do not know each other. A package that is not
-// listed here is new and has to find its place first.
+// mayImport lists, for each package, which of our packages its code may import:
+// data flows in one direction, and the sinks do not import each other. Names are
+// relative to handler/internal; those of the tool are relative to
+// handler/cmd/podwatch/internal and begin with "podwatch/". A package that is not
+// listed fails the test.
 var mayImport = map[string][]string{
 	"config":     {},
 	"kql":        {},
 	"invocation": {},
 	"export":     {},
 	"lookup":     {},
-	"azurite":    {},
 	"event":      {},
 	"scan":       {},
-	"logtest":    {"invocation"},
+	"version":    {},
 
 	"rule":         {"event", "kql"},
 	"caller":       {"event", "lookup"},
-	"alert":        {"event", "rule", "caller"},
+	"alert":        {"event", "rule", "caller", "version"},
 	"surroundings": {"alert", "event", "lookup"},
 	"exception":    {"alert", "event", "kql"},
 
 	"sink":              {"alert"},
-	"sink/sinktest":     {"alert", "sink"},
 	"sink/teams":        {"alert", "sink"},
 	"sink/loganalytics": {"alert", "sink"},
 	"sink/console":      {"alert"},
 
-	"state":    {"alert"},
+	"state":    {"alert", "version"},
 	"storage":  {"config", "state"},
 	"pipeline": {"alert", "caller", "event", "export", "invocation", "rule", "scan", "sink"},
 	"server":   {"alert", "invocation", "pipeline", "scan"},
 
 	"app": {"alert", "caller", "config", "exception", "pipeline", "rule", "sink", "sink/console", "sink/loganalytics", "sink/teams", "state", "surroundings"},
 
-	"hub":           {},
-	"hub/hubtest":   {},
-	"devhost":       {"invocation"},
-	"devhost/inbox": {},
+	"podwatch/hub":           {},
+	"podwatch/devhost":       {"invocation"},
+	"podwatch/devhost/inbox": {},
 }
 
-// The executables tie the parts together and may import anything.
+// testOnly are the packages that only tests may import.
+var testOnly = map[string][]string{
+	"azurite":              {},
+	"logtest":              {"invocation"},
+	"sink/sinktest":        {"alert", "sink"},
+	"podwatch/hub/hubtest": {},
+}
+
+// executables compose the packages and may import all of them, except those for
+// tests.
 var executables = []string{"", "cmd/podwatch"}
+
+// rulesFolder embeds the built-in rules; package rule and the tool import it.
+const rulesFolder = "rules"
 
 func TestImportsGoOneWay(t *testing.T) {
 	for dir, imports := range ourImports(t) {
-		if slices.Contains(executables, dir) {
-			continue
+		executable := slices.Contains(executables, dir)
+		name, known := shortName(dir)
+		allowed, production := mayImport[name]
+		if !production {
+			allowed, known = testOnly[name], known && testOnly[name] != nil
 		}
-		name, inside := strings.CutPrefix(dir, "internal/")
-		if !inside {
-			continue
-		}
-		allowed, listed := mayImport[name]
-		if !listed {
-			t.Errorf("package %s has no place in mayImport", name)
+		if !executable && !known && dir != rulesFolder {
+			t.Errorf("package %s is listed neither in mayImport nor in testOnly", dir)
 			continue
 		}
 		for _, imported := range imports {
-			if !slices.Contains(allowed, imported) {
-				t.Errorf("package %s imports %s: data does not flow that way", name, imported)
+			switch {
+			case testOnly[imported] != nil:
+				t.Errorf("package %s imports %s, which only tests may import", dir, imported)
+			case !executable && !slices.Contains(allowed, imported):
+				t.Errorf("package %s imports %s: data does not flow in that direction", dir, imported)
 			}
 		}
 	}
 }
 
-// ourImports maps each folder below handler to the packages below internal that
-// its code, tests left out, imports.
+// TestPackagesKeepOutWhatTheyMustNotPullIn looks at all dependencies, also those of
+// dependencies.
+func TestPackagesKeepOutWhatTheyMustNotPullIn(t *testing.T) {
+	t.Parallel()
+	for pkg, forbidden := range map[string][]string{
+		"./handler":                     {"testing", "github.com/spf13/cobra", "podwatch/handler/cmd/", "github.com/Azure/azure-sdk-for-go/sdk/messaging/"},
+		"./handler/cmd/podwatch":        {"testing"},
+		"./handler/internal/kql":        {"podwatch/handler/internal/event", "net/http", "github.com/Azure/"},
+		"./handler/internal/event":      {"net/http", "github.com/Azure/"},
+		"./handler/internal/rule":       {"net/http", "github.com/Azure/"},
+		"./handler/internal/invocation": {"github.com/Azure/"},
+		"./handler/internal/export":     {"net/http", "github.com/Azure/"},
+	} {
+		t.Run(pkg, func(t *testing.T) {
+			t.Parallel()
+			list := exec.CommandContext(t.Context(), "go", "list", "-deps", pkg)
+			list.Dir = ".."
+			out, err := list.Output()
+			if err != nil {
+				t.Fatalf("list the dependencies: %v", err)
+			}
+			for dependency := range strings.FieldsSeq(string(out)) {
+				for _, f := range forbidden {
+					if dependency == f || strings.HasSuffix(f, "/") && strings.HasPrefix(dependency, f) {
+						t.Errorf("%s depends on %s", pkg, dependency)
+					}
+				}
+			}
+		})
+	}
+}
+
+// shortName returns the name that a folder below handler has in the lists.
+func shortName(dir string) (name string, ok bool) {
+	if name, ok = strings.CutPrefix(dir, "internal/"); ok {
+		return name, true
+	}
+	name, ok = strings.CutPrefix(dir, "cmd/podwatch/internal/")
+	return "podwatch/" + name, ok
+}
+
+// ourImports maps each folder below handler to the packages, by their names in the
+// lists, that its code imports. Tests are not read.
 func ourImports(t *testing.T) map[string][]string {
 	t.Helper()
 	found := map[string][]string{}
@@ -104,7 +158,8 @@ func ourImports(t *testing.T) map[string][]string {
 			if err != nil {
 				return err
 			}
-			if name, ours := strings.CutPrefix(imported, "podwatch/handler/internal/"); ours && !slices.Contains(found[dir], name) {
+			folder, ours := strings.CutPrefix(imported, "podwatch/handler/")
+			if name, listed := shortName(folder); ours && listed && !slices.Contains(found[dir], name) {
 				found[dir] = append(found[dir], name)
 			}
 		}

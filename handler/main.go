@@ -9,7 +9,7 @@
 //
 // Logs go to standard output as JSON lines; standard error is for what a person
 // must act on. The exit status is never 0, which the host would take for a
-// handler that still runs.
+// handler that still runs; only --version, which the host does not pass, ends so.
 package main
 
 import (
@@ -23,6 +23,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"syscall"
@@ -31,6 +32,7 @@ import (
 	"podwatch/handler/internal/app"
 	"podwatch/handler/internal/config"
 	"podwatch/handler/internal/server"
+	"podwatch/handler/internal/version"
 )
 
 const (
@@ -48,6 +50,10 @@ const (
 )
 
 func main() {
+	if len(os.Args) == 2 && os.Args[1] == "--version" {
+		fmt.Println("handler", version.Long())
+		return
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	err := run(ctx, os.Getenv, executableDir(), os.Stdout)
@@ -94,7 +100,8 @@ func run(ctx context.Context, getenv func(string) string, dir string, stdout io.
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
-	log.Info("listening", "address", listener.Addr().String(), "start_ms", time.Since(start).Milliseconds())
+	log.Info("listening", "address", listener.Addr().String(), "start_ms", time.Since(start).Milliseconds(),
+		"version", version.String(), "commit", version.Commit(), "go", runtime.Version())
 	return serve(ctx, srv, listener)
 }
 

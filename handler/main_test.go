@@ -131,6 +131,13 @@ func TestEveryInvocationOfTheHostIsAnswered(t *testing.T) {
 	}
 }
 
+func TestTheStartLogHasTheVersion(t *testing.T) {
+	out := startHandler(t, nil).stop()
+	if !regexp.MustCompile(`"msg":"listening".*"version":"devel","commit":"unknown","go":"go1\.`).MatchString(out) {
+		t.Errorf("the start log lacks version, commit or Go version: %s", out)
+	}
+}
+
 // expected is how many alerts a sample is to raise, by the index's words.
 func expected(t *testing.T, expect string) int {
 	t.Helper()

@@ -451,7 +451,7 @@ func runStandIn(t *testing.T, w *workplace, c command) {
 func helpTexts(t *testing.T) map[string]string {
 	t.Helper()
 	tool := filepath.Join(t.TempDir(), "podwatch")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", tool, "./cmd/podwatch").CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", tool, "./cmd/podwatch").CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
 	help := map[string]string{}

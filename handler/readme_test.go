@@ -24,17 +24,17 @@ var readmeCommands = map[string]coverage{
 	"make browser-test": {seen: []place{{".ci/run", "make browser-test"}}},
 	"make race lint":    {seen: []place{{".ci/run", "make race"}, {".ci/run", "make lint"}}},
 	"make vulncheck":    {seen: []place{{".ci/run", "if ! findings=$(make vulncheck 2>&1)"}}},
-	"make package":      {seen: []place{{"handler/internal/infra/package_test.go", "func TestPackageRunsAsItIsUnpacked("}}},
+	"make package":      {seen: []place{{"handler/cmd/podwatch/internal/packagetest/package_test.go", "func TestPackageRunsAsItIsUnpacked("}}},
 	"func start":        {runBy: "make start"},
 	"curl":              {runBy: "make run"},
 	"cp infra/main.bicepparam infra/my.bicepparam": {run: true, azure: true},
 
 	"go run ./infra/pack -o dist.zip dist": {seen: []place{
-		{"Makefile", `	$(GO) run ./infra/pack -o "$(DIST).zip" "$(DIST)"`},
-		{"handler/internal/infra/package_test.go", "func TestPackageRunsAsItIsUnpacked("},
+		{"Makefile", `	$(GO) run -buildvcs=false ./infra/pack -o "$(DIST).zip" "$(DIST)"`},
+		{"handler/cmd/podwatch/internal/packagetest/package_test.go", "func TestPackageRunsAsItIsUnpacked("},
 	}},
-	"go test -v ./handler/internal/faulttest": {seen: []place{
-		{"Makefile", "	$(GO) test -v ./handler/internal/faulttest"}, {".ci/run", "make test"},
+	"go test -v ./handler/cmd/podwatch/internal/faulttest": {seen: []place{
+		{"Makefile", "	$(GO) test -v ./handler/cmd/podwatch/internal/faulttest"}, {".ci/run", "make test"},
 	}},
 
 	"bin/podwatch run":                 {runBy: "make run"},

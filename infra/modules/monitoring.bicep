@@ -56,6 +56,7 @@ var columns = [
   { name: 'Links', type: 'dynamic' }
   { name: 'Notes', type: 'dynamic' }
   { name: 'Event', type: 'dynamic' }
+  { name: 'PodwatchVersion', type: 'string' }
 ]
 
 resource workspace 'Microsoft.OperationalInsights/workspaces@2025-02-01' = {

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"unicode"
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
@@ -251,7 +250,7 @@ func (c *check) printTable(checked []checkedRule, report *rule.Report, passed, f
 	}
 	writeRows(&b, rows, below)
 	for _, s := range report.Skipped {
-		fmt.Fprintf(&b, "\n%s:%d: skipped: %s", plain(s.File), s.Line, plain(s.What))
+		fmt.Fprintf(&b, "\n%s:%d: skipped: %s", visible(s.File), s.Line, visible(s.What))
 	}
 	if len(report.Skipped) > 0 {
 		b.WriteByte('\n')
@@ -297,30 +296,20 @@ func writeRows(b *strings.Builder, rows, below [][]string) {
 	width := make([]int, len(rows[0]))
 	for _, row := range rows {
 		for i, cell := range row {
-			width[i] = max(width[i], utf8.RuneCountInString(plain(cell)))
+			width[i] = max(width[i], utf8.RuneCountInString(visible(cell)))
 		}
 	}
 	for i, row := range rows {
 		line := ""
 		for j, cell := range row {
-			cell = plain(cell)
+			cell = visible(cell)
 			line += cell + strings.Repeat(" ", width[j]-utf8.RuneCountInString(cell)+2)
 		}
 		b.WriteString(strings.TrimRight(line, " ") + "\n")
 		for _, l := range below[i] {
-			b.WriteString("  " + plain(l) + "\n")
+			b.WriteString("  " + visible(l) + "\n")
 		}
 	}
-}
-
-// plain keeps what a file says from steering the terminal.
-func plain(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || unicode.In(r, unicode.Cf) {
-			return unicode.ReplacementChar
-		}
-		return r
-	}, s)
 }
 
 func count(n int, one, many string) string {

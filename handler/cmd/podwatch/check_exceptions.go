@@ -70,7 +70,7 @@ func (c *check) exceptions(file string) error {
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
 	if !c.json {
-		fmt.Fprintf(&b, "\n%s\n", plain(file))
+		fmt.Fprintf(&b, "\n%s\n", visible(file))
 	}
 	for _, e := range set.Exceptions() {
 		checked := checkException(e, samples)
@@ -107,9 +107,9 @@ func (e checkedException) write(b *strings.Builder) {
 	if e.Expires != "" {
 		until = "until " + e.Expires
 	}
-	fmt.Fprintf(b, "  %s (%s, %s): fits %d of %d sample alerts\n", plain(e.Exception), plain(e.Owner), until, e.Fits, e.Samples)
+	fmt.Fprintf(b, "  %s (%s, %s): fits %d of %d sample alerts\n", visible(e.Exception), visible(e.Owner), until, e.Fits, e.Samples)
 	for _, w := range e.Warnings {
-		fmt.Fprintf(b, "    warning: %s\n", plain(w))
+		fmt.Fprintf(b, "    warning: %s\n", visible(w))
 	}
 }
 

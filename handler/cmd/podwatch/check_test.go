@@ -12,17 +12,15 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/spf13/cobra"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-// runCheck runs the command as main does, without its sisters.
+// runCheck runs the command.
 func runCheck(t *testing.T, args ...string) (status int, stdout, stderr string) {
 	t.Helper()
 	var out, errs bytes.Buffer
-	root := &cobra.Command{Use: "podwatch", SilenceUsage: true, SilenceErrors: true}
-	root.AddCommand(newCheckCommand())
+	root := newRootCommand()
 	root.SetArgs(append([]string{"check"}, args...))
 	root.SetOut(&out)
 	root.SetErr(&errs)

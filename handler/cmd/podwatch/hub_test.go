@@ -16,18 +16,18 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"podwatch/handler/cmd/podwatch/internal/devhost"
+	"podwatch/handler/cmd/podwatch/internal/devhost/inbox"
+	"podwatch/handler/cmd/podwatch/internal/hub"
+	"podwatch/handler/cmd/podwatch/internal/hub/hubtest"
 	"podwatch/handler/internal/alert"
-	"podwatch/handler/internal/devhost"
-	"podwatch/handler/internal/devhost/inbox"
-	"podwatch/handler/internal/hub"
-	"podwatch/handler/internal/hub/hubtest"
 )
 
 // stageApp stages the app as `make stage` does, with the real handler.
 func stageApp(t *testing.T) string {
 	t.Helper()
 	dir := stageRun(t)
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(dir, "handler"), repository+"/handler")
+	build := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", filepath.Join(dir, "handler"), repository+"/handler")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}

@@ -58,10 +58,10 @@ skipped.`,
   jq -c '.records[]' export.json | podwatch match --query 'not callerIpAddress:*' | sort | uniq -c`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return usageError(fmt.Errorf("unexpected %q: documents come from standard input, and the query needs quotes around it", args[0]))
+				return fmt.Errorf("unexpected %q: documents come from standard input, and the query needs quotes around it", args[0])
 			}
 			if !cmd.Flags().Changed("query") {
-				return usageError(errors.New("give the query to try with --query"))
+				return errors.New("give the query to try with --query")
 			}
 			return nil
 		},
@@ -116,7 +116,7 @@ func compileQuery(query, typesFile string, w io.Writer) (*kql.Query, error) {
 func readTypes(file string) (map[string]kql.Type, error) {
 	data, err := os.ReadFile(file)
 	if err != nil {
-		return nil, fmt.Errorf("read types: %w", err)
+		return nil, fmt.Errorf("read types: %w", fileError(err))
 	}
 	var names map[string]string
 	if err := json.Unmarshal(data, &names); err != nil {

@@ -8,17 +8,13 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"github.com/spf13/cobra"
 )
 
-// runMatch runs the command as main does, without its sisters.
+// runMatch runs the command.
 func runMatch(t *testing.T, in io.Reader, args ...string) (status int, stdout, stderr string) {
 	t.Helper()
 	var out, errs bytes.Buffer
-	root := &cobra.Command{Use: "podwatch", SilenceUsage: true, SilenceErrors: true}
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError(err) })
-	root.AddCommand(newMatchCommand())
+	root := newRootCommand()
 	root.SetArgs(append([]string{"match"}, args...))
 	root.SetIn(in)
 	root.SetOut(&out)

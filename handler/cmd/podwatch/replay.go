@@ -109,11 +109,11 @@ func (o *replayOptions) flags(cmd *cobra.Command) {
 func (o *replayOptions) check(args []string) error {
 	switch set := o.hub.set(); {
 	case o.hub.wanted() && len(args) > 1:
-		return usageError(errors.New("--event-hub takes one hub and no files: replay files in a run of their own"))
+		return errors.New("--event-hub takes one hub and no files: replay files in a run of their own")
 	case !o.hub.wanted() && set != "":
-		return usageError(fmt.Errorf("--%s is about a hub: add --event-hub", set))
+		return fmt.Errorf("--%s is about a hub: add --event-hub", set)
 	case !o.hub.wanted() && len(args) == 0:
-		return usageError(errors.New("name at least one file to replay, - for standard input, or --event-hub"))
+		return errors.New("name at least one file to replay, - for standard input, or --event-hub")
 	}
 	return nil
 }
@@ -247,14 +247,14 @@ func (r *replay) file(ctx context.Context, name string, stdin io.Reader) error {
 	if name != "-" {
 		f, err := os.Open(name)
 		if err != nil {
-			return fmt.Errorf("replay: %w", err)
+			return fmt.Errorf("replay: %w", fileError(err))
 		}
 		defer f.Close()
-		in, label = f, name
+		in, label = f, visible(name)
 	}
 	body, err := io.ReadAll(io.LimitReader(in, maxFile+1))
 	if err != nil {
-		return fmt.Errorf("replay %s: %w", label, err)
+		return fmt.Errorf("replay: %w", fileError(err))
 	}
 	if len(body) > maxFile {
 		return fmt.Errorf("replay %s: more than %d MiB in one message body", label, maxFile>>20)

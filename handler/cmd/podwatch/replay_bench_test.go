@@ -15,8 +15,8 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/messaging/azeventhubs/v2"
 	"golang.org/x/sync/errgroup"
 
-	"podwatch/handler/internal/hub"
-	"podwatch/handler/internal/hub/hubtest"
+	"podwatch/handler/cmd/podwatch/internal/hub"
+	"podwatch/handler/cmd/podwatch/internal/hub/hubtest"
 )
 
 // A traffic is what a hub of two partitions is filled with: messages of 50

@@ -12,7 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"podwatch/handler/internal/hub"
+	"podwatch/handler/cmd/podwatch/internal/hub"
 	"podwatch/handler/internal/invocation"
 	"podwatch/handler/internal/pipeline"
 )
@@ -104,11 +104,7 @@ func (o *hubReplayOptions) prepare(args []string, now time.Time) error {
 	case !to.IsZero() && !from.Before(to):
 		return fmt.Errorf("--from %s is not before --to %s", from.Format(time.RFC3339), to.Format(time.RFC3339))
 	}
-	o.read = hub.ReadOptions{
-		ConsumerGroup: o.group, From: from, To: to, PositionFile: o.position,
-		// A record in memory is many times its text: see evaluateHub.
-		MaxBatchBytes: 2 << 20,
-	}
+	o.read = hub.ReadOptions{ConsumerGroup: o.group, From: from, To: to, PositionFile: o.position}
 	return nil
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azqueue/v2"
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azqueue/v2/queueerror"
 	"github.com/spf13/cobra"
 
 	"podwatch/handler/internal/alert"
@@ -98,7 +99,7 @@ func (r *requeue) run(ctx context.Context) error {
 	}
 	for {
 		got, err := from.DequeueMessages(ctx, &azqueue.DequeueMessagesOptions{NumberOfMessages: ptr(int32(page)), VisibilityTimeout: ptr(int32(hidden.Seconds()))})
-		if err != nil {
+		if err != nil && !missing(err) {
 			return fmt.Errorf("read queue %q: %w", sink.PoisonQueue, sink.StorageError(err))
 		}
 		if len(got.Messages) == 0 {
@@ -110,6 +111,10 @@ func (r *requeue) run(ctx context.Context) error {
 			}
 		}
 	}
+	if r.moved == 0 && r.left == 0 {
+		fmt.Fprintln(r.cmd.ErrOrStderr(), nothing)
+		return nil
+	}
 	fmt.Fprintf(r.cmd.ErrOrStderr(), "%d alerts put back into %s\n", r.moved, sink.UndeliveredQueue)
 	if r.left > 0 {
 		return fmt.Errorf("%d messages of %s are no alerts and were left there", r.left, sink.PoisonQueue)
@@ -119,8 +124,11 @@ func (r *requeue) run(ctx context.Context) error {
 
 func (r *requeue) show(ctx context.Context, from *azqueue.QueueClient) error {
 	got, err := from.PeekMessages(ctx, &azqueue.PeekMessagesOptions{NumberOfMessages: ptr(int32(page))})
-	if err != nil {
+	if err != nil && !missing(err) {
 		return fmt.Errorf("look into queue %q: %w", sink.PoisonQueue, sink.StorageError(err))
+	}
+	if len(got.Messages) == 0 {
+		fmt.Fprintln(r.cmd.ErrOrStderr(), nothing)
 	}
 	for _, m := range got.Messages {
 		if a, err := decode(*m.MessageText); err == nil {
@@ -131,6 +139,12 @@ func (r *requeue) show(ctx context.Context, from *azqueue.QueueClient) error {
 	}
 	return nil
 }
+
+const nothing = "nothing to requeue"
+
+// missing reports that there is no poison queue: the host makes it when it has the
+// first alert to put there.
+func missing(err error) bool { return queueerror.HasCode(err, queueerror.QueueNotFound) }
 
 // move adds to the one queue before it takes from the other.
 func (r *requeue) move(ctx context.Context, from, to *azqueue.QueueClient, m *azqueue.DequeuedMessage) error {

@@ -27,8 +27,8 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
-	"podwatch/handler/internal/devhost"
-	"podwatch/handler/internal/devhost/inbox"
+	"podwatch/handler/cmd/podwatch/internal/devhost"
+	"podwatch/handler/cmd/podwatch/internal/devhost/inbox"
 	"podwatch/handler/internal/invocation"
 )
 
@@ -444,20 +444,21 @@ func (r *localRun) watchDrop(ctx context.Context) error {
 }
 
 func (r *localRun) feedFile(ctx context.Context, path string, size int64) {
+	shown := visible(path)
 	if size > maxMessage {
-		r.say("%s is not fed: %d bytes, and an Event Hub message is at most %d", path, size, maxMessage)
+		r.say("%s is not fed: %d bytes, and an Event Hub message is at most %d", shown, size, maxMessage)
 		return
 	}
 	body, err := os.ReadFile(path)
 	if err == nil {
 		before := r.inbox.Counts().Rows
 		if err = r.feed(ctx, r.o.hub.dropPartition(), body); err == nil {
-			r.say("%s is fed: %d new rows", path, r.inbox.Counts().Rows-before)
+			r.say("%s is fed: %d new rows", shown, r.inbox.Counts().Rows-before)
 			return
 		}
 	}
 	if ctx.Err() == nil {
-		r.say("%s is not fed: %v", path, err)
+		r.say("%s is not fed: %v", shown, fileError(err))
 	}
 }
 

@@ -12,7 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
-	"podwatch/handler/internal/hub"
+	"podwatch/handler/cmd/podwatch/internal/hub"
 )
 
 const (
@@ -48,16 +48,16 @@ func (o *hubRunOptions) wanted() bool { return o.given != nil && o.given("event-
 func (o *hubRunOptions) check(args []string) error {
 	if o.wanted() {
 		if len(args) > 1 {
-			return usageError(fmt.Errorf("run takes nothing but the name of a hub, not %q", args))
+			return fmt.Errorf("run takes nothing but the name of a hub, not %q", args)
 		}
 		return nil
 	}
 	if len(args) > 0 {
-		return usageError(fmt.Errorf("run takes no argument %q: drop files into its folder, or name a hub with --event-hub", args[0]))
+		return fmt.Errorf("run takes no argument %q: drop files into its folder, or name a hub with --event-hub", args[0])
 	}
 	for _, name := range []string{"namespace", "connection-string", "consumer-group", "latest", "storage"} {
 		if o.given(name) {
-			return usageError(fmt.Errorf("--%s is about a hub: add --event-hub", name))
+			return fmt.Errorf("--%s is about a hub: add --event-hub", name)
 		}
 	}
 	return nil

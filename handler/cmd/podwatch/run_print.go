@@ -6,7 +6,6 @@ import (
 	"io"
 	"os"
 	"strings"
-	"unicode"
 
 	"podwatch/handler/internal/alert"
 )
@@ -126,18 +125,4 @@ func different(text, from string) string {
 		return ""
 	}
 	return text
-}
-
-// visible makes text from a log safe for a terminal: what would steer it, or
-// reorder what is read, is shown by its number.
-func visible(text string) string {
-	var b strings.Builder
-	for _, r := range text {
-		if r == '\t' || unicode.IsGraphic(r) {
-			b.WriteRune(r)
-			continue
-		}
-		fmt.Fprintf(&b, "<U+%04X>", r)
-	}
-	return b.String()
 }

@@ -16,8 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"podwatch/handler/cmd/podwatch/internal/devhost"
 	"podwatch/handler/internal/alert"
-	"podwatch/handler/internal/devhost"
 )
 
 var repository = filepath.Join("..", "..", "..")
@@ -36,7 +36,7 @@ func stageRun(t *testing.T) string {
 	if err := os.WriteFile(filepath.Join(dir, "host.json"), src, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(dir, "handler"), "./testdata/runhandler")
+	build := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", filepath.Join(dir, "handler"), "./testdata/runhandler")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}

@@ -11,7 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"podwatch/handler/internal/hub"
+	"podwatch/handler/cmd/podwatch/internal/hub"
 )
 
 // maxBody bounds what is read into memory as one message. It is far above what
@@ -42,7 +42,7 @@ see a command line.`,
   zcat export.jsonl.gz | podwatch send --lines --rate 200 -`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
-				return usageError(errors.New("send: name a file, or - for standard input"))
+				return errors.New("name a file to send, or - for standard input")
 			}
 			return nil
 		},
@@ -137,13 +137,13 @@ func send(ctx context.Context, c hub.Connection, o hub.SendOptions, files []stri
 
 // addFile hands the messages of one file to add.
 func addFile(file string, lines bool, stdin io.Reader, add func(name string, body []byte) error) error {
-	name, in := file, stdin
+	name, in := visible(file), stdin
 	if file == "-" {
 		name = "standard input"
 	} else {
 		f, err := os.Open(file)
 		if err != nil {
-			return fmt.Errorf("send: %w", err)
+			return fmt.Errorf("send: %w", fileError(err))
 		}
 		defer f.Close()
 		in = f
@@ -151,7 +151,7 @@ func addFile(file string, lines bool, stdin io.Reader, add func(name string, bod
 	if !lines {
 		body, err := io.ReadAll(io.LimitReader(in, maxBody+1))
 		if err != nil {
-			return fmt.Errorf("send %s: %w", name, err)
+			return fmt.Errorf("send: %w", fileError(err))
 		}
 		if len(body) > maxBody {
 			return fmt.Errorf("send %s: larger than %s; for one message a line add --lines", name, byteCount(maxBody))

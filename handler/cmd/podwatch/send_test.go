@@ -13,8 +13,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"podwatch/handler/internal/hub"
-	"podwatch/handler/internal/hub/hubtest"
+	"podwatch/handler/cmd/podwatch/internal/hub"
+	"podwatch/handler/cmd/podwatch/internal/hub/hubtest"
 )
 
 // runSend runs the command with no settings but those given.

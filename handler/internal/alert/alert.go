@@ -62,6 +62,8 @@ type Alert struct {
 	Links        Links             `json:"Links"`
 	Notes        []string          `json:"Notes"` // what podwatch could not find out, had to cut, or wants read with caution
 	Event        json.RawMessage   `json:"Event"` // the original record, bounded
+
+	PodwatchVersion string `json:"PodwatchVersion"` // the build that raised the alert
 }
 
 // A TimelineEntry is one operation near the alert: by the same caller, or on

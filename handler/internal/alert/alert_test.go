@@ -114,6 +114,14 @@ func TestJSONRoundTripsAndWritesEmptyListsAsSuch(t *testing.T) {
 	}
 }
 
+// A column that is added goes to the end: readers of older rows rely on the order.
+func TestTheVersionIsTheLastMember(t *testing.T) {
+	a := newAlert(parse(t, "act-match-user"))
+	if text := string(a.JSON()); !strings.HasSuffix(text, `,"PodwatchVersion":"devel"}`) {
+		t.Errorf("the alert ends with %s", text[max(0, len(text)-80):])
+	}
+}
+
 func TestParseRefusesWhatIsNoAlert(t *testing.T) {
 	for _, text := range []string{"", "x", "{}", `{"AlertId":"1"}`, "[]"} {
 		if _, err := alert.Parse([]byte(text)); err == nil {

@@ -15,6 +15,7 @@ import (
 	"podwatch/handler/internal/caller"
 	"podwatch/handler/internal/event"
 	"podwatch/handler/internal/rule"
+	"podwatch/handler/internal/version"
 )
 
 // Kinds of pod deletion, in DeletionKind.
@@ -67,6 +68,8 @@ func New(m rule.Match, ev *event.Event, who caller.Caller, now time.Time) *Alert
 
 		Routine: m.Routine,
 		Event:   ev.Raw,
+
+		PodwatchVersion: version.String(),
 	}
 	if audit := ev.Audit; audit != nil {
 		a.Operation = auditOperation(audit)

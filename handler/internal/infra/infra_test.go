@@ -4,8 +4,7 @@
 // Each check is a function from the templates to a list of complaints.
 // TestTemplates wants none from any of them; TestChecksNotice spoils the
 // templates in memory, one mistake at a time, and wants the check that is meant
-// for it to complain. The scripts run against a stand-in for the Azure CLI, and
-// what `make package` makes runs in the stand-in for the Functions host.
+// for it to complain. The scripts run against a stand-in for the Azure CLI.
 //
 // The package stands below handler because it compares the templates with Go
 // types that only code below handler may import.

@@ -10,6 +10,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/container"
 
 	"podwatch/handler/internal/alert"
+	"podwatch/handler/internal/version"
 )
 
 // FeedRuleID is the rule id of alerts about podwatch's own feed.
@@ -210,5 +211,6 @@ func (f *Feed) alert(severity, what string, parts ...string) *alert.Alert {
 		AlertId: hash(FeedRuleID + "\x00" + fmt.Sprintf("%q", parts)),
 		RuleId:  FeedRuleID, RuleName: what, Severity: severity, RiskScore: risk,
 		Source: "podwatch", Operation: what, CallerKind: "unknown",
+		PodwatchVersion: version.String(),
 	}
 }

@@ -1,0 +1,54 @@
+package devhost
+
+import (
+	"strings"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azqueue/v2"
+	"github.com/google/uuid"
+
+	"podwatch/handler/internal/invocation"
+)
+
+// context is what the handler learns about retries; nil without a policy.
+func (t try) context() *invocation.Retry {
+	if t.retry == nil {
+		return nil
+	}
+	return &invocation.Retry{Count: t.n, Max: t.retry.Max}
+}
+
+func encodeEvents(fn *Function, p invocation.Partition, batch []invocation.Message, t try) ([]byte, error) {
+	return invocation.EncodeEvents(invocation.Batch{
+		Function: fn.Name, Binding: fn.Trigger.Name, Encoding: invocation.ManyString,
+		Messages: batch, Partition: p, Retry: t.context(), Now: time.Now(), GUID: uuid.NewString(),
+	})
+}
+
+func encodeQueue(fn *Function, text string, m *azqueue.DequeuedMessage) []byte {
+	return invocation.EncodeQueue(invocation.QueueItem{
+		Function: fn.Name, Binding: fn.Trigger.Name, Text: text,
+		ID: *m.MessageID, PopReceipt: *m.PopReceipt, DequeueCount: int(*m.DequeueCount),
+		Inserted: *m.InsertionTime, Expires: *m.ExpirationTime, NextVisible: *m.TimeNextVisible,
+		Now: time.Now(), GUID: uuid.NewString(),
+	})
+}
+
+func encodeTimer(fn *Function, last, next time.Time) []byte {
+	return invocation.EncodeTimer(fn.Name, fn.Trigger.Name, invocation.Timer{Last: last, Next: next}, time.Now(), uuid.NewString())
+}
+
+// encodeAdmin encodes what an admin request asks for: an Event Hub function gets
+// one message that was never in a hub, a queue function one that was in no queue.
+func encodeAdmin(fn *Function, input string, t try) ([]byte, error) {
+	now, id := time.Now(), uuid.NewString()
+	switch strings.ToLower(fn.Trigger.Type) {
+	case "eventhubtrigger":
+		return invocation.EncodeAdmin(fn.Name, fn.Trigger.Name, invocation.ManyString, input, t.context(), now, id)
+	case "queuetrigger":
+		return invocation.EncodeQueue(invocation.QueueItem{
+			Function: fn.Name, Binding: fn.Trigger.Name, Text: input, Inserted: now, NextVisible: now, Now: now, GUID: id,
+		}), nil
+	}
+	return encodeTimer(fn, time.Time{}, time.Time{}), nil
+}

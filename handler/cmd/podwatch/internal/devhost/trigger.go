@@ -1,0 +1,266 @@
+package devhost
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azqueue/v2"
+
+	"podwatch/handler/internal/invocation"
+)
+
+// Deliver hands messages of one partition to each function with an Event Hub
+// trigger, in batches as host.json sizes them and one at a time per partition,
+// and returns when all are checkpointed. Like the host it checkpoints a batch
+// that failed for good, too; the error then says what happened. An error that
+// is [ErrStopped] means not checkpointed: the batch is to be delivered again.
+//
+// A message without Sequence and Offset takes the next number of its partition,
+// one without Enqueued was enqueued now. To hand a batch over twice, give the
+// numbers.
+func (h *Host) Deliver(ctx context.Context, partition string, messages ...invocation.Message) error {
+	if !h.begin() {
+		return ErrStopped
+	}
+	defer h.work.Done()
+	ctx, cancel := h.bound(ctx)
+	defer cancel()
+	messages = h.number(partition, messages)
+	var errs []error
+	for _, fn := range h.app.Functions {
+		if strings.EqualFold(fn.Trigger.Type, "eventHubTrigger") && !fn.Disabled {
+			errs = append(errs, h.deliver(ctx, fn, partition, messages))
+		}
+	}
+	if len(errs) == 0 {
+		return errors.New("the app has no function with an Event Hub trigger")
+	}
+	return errors.Join(errs...)
+}
+
+func (h *Host) deliver(ctx context.Context, fn *Function, partition string, messages []invocation.Message) error {
+	lock := h.partition(fn.Name + "/" + partition)
+	select {
+	case lock <- struct{}{}:
+		defer func() { <-lock }()
+	case <-ctx.Done():
+		return ErrStopped
+	}
+	var errs []error
+	for len(messages) > 0 {
+		batch := messages[:min(h.app.batchSize, len(messages))]
+		messages = messages[len(batch):]
+		err := h.invoke(ctx, fn, func(t try) ([]byte, error) {
+			return encodeEvents(fn, invocation.Partition{
+				Namespace: h.app.namespace(fn.Trigger.Connection), Hub: fn.Trigger.EventHubName,
+				ConsumerGroup: fn.Trigger.ConsumerGroup, ID: partition,
+			}, batch, t)
+		})
+		errs = append(errs, err)
+		if errors.Is(err, ErrStopped) {
+			break // later batches must not overtake this one
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// bound returns a context that ends with ctx or with the host.
+func (h *Host) bound(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(h.ctx, cancel)
+	return ctx, func() { stop(); cancel() }
+}
+
+// number gives sequence numbers and times to messages that have none.
+func (h *Host) number(partition string, messages []invocation.Message) []invocation.Message {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	numbered := make([]invocation.Message, len(messages))
+	for i, m := range messages {
+		if m.Sequence == 0 && m.Offset == "" { // a hub's first message has number 0 and an offset
+			m.Sequence = h.sequence[partition] + 1
+		}
+		h.sequence[partition] = max(h.sequence[partition], m.Sequence)
+		if m.Offset == "" {
+			m.Offset = strconv.FormatInt(m.Sequence<<10, 10)
+		}
+		if m.Enqueued.IsZero() {
+			m.Enqueued = time.Now().UTC()
+		}
+		numbered[i] = m
+	}
+	return numbered
+}
+
+func (h *Host) partition(key string) chan struct{} {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.partitions[key] == nil {
+		h.partitions[key] = make(chan struct{}, 1)
+	}
+	return h.partitions[key]
+}
+
+// namespace is the host name of a connection's Event Hubs namespace.
+func (a *FunctionApp) namespace(connection string) string {
+	for part := range strings.SplitSeq(a.settings[connection], ";") {
+		if name, value, ok := strings.Cut(part, "="); ok && strings.EqualFold(strings.TrimSpace(name), "Endpoint") {
+			_, host, _ := strings.Cut(value, "://")
+			return strings.Trim(host, "/")
+		}
+	}
+	return a.settings[connection+"__fullyQualifiedNamespace"]
+}
+
+const (
+	poisonSuffix  = "-poison"
+	firstPoll     = 100 * time.Millisecond // doubled while the queue is empty
+	holdMessage   = 10 * time.Minute       // a message in work is hidden for this long
+	releaseWithin = 2 * time.Second        // how long the end of the host may wait for the queue
+)
+
+func queueKey(b Binding) string { return b.Connection + " " + b.QueueName }
+
+// wakeQueue tells the trigger of a queue in this app not to wait for its poll.
+func (h *Host) wakeQueue(b Binding) {
+	select {
+	case h.wake[queueKey(b)] <- struct{}{}:
+	default: // no trigger on it, or told already
+	}
+}
+
+// listenQueue polls the queue of a trigger and runs what it finds, up to
+// batchSize + newBatchThreshold at a time.
+func (h *Host) listenQueue(ctx context.Context, fn *Function) error {
+	q := h.app.queues
+	slots := make(chan struct{}, q.batchSize+q.newBatchThreshold)
+	var running sync.WaitGroup
+	defer running.Wait()
+	wait := firstPoll
+	for ctx.Err() == nil {
+		messages, err := h.dequeue(ctx, fn, min(q.batchSize, cap(slots)-len(slots)))
+		if err != nil && ctx.Err() == nil {
+			h.o.Log.Warn("poll queue", "queue", fn.Trigger.QueueName, "err", err)
+		}
+		for _, m := range messages {
+			slots <- struct{}{}
+			running.Go(func() {
+				defer func() { <-slots }()
+				h.runMessage(ctx, fn, m)
+			})
+		}
+		if len(messages) > 0 {
+			wait = firstPoll
+			if len(slots) < cap(slots) {
+				continue
+			}
+		}
+		timer := time.NewTimer(h.o.Scale(wait))
+		select {
+		case <-ctx.Done():
+		case <-timer.C:
+			wait = min(2*wait, q.maxPolling)
+		case <-h.wake[queueKey(fn.Trigger)]:
+			wait = firstPoll
+		}
+		timer.Stop()
+	}
+	return nil
+}
+
+func (h *Host) dequeue(ctx context.Context, fn *Function, n int) ([]*azqueue.DequeuedMessage, error) {
+	if n == 0 {
+		return nil, nil
+	}
+	queue, err := h.storage.queue(ctx, fn.Trigger.Connection, fn.Trigger.QueueName)
+	if err != nil {
+		return nil, err
+	}
+	number, hold := int32(n), seconds(holdMessage)
+	got, err := queue.DequeueMessages(ctx, &azqueue.DequeueMessagesOptions{NumberOfMessages: &number, VisibilityTimeout: &hold})
+	return got.Messages, err
+}
+
+func seconds(d time.Duration) int32 { return int32(d / time.Second) }
+
+// runMessage runs one queue message to its end: deleted, visible again after the
+// visibility timeout, or moved to the poison queue.
+func (h *Host) runMessage(ctx context.Context, fn *Function, m *azqueue.DequeuedMessage) {
+	queue, err := h.storage.queue(ctx, fn.Trigger.Connection, fn.Trigger.QueueName)
+	if err != nil {
+		return // it becomes visible again by itself
+	}
+	text, err := h.storage.decodeMessage(*m.MessageText)
+	poison := err != nil
+	if poison {
+		text = *m.MessageText // as it is
+	} else {
+		err = h.invoke(ctx, fn, func(t try) ([]byte, error) { return encodeQueue(fn, text, m), nil })
+		poison = err != nil && int(*m.DequeueCount) >= h.app.queues.maxDequeue
+	}
+	if ctx.Err() != nil {
+		// The real host leaves the message hidden for up to ten minutes, which
+		// the next start on this machine would have to wait out.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseWithin)
+		defer cancel()
+		now := int32(0)
+		_, _ = queue.UpdateMessage(ctx, *m.MessageID, *m.PopReceipt, *m.MessageText, &azqueue.UpdateMessageOptions{VisibilityTimeout: &now})
+		return
+	}
+	log := h.o.Log.With("queue", fn.Trigger.QueueName, "message_id", *m.MessageID, "dequeue_count", *m.DequeueCount)
+	switch {
+	case err == nil:
+		_, err = queue.DeleteMessage(ctx, *m.MessageID, *m.PopReceipt, nil)
+	case poison && !strings.HasSuffix(fn.Trigger.QueueName, poisonSuffix):
+		log.Error("message goes to the poison queue", "err", err)
+		err = h.poison(ctx, fn, text)
+		if err == nil {
+			_, err = queue.DeleteMessage(ctx, *m.MessageID, *m.PopReceipt, nil)
+		}
+	default:
+		hidden := seconds(h.o.Scale(h.app.queues.visibility))
+		_, err = queue.UpdateMessage(ctx, *m.MessageID, *m.PopReceipt, *m.MessageText, &azqueue.UpdateMessageOptions{VisibilityTimeout: &hidden})
+	}
+	if err != nil {
+		log.Warn("settle queue message", "err", err)
+	}
+}
+
+func (h *Host) poison(ctx context.Context, fn *Function, content string) error {
+	b := fn.Trigger
+	b.QueueName += poisonSuffix
+	if err := h.storage.enqueue(ctx, b.Connection, b.QueueName, []byte(content)); err != nil {
+		return err
+	}
+	h.wakeQueue(b)
+	return nil
+}
+
+// listenTimer runs a timer function at the times of its schedule, in UTC. A run
+// that takes longer than its interval makes the next one wait, not pile up.
+func (h *Host) listenTimer(ctx context.Context, fn *Function) {
+	last := time.Time{}
+	for due := fn.Trigger.RunOnStartup; ; due = true {
+		next := fn.schedule.Next(time.Now().UTC())
+		if due {
+			h.runTimer(ctx, fn, last, next)
+			last = time.Now().UTC()
+		}
+		timer := time.NewTimer(h.o.Scale(time.Until(fn.schedule.Next(time.Now().UTC()))))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-timer.C:
+		}
+	}
+}
+
+func (h *Host) runTimer(ctx context.Context, fn *Function, last, next time.Time) {
+	// The outcome is logged by invoke; a timer has nobody else to tell.
+	_ = h.invoke(ctx, fn, func(t try) ([]byte, error) { return encodeTimer(fn, last, next), nil })
+}

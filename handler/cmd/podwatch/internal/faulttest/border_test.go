@@ -1,0 +1,309 @@
+package faulttest
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"podwatch/handler/cmd/podwatch/internal/devhost"
+	"podwatch/handler/cmd/podwatch/internal/devhost/inbox"
+)
+
+// A point is a place where something crosses the border of the handler: a
+// request to a sink or to storage, or a step of the host.
+type point struct {
+	kind  string // "sink", "storage", "output" (the host writing to storage) or "host"
+	what  string // "teams", "PUT podwatch-ledger/teams/ab12", "Detect reply"
+	epoch int    // which process it belongs to
+}
+
+// An act is what the test does at a point.
+type act int
+
+const (
+	pass       act = iota
+	killBefore     // the process dies, the request never arrives
+	killAfter      // the request is done, the process dies before it learns
+	refuse         // an error is answered
+	busy           // 429 or 503 with a long Retry-After
+	gone           // 404: refused for good
+	cut            // the connection is cut, nothing is done
+	lose           // done, and then the connection is cut
+	slow           // done, after a while
+	outage         // this and what follows at the same kind fails for a while
+)
+
+func (a act) String() string {
+	return [...]string{"pass", "kill before", "kill after", "refuse", "busy", "gone", "cut", "lose", "slow", "outage"}[a]
+}
+
+// epochHeader tells the inbox's hook which process sent a request.
+const epochHeader = "X-Test-Epoch"
+
+type epochKey struct{}
+
+// serve answers on a loopback port until stop is called. Connections are stamped
+// with the process that they come from: a request that a dead process has left
+// in a socket must not be taken for the next one's.
+func (w *world) serve(handler http.HandlerFunc) (base string) {
+	w.t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	server := &http.Server{
+		Handler: handler,
+		ConnContext: func(ctx context.Context, _ net.Conn) context.Context {
+			return context.WithValue(ctx, epochKey{}, w.epoch())
+		},
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = server.Serve(listener) // returns when the server is closed
+	}()
+	w.cleanup(func() {
+		_ = server.Close()
+		<-done
+	})
+	return "http://" + listener.Addr().String()
+}
+
+func epochOf(r *http.Request) int { return r.Context().Value(epochKey{}).(int) }
+
+// sinks answers for Teams and Log Analytics.
+func (w *world) sinks(rw http.ResponseWriter, r *http.Request) {
+	r.Header.Set(epochHeader, strconv.Itoa(epochOf(r)))
+	w.inbox.ServeHTTP(rw, r)
+}
+
+// answer decides over one delivery, before the inbox takes it.
+func (w *world) answer(r inbox.Request) *inbox.Answer {
+	name := map[inbox.Sink]string{inbox.Teams: "teams", inbox.LogAnalytics: "loganalytics"}[r.Sink]
+	epoch, _ := strconv.Atoi(r.Header.Get(epochHeader))
+	a := w.at(point{kind: "sink", what: name, epoch: epoch})
+	w.keep(r.Body)
+	taken := a == pass || a == slow || a == lose || a == killAfter
+	if taken && r.Sink == inbox.Teams {
+		w.posted(epoch, a, r.Body)
+	}
+	switch a {
+	case killBefore:
+		w.kill(epoch)
+		return &inbox.Answer{Cut: true}
+	case killAfter:
+		w.kill(epoch)
+		return &inbox.Answer{Cut: true, Accept: true}
+	case refuse:
+		return &inbox.Answer{Status: http.StatusInternalServerError}
+	case outage: // so long that the handler does not wait for its end
+		return &inbox.Answer{Status: http.StatusServiceUnavailable, RetryAfter: "600"}
+	case busy:
+		return &inbox.Answer{Status: http.StatusTooManyRequests, RetryAfter: "600"}
+	case gone:
+		return &inbox.Answer{Status: http.StatusNotFound}
+	case cut:
+		return &inbox.Answer{Cut: true}
+	case lose:
+		return &inbox.Answer{Cut: true, Accept: true}
+	case slow:
+		return &inbox.Answer{Delay: 150 * time.Millisecond}
+	}
+	return nil
+}
+
+// toStorage answers for one storage service by asking Azurite.
+func (w *world) toStorage(target string) http.HandlerFunc {
+	to, err := url.Parse(target)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return func(rw http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			return // it was cut
+		}
+		p := point{kind: "storage", epoch: epochOf(r)}
+		_, path, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+		p.what = r.Method + " " + path
+		if r.Method == http.MethodGet && strings.HasSuffix(path, "/messages") && w.quiet.Load() {
+			rw.Header().Set("Content-Type", "application/xml")
+			_, _ = io.WriteString(rw, `<?xml version="1.0" encoding="utf-8"?><QueueMessagesList/>`) // or it is gone
+			w.asked.Add(1)
+			return
+		}
+		a := pass
+		switch {
+		case strings.HasPrefix(r.UserAgent(), "podwatch"):
+			a = w.at(p)
+		case (r.Method == http.MethodPost || r.Method == http.MethodPut) && strings.Contains(path, "/"):
+			// The host's, writing an output. What it does with messages that it
+			// holds is let through: they would be hidden for ten minutes.
+			if p.kind = "output"; r.URL.Query().Get("popreceipt") == "" {
+				a = w.at(p)
+			}
+		}
+		var status int
+		var answer []byte
+		switch a {
+		case killBefore, cut, outage, refuse, busy, gone:
+			status = 0
+		default:
+			if status, answer, err = w.forward(rw.Header(), r, to, body); err != nil {
+				a = cut
+			}
+		}
+		if p.kind == "storage" {
+			w.stored(p, r.Method, path, status)
+		}
+		switch a {
+		case killBefore, killAfter:
+			w.kill(p.epoch)
+			panic(http.ErrAbortHandler)
+		case cut, lose, outage:
+			panic(http.ErrAbortHandler)
+		case refuse, busy, gone:
+			rw.Header().Set("x-ms-error-code", "ServerBusy")
+			status, answer = http.StatusServiceUnavailable, nil
+		}
+		rw.WriteHeader(status)
+		_, _ = rw.Write(answer) // the process may be dead by now
+	}
+}
+
+var toAzurite = &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 32, IdleConnTimeout: 2 * time.Second}
+
+// forward asks Azurite and copies the header of its answer.
+func (w *world) forward(header http.Header, r *http.Request, to *url.URL, body []byte) (int, []byte, error) {
+	u := *r.URL
+	u.Scheme, u.Host = to.Scheme, to.Host
+	// Not the request's context: what a process sent before it died arrives.
+	req, err := http.NewRequestWithContext(context.WithoutCancel(r.Context()), r.Method, u.String(), bytes.NewReader(body))
+	if err != nil {
+		return 0, nil, err
+	}
+	req.Header = r.Header.Clone()
+	req.Header.Del("Connection")
+	resp, err := toAzurite.RoundTrip(req)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(resp.Body)
+	for name, values := range resp.Header {
+		if name != "Connection" && name != "Keep-Alive" && name != "Transfer-Encoding" {
+			header[name] = values
+		}
+	}
+	return resp.StatusCode, answer, err
+}
+
+// step decides over one step of the host.
+func (w *world) step(_ context.Context, s devhost.Step) error {
+	epoch := w.epoch()
+	p := point{kind: "host", what: s.Function + " " + string(s.Name) + " " + s.Binding, epoch: epoch}
+	switch a := w.at(p); a {
+	case pass, slow:
+	case killBefore, killAfter:
+		w.kill(epoch)
+	default:
+		return fmt.Errorf("the test fails %s", p.what)
+	}
+	return nil
+}
+
+// A ledgerEntry is what the border saw of one entry of the ledger.
+type ledgerEntry struct {
+	marked int // epoch of the process whose mark arrived; 0: none
+	asked  int // epoch of the process that last looked it up
+	status int // what it was told; 0: nothing
+}
+
+// A showing is one card that showed a pod.
+type showing struct {
+	epoch int
+	lost  bool // the handler was not told
+}
+
+// A book is what crossed the border so far.
+type book struct {
+	mu      sync.Mutex
+	ledger  map[string]*ledgerEntry // by "sink/alert id"
+	failed  map[int]time.Time       // when a process last failed to look something up
+	shown   map[string][]showing    // by pod
+	repeats map[string]int          // by cause
+	wrong   []string                // cards without excuse
+}
+
+// stored notes what the handler did to the ledger.
+func (w *world) stored(p point, method, path string, status int) {
+	name, ok := strings.CutPrefix(path, "podwatch-ledger/")
+	if !ok {
+		return
+	}
+	w.book.mu.Lock()
+	defer w.book.mu.Unlock()
+	e := w.book.ledger[name]
+	if e == nil {
+		e = &ledgerEntry{}
+		w.book.ledger[name] = e
+	}
+	switch {
+	case method == http.MethodHead:
+		e.asked, e.status = p.epoch, status
+		if status == 0 {
+			w.book.failed[p.epoch] = time.Now()
+		}
+	case method == http.MethodPut && (status == http.StatusCreated || status == http.StatusConflict) && e.marked == 0:
+		e.marked = p.epoch
+	}
+}
+
+// posted notes a card that is taken now, and judges whether a pod on it may be
+// shown once more.
+func (w *world) posted(epoch int, a act, message []byte) {
+	w.book.mu.Lock()
+	defer w.book.mu.Unlock()
+	for _, pod := range podsOf(message) {
+		if before := w.book.shown[pod]; len(before) > 0 {
+			cause := w.excuse(epoch, before[len(before)-1], w.book.ledger["teams/"+w.ids[pod]])
+			w.book.repeats[cause]++
+			if cause == "" {
+				w.book.wrong = append(w.book.wrong, pod)
+			}
+		}
+		w.book.shown[pod] = append(w.book.shown[pod], showing{epoch: epoch, lost: a == lose || a == killAfter})
+	}
+}
+
+// excuse names the documented reason for a repeat, or is empty.
+func (w *world) excuse(epoch int, before showing, e *ledgerEntry) string {
+	if e == nil {
+		e = &ledgerEntry{}
+	}
+	switch {
+	case e.marked == epoch:
+		return "" // it knows itself, storage or not
+	case e.marked > 0 && time.Since(w.book.failed[epoch]) < 10*time.Second:
+		// By one of its invocations, this entry or another; nor is it asked again
+		// at once.
+		return "the ledger could not be asked"
+	case e.marked > 0 && e.asked == epoch && e.status == http.StatusNotFound:
+		return "killed before the mark" // the mark of a dead process arrived late
+	case e.marked > 0:
+		return ""
+	case before.epoch < epoch:
+		return "killed before the mark"
+	case before.lost:
+		return "the answer was lost"
+	}
+	return ""
+}
