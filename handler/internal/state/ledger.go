@@ -69,10 +69,10 @@ const (
 )
 
 const (
-	atOnce      = 64              // requests of one call
-	ledgerSize  = 20_000          // deliveries that are remembered in memory
-	settleTime  = 3 * time.Second // of one call of Settle
-	maxAttempts = 5               // at a document that others change
+	atOnce      = 64          // requests of one call
+	ledgerSize  = 20_000      // deliveries that are remembered in memory
+	settleTime  = 2 * askTime // of one call of Settle; longer than a request, so that one that hangs is a failure
+	maxAttempts = 5           // at a document that others change
 )
 
 // A Ledger remembers the deliveries of all instances. Of several calls and
@@ -231,7 +231,7 @@ func (l *Ledger) acquire(ctx context.Context, c *Claim) Owner {
 }
 
 // Settle records how claimed deliveries ended. It does so even when ctx has ended,
-// within three seconds. Claims that are not [Mine] are skipped.
+// within six seconds. Claims that are not [Mine] are skipped.
 func (l *Ledger) Settle(ctx context.Context, claims []Claim, o Outcome) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTime)
 	defer cancel()

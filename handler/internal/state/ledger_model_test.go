@@ -4,6 +4,8 @@ import (
 	"context"
 	"log/slog"
 	"math/rand/v2"
+	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -22,7 +24,7 @@ import (
 func TestLedgerModel(t *testing.T) {
 	t.Parallel()
 	runs := uint64(20_000)
-	if testing.Short() {
+	if testing.Short() || raceDetector() {
 		runs = 2_000
 	}
 	var lost, repeats, excused int
@@ -44,6 +46,13 @@ func TestLedgerModel(t *testing.T) {
 		t.Errorf("%d alerts were lost, %d repeated without a kill or a lost answer", lost, repeats)
 	}
 	t.Logf("%d runs, %d of them with a repeat after a kill or a lost answer", runs, excused)
+}
+
+// raceDetector reports whether the tests run under the race detector, which makes
+// them five times as slow.
+func raceDetector() bool {
+	info, ok := debug.ReadBuildInfo()
+	return ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
 }
 
 type world struct {

@@ -251,6 +251,21 @@ func TestLedgerWithoutStorage(t *testing.T) {
 			}
 		})
 	})
+	t.Run("outcomes that storage does not take cost three seconds once", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			hanging := &hanging{Documents: state.NewMemory()}
+			l := newLedger(hanging)
+			claims := l.Claim(t.Context(), many(1000))
+			hanging.hangs.Store(true)
+			begun := time.Now()
+			for some := range slices.Chunk(claims, 100) {
+				l.Settle(t.Context(), some, state.Accepted)
+			}
+			if took := time.Since(begun); took > 3*time.Second {
+				t.Errorf("they took %s", took)
+			}
+		})
+	})
 	t.Run("a question whose context ends is no failure of storage", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			hanging := &hanging{Documents: state.NewMemory()}
@@ -300,6 +315,14 @@ func (h *hanging) Fetch(ctx context.Context, name string) (state.Document, error
 		return state.Document{}, ctx.Err()
 	}
 	return h.Documents.Fetch(ctx, name)
+}
+
+func (h *hanging) Replace(ctx context.Context, d state.Document, data []byte) (state.Document, error) {
+	if h.hangs.Load() {
+		<-ctx.Done()
+		return state.Document{}, ctx.Err()
+	}
+	return h.Documents.Replace(ctx, d, data)
 }
 
 // TestLedgerIsAskedInParallel: 1,000 questions of 5 ms each are no 5 s.

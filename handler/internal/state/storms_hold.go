@@ -19,7 +19,7 @@ type Held struct {
 const (
 	maxPiece      = 1 << 20 // bytes of a document of held alerts
 	maxTexts      = 20      // texts of one group
-	maxTextsATime = 400     // texts of one call of Hold
+	maxTextsATime = 100     // texts of one call of Hold
 )
 
 // A piece is one document of held alerts.
@@ -41,7 +41,7 @@ type heldText struct {
 }
 
 // Hold stores alerts of any groups, the most important first, for the next
-// summary. Of each group the first 20 texts are kept, of one call 400. Holding
+// summary. Of each group the first 20 texts are kept, of one call 100. Holding
 // alerts again does no harm. After an error some may be held.
 func (s *Storms) Hold(ctx context.Context, channel string, held []Held) error {
 	if s.documents == nil {

@@ -37,7 +37,6 @@ func Serve(ctx context.Context, l net.Listener, handler http.Handler, log *slog.
 func (h *Host) adminHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /admin/functions/{name}", h.adminInvoke)
-	mux.HandleFunc("GET /admin/functions/{name}/status", h.adminFunction)
 	mux.HandleFunc("GET /admin/host/status", h.adminHost)
 	return mux
 }
@@ -94,22 +93,6 @@ func (h *Host) adminInvoke(w http.ResponseWriter, r *http.Request) {
 		_ = h.invoke(h.ctx, fn, func(t try) []byte { return encodeAdmin(fn, input, t) }) // logged there
 	}()
 	w.WriteHeader(http.StatusAccepted)
-}
-
-func (h *Host) adminFunction(w http.ResponseWriter, r *http.Request) {
-	name := r.PathValue("name")
-	for broken, errs := range h.app.Broken {
-		if strings.EqualFold(broken, name) {
-			writeJSON(w, map[string]any{"errors": errs})
-			return
-		}
-	}
-	fn := h.app.function(name)
-	if fn == nil {
-		w.WriteHeader(http.StatusNotFound)
-		return
-	}
-	writeJSON(w, map[string]any{"errors": []string{}, "isDisabled": fn.Disabled})
 }
 
 func (h *Host) adminHost(w http.ResponseWriter, _ *http.Request) {

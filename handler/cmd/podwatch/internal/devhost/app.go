@@ -21,9 +21,7 @@ import (
 // anything. It is immutable.
 type FunctionApp struct {
 	Root       string // absolute path of the staged folder
-	Executable string // as host.json names it, resolved like the host does
-	Arguments  []string
-	WorkingDir string
+	Executable string // as host.json names it, absolute
 
 	Functions []*Function         // sorted by name, without those in Broken
 	Broken    map[string][]string // function name -> why the host would not load it
@@ -66,11 +64,10 @@ type Binding struct {
 	RunOnStartup bool   `json:"runOnStartup"`
 }
 
-// A RetryPolicy is the member "retry" of function.json.
+// A RetryPolicy is the member "retry" of function.json, with delays that double.
 type RetryPolicy struct {
 	Max      int // -1: without end
 	Min, Cap time.Duration
-	Fixed    bool // Min between any two tries
 }
 
 type queueSettings struct {
@@ -131,12 +128,8 @@ type hostFile struct {
 	Version         string `json:"version"`
 	FunctionTimeout string `json:"functionTimeout"`
 	CustomHandler   struct {
-		Description *struct {
-			DefaultExecutablePath string   `json:"defaultExecutablePath"`
-			WorkingDirectory      string   `json:"workingDirectory"`
-			WorkerDirectory       string   `json:"workerDirectory"`
-			Arguments             []string `json:"arguments"`
-		} `json:"description"`
+		Description map[string]any `json:"description"`
+
 		EnableForwardingHTTPRequest bool   `json:"enableForwardingHttpRequest"`
 		InitializationTimeout       string `json:"initializationTimeout"`
 	} `json:"customHandler"`
@@ -175,9 +168,15 @@ func (a *FunctionApp) readHostFile() error {
 	if file.Version != "2.0" {
 		return fmt.Errorf(`parse %q: version %q: the host reads "2.0" only`, path, file.Version)
 	}
-	d := file.CustomHandler.Description
-	if d == nil || d.DefaultExecutablePath == "" {
+	executable, _ := file.CustomHandler.Description["defaultExecutablePath"].(string)
+	if executable == "" {
 		return fmt.Errorf("parse %q: customHandler.description.defaultExecutablePath names no executable", path)
+	}
+	if len(file.CustomHandler.Description) > 1 {
+		return fmt.Errorf("parse %q: this stand-in knows no member of customHandler.description but defaultExecutablePath", path)
+	}
+	if a.Executable = executable; !filepath.IsAbs(executable) {
+		a.Executable = filepath.Join(a.Root, executable)
 	}
 	var mistakes []error
 	span := func(name, text string, otherwise time.Duration) time.Duration {
@@ -196,7 +195,6 @@ func (a *FunctionApp) readHostFile() error {
 		}
 		return *value
 	}
-	a.resolveExecutable(d.DefaultExecutablePath, d.WorkerDirectory, d.WorkingDirectory, d.Arguments)
 	if file.FunctionTimeout != "-1" {
 		a.functionTimeout = span("functionTimeout", file.FunctionTimeout, defaultFunctionTimeout)
 	}
@@ -224,56 +222,14 @@ func (a *FunctionApp) readHostFile() error {
 	return nil
 }
 
-// resolveExecutable follows the host: relative paths start at the worker
-// directory, which is the app's root by default; what is no file there is left
-// to the search path of the system.
-func (a *FunctionApp) resolveExecutable(path, workerDir, workingDir string, arguments []string) {
-	under := func(dir string) string {
-		if dir == "" || filepath.IsAbs(dir) {
-			return dir
-		}
-		return filepath.Join(a.Root, dir)
-	}
-	workerDir, a.WorkingDir = under(workerDir), under(workingDir)
-	if workerDir == "" {
-		workerDir = a.Root
-	}
-	if a.WorkingDir == "" {
-		a.WorkingDir = a.Root
-	}
-	path, _ = a.expand(path)
-	a.Executable = path
-	if !filepath.IsAbs(path) {
-		if full := filepath.Join(workerDir, path); isFile(full) {
-			a.Executable = full
-		}
-	}
-	for _, argument := range arguments {
-		argument, _ = a.expand(argument)
-		a.Arguments = append(a.Arguments, argument)
-	}
-}
-
-func isFile(path string) bool {
-	info, err := os.Stat(path)
-	return err == nil && info.Mode().IsRegular()
-}
-
 func (a *FunctionApp) parseFunction(name string, src []byte) (*Function, error) {
 	if !functionName.MatchString(name) || strings.EqualFold(name, "host") {
 		return nil, fmt.Errorf("%q is not a valid function name", name)
 	}
 	var file struct {
-		Disabled   bool      `json:"disabled"`
-		ScriptFile string    `json:"scriptFile"`
-		Bindings   []Binding `json:"bindings"`
-		Retry      *struct {
-			Strategy        string `json:"strategy"`
-			MaxRetryCount   *int   `json:"maxRetryCount"`
-			DelayInterval   string `json:"delayInterval"`
-			MinimumInterval string `json:"minimumInterval"`
-			MaximumInterval string `json:"maximumInterval"`
-		} `json:"retry"`
+		Disabled bool        `json:"disabled"`
+		Bindings []Binding   `json:"bindings"`
+		Retry    *retryEntry `json:"retry"`
 	}
 	if err := json.Unmarshal(src, &file); err != nil {
 		return nil, fmt.Errorf("parse function.json: %w", err)
@@ -281,9 +237,6 @@ func (a *FunctionApp) parseFunction(name string, src []byte) (*Function, error) 
 	fn := &Function{Name: name, Disabled: file.Disabled || a.settings["AzureWebJobs."+name+".Disabled"] == "true"}
 	var mistakes []error
 	mistake := func(format string, args ...any) { mistakes = append(mistakes, fmt.Errorf(format, args...)) }
-	if file.ScriptFile != "" && !isFile(filepath.Join(a.Root, name, file.ScriptFile)) {
-		mistake("scriptFile %q does not exist", file.ScriptFile)
-	}
 	names := map[string]bool{}
 	triggers := 0
 	for _, b := range file.Bindings {
@@ -317,11 +270,10 @@ func (a *FunctionApp) parseFunction(name string, src []byte) (*Function, error) 
 		}
 	}
 	if r := file.Retry; r != nil {
-		policy, err := parseRetry(r.Strategy, r.MaxRetryCount, r.DelayInterval, r.MinimumInterval, r.MaximumInterval)
-		if err != nil {
+		var err error
+		if fn.Retry, err = r.policy(); err != nil {
 			mistake("retry: %w", err)
 		}
-		fn.Retry = policy
 	}
 	return fn, errors.Join(mistakes...)
 }
@@ -341,6 +293,9 @@ func (a *FunctionApp) resolveBinding(b *Binding) error {
 	case "eventhubtrigger":
 		if !a.hasConnection(b.Connection) {
 			return fmt.Errorf("connection %q: neither that app setting nor %s__fullyQualifiedNamespace is set", b.Connection, b.Connection)
+		}
+		if !strings.EqualFold(b.Cardinality, "many") || !strings.EqualFold(b.DataType, "string") {
+			return errors.New(`this stand-in hands over messages with cardinality "many" and dataType "string" only`)
 		}
 		if b.ConsumerGroup == "" {
 			b.ConsumerGroup = "$Default"
@@ -375,7 +330,7 @@ func (a *FunctionApp) hasConnection(name string) bool {
 var settingReference = regexp.MustCompile(`%([^%]+)%`)
 
 // expand replaces %NAME% by app settings. missing is the first name without a
-// value; its reference is removed, as the host does for arguments.
+// value.
 func (a *FunctionApp) expand(text string) (expanded, missing string) {
 	expanded = settingReference.ReplaceAllStringFunc(text, func(ref string) string {
 		name := strings.Trim(ref, "%")
@@ -388,27 +343,27 @@ func (a *FunctionApp) expand(text string) (expanded, missing string) {
 	return expanded, missing
 }
 
-func parseRetry(strategy string, maximum *int, delay, low, high string) (*RetryPolicy, error) {
-	if maximum == nil || *maximum < -1 {
-		return nil, errors.New("maxRetryCount must be given and at least -1")
-	}
-	p := &RetryPolicy{Max: *maximum}
-	var err, err2 error
+// retryEntry is the member "retry" as it is written.
+type retryEntry struct {
+	Strategy        string `json:"strategy"`
+	MaxRetryCount   *int   `json:"maxRetryCount"`
+	MinimumInterval string `json:"minimumInterval"`
+	MaximumInterval string `json:"maximumInterval"`
+}
+
+func (r *retryEntry) policy() (*RetryPolicy, error) {
 	switch {
-	case strings.EqualFold(strategy, "fixedDelay") && delay != "":
-		p.Fixed = true
-		p.Min, err = parseTimeSpan(delay, 0)
-		p.Cap = p.Min
-	case strings.EqualFold(strategy, "exponentialBackoff") && low != "" && high != "":
-		p.Min, err = parseTimeSpan(low, 0)
-		p.Cap, err2 = parseTimeSpan(high, 0)
-		if p.Cap < p.Min {
-			err2 = errors.Join(err2, errors.New("maximumInterval is shorter than minimumInterval"))
-		}
-	default:
-		return nil, fmt.Errorf("strategy %q with its intervals is neither fixedDelay (delayInterval) nor exponentialBackoff (minimumInterval, maximumInterval)", strategy)
+	case r.MaxRetryCount == nil || *r.MaxRetryCount < -1:
+		return nil, errors.New("maxRetryCount must be given and at least -1")
+	case !strings.EqualFold(r.Strategy, "exponentialBackoff") || r.MinimumInterval == "" || r.MaximumInterval == "":
+		return nil, fmt.Errorf("strategy %q: this stand-in knows exponentialBackoff only, with minimumInterval and maximumInterval", r.Strategy)
 	}
-	return p, errors.Join(err, err2)
+	low, err := parseTimeSpan(r.MinimumInterval, 0)
+	high, err2 := parseTimeSpan(r.MaximumInterval, 0)
+	if err = errors.Join(err, err2); err == nil && high < low {
+		err = errors.New("maximumInterval is shorter than minimumInterval")
+	}
+	return &RetryPolicy{Max: *r.MaxRetryCount, Min: low, Cap: high}, err
 }
 
 // parseSchedule reads the host's six-field form of cron (seconds first).

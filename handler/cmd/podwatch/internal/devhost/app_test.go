@@ -61,7 +61,7 @@ func TestLoadAppReadsTheProjectsOwnFiles(t *testing.T) {
 func TestLoadAppFindsMistakes(t *testing.T) {
 	const (
 		handler = `"customHandler": {"description": {"defaultExecutablePath": "handler"}}`
-		hub     = `{"type": "eventHubTrigger", "direction": "in", "name": "e", "connection": "EventHub", "eventHubName": "%EVENT_HUB_NAME%"}`
+		hub     = `{"type": "eventHubTrigger", "direction": "in", "name": "e", "connection": "EventHub", "eventHubName": "%EVENT_HUB_NAME%", "cardinality": "many", "dataType": "string"}`
 		queue   = `{"type": "queue", "direction": "out", "name": "q", "queueName": "x"}`
 	)
 	for name, tt := range map[string]struct {
@@ -85,9 +85,10 @@ func TestLoadAppFindsMistakes(t *testing.T) {
 		"five fields of cron":    {`"version":"2.0",` + handler, `{"bindings":[{"type":"timerTrigger","name":"t","schedule":"*/5 * * * *"}]}`, "six fields"},
 		"a path without a name":  {`"version":"2.0",` + handler, `{"bindings":[` + hub + `,{"type":"blob","direction":"out","name":"b","path":"c"}]}`, "container/name"},
 		"an unknown date format": {`"version":"2.0",` + handler, `{"bindings":[` + hub + `,{"type":"blob","direction":"out","name":"b","path":"c/{DateTime:ddd}"}]}`, "date format"},
-		"a retry without count":  {`"version":"2.0",` + handler, `{"bindings":[` + hub + `],"retry":{"strategy":"fixedDelay","delayInterval":"00:00:01"}}`, "maxRetryCount"},
+		"a retry without count":  {`"version":"2.0",` + handler, `{"bindings":[` + hub + `],"retry":{"strategy":"exponentialBackoff"}}`, "maxRetryCount"},
 		"an unknown strategy":    {`"version":"2.0",` + handler, `{"bindings":[` + hub + `],"retry":{"strategy":"linear","maxRetryCount":1}}`, "strategy"},
-		"a script that is away":  {`"version":"2.0",` + handler, `{"scriptFile":"x.js","bindings":[` + hub + `]}`, "does not exist"},
+		"messages as bytes":      {`"version":"2.0",` + handler, `{"bindings":[` + strings.Replace(hub, `"string"`, `"binary"`, 1) + `]}`, `dataType "string"`},
+		"arguments":              {`"version":"2.0",` + strings.Replace(handler, `"handler"`, `"handler","arguments":["x"]`, 1), "", "but defaultExecutablePath"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := stage(t, map[string]string{"host.json": "{" + tt.host + "}", "Fn/function.json": tt.function})

@@ -63,12 +63,8 @@ func (h *Host) finished(r Result) {
 	}
 }
 
-// delay is the wait after try n (from 0). Exponential delays are randomised by a
-// fifth, as the host does it.
+// delay is the wait after try n (from 0), randomised by a fifth, as the host does it.
 func (p *RetryPolicy) delay(n int) time.Duration {
-	if p.Fixed {
-		return p.Min
-	}
 	d := p.Min
 	for range n {
 		if d *= 2; d >= p.Cap {
@@ -163,8 +159,8 @@ func (h *Host) applyOutputs(ctx context.Context, fn *Function, step Step, answer
 	var wg sync.WaitGroup
 	errs := make([]error, len(fn.Outputs))
 	for i, b := range fn.Outputs {
-		raw := answer.output(fn, b.Name)
-		if raw == nil {
+		raw, given := answer.Outputs[b.Name]
+		if !given || bytes.Equal(raw, []byte("null")) {
 			continue
 		}
 		wg.Go(func() {

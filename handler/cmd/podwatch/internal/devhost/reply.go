@@ -12,9 +12,8 @@ import (
 
 // A reply is what the host takes from the handler's answer.
 type reply struct {
-	Outputs     map[string]json.RawMessage
-	Logs        []string
-	ReturnValue json.RawMessage
+	Outputs map[string]json.RawMessage
+	Logs    []string
 }
 
 // maxDepth is how deep the host's JSON reader follows an answer.
@@ -71,34 +70,6 @@ func depth(src []byte) int {
 		}
 	}
 	return deepest
-}
-
-// output returns what the reply holds for an output binding, nil for nothing.
-func (r *reply) output(fn *Function, name string) json.RawMessage {
-	raw := r.Outputs[name]
-	if name == "$return" {
-		raw = r.ReturnValue
-	}
-	if raw == nil && !returnsValue(fn) {
-		// Without a $return binding the members of an object are outputs.
-		var members map[string]json.RawMessage
-		if json.Unmarshal(r.ReturnValue, &members) == nil {
-			raw = members[name]
-		}
-	}
-	if bytes.Equal(raw, []byte("null")) {
-		return nil
-	}
-	return raw
-}
-
-func returnsValue(fn *Function) bool {
-	for _, b := range fn.Outputs {
-		if b.Name == "$return" {
-			return true
-		}
-	}
-	return false
 }
 
 // queueMessages turns one output value into the texts that the host enqueues.

@@ -52,7 +52,7 @@ type worker struct {
 // that cannot be launched is an error of the app.
 func (w *worker) start() (*process, error) {
 	proc, err := startProcess(command{
-		path: w.app.Executable, args: w.app.Arguments, dir: w.app.WorkingDir, env: w.env,
+		path: w.app.Executable, dir: w.app.Root, env: w.env,
 		line: w.line,
 	})
 	if err != nil {

@@ -5,7 +5,7 @@
 // Both answer as the real ones do, including their silences: a card that the
 // flow cannot post is still answered 202, and an object instead of an array 204.
 // What was lost in that way is kept as refused, with the reason, and shown. A
-// test makes them fail with [Inbox.Script] or Options.Answer.
+// test makes them fail with Options.Answer.
 //
 // An [Inbox] is an http.Handler and safe for concurrent use. Everything it
 // receives is untrusted, and is handed to the page as data only.
@@ -34,9 +34,8 @@ type Options struct {
 	// for all.
 	Keep int
 
-	// Answer, when set, is asked before each delivery, and before the answers
-	// given to Script. nil stands for the ordinary answer. It is called from
-	// many goroutines, and may block.
+	// Answer, when set, is asked before each delivery; nil means the ordinary
+	// answer. It is called from many goroutines, and may block.
 	Answer func(Request) *Answer
 }
 
@@ -98,8 +97,7 @@ type Inbox struct {
 	counts  Counts
 	last    int
 	changed chan struct{} // closed and replaced whenever something changes
-	script  map[Sink][]Answer
-	cleared int // entries up to this id are gone
+	cleared int           // entries up to this id are gone
 }
 
 // New returns an empty inbox.
@@ -107,7 +105,7 @@ func New(o Options) *Inbox {
 	if o.Keep == 0 {
 		o.Keep = DefaultKeep
 	}
-	b := &Inbox{o: o, mux: http.NewServeMux(), changed: make(chan struct{}), script: map[Sink][]Answer{}}
+	b := &Inbox{o: o, mux: http.NewServeMux(), changed: make(chan struct{})}
 	for _, path := range []string{
 		"/powerautomate/automations/direct/workflows/{id}/triggers/manual/paths/invoke",
 		"/workflows/{id}/triggers/manual/paths/invoke",
@@ -133,13 +131,6 @@ func WebhookURL(base string) string {
 }
 
 func (b *Inbox) ServeHTTP(w http.ResponseWriter, r *http.Request) { b.mux.ServeHTTP(w, r) }
-
-// Script queues answers for the next deliveries to a sink, one each.
-func (b *Inbox) Script(sink Sink, answers ...Answer) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.script[sink] = append(b.script[sink], answers...)
-}
 
 // Cards returns the messages whose cards a reader of the channel sees, oldest
 // first.
@@ -227,23 +218,6 @@ func (b *Inbox) add(entries ...Entry) {
 func (b *Inbox) announce() {
 	close(b.changed)
 	b.changed = make(chan struct{})
-}
-
-// scripted returns the answer that replaces the ordinary one, if any.
-func (b *Inbox) scripted(r Request) *Answer {
-	if b.o.Answer != nil {
-		if a := b.o.Answer(r); a != nil {
-			return a
-		}
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	queue := b.script[r.Sink]
-	if len(queue) == 0 {
-		return nil
-	}
-	b.script[r.Sink] = queue[1:]
-	return &queue[0]
 }
 
 // renderer is the file that draws the cards.

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
-	"mime"
 	"net/http"
 	"os"
 	"strconv"
@@ -49,13 +48,11 @@ func (b *Inbox) servePage() {
 	b.mux.HandleFunc("GET /api/info", func(w http.ResponseWriter, _ *http.Request) {
 		writeJSON(w, map[string]any{"feed": b.o.Feed, "counts": b.Counts()})
 	})
-	b.mux.HandleFunc("GET /api/entries", b.getEntries)
 	b.mux.HandleFunc("DELETE /api/entries", func(w http.ResponseWriter, _ *http.Request) {
 		b.Clear()
 		w.WriteHeader(http.StatusNoContent)
 	})
 	b.mux.HandleFunc("GET /api/stream", b.stream)
-	b.mux.HandleFunc("POST /api/answers", b.postAnswers)
 }
 
 func guard(w http.ResponseWriter) {
@@ -65,22 +62,6 @@ func guard(w http.ResponseWriter) {
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	h.Set("Cache-Control", "no-store")
-}
-
-// getEntries returns what is kept: {"entries": [...], "counts": {...}}, after
-// the id in the query.
-func (b *Inbox) getEntries(w http.ResponseWriter, r *http.Request) {
-	after, _ := strconv.Atoi(r.URL.Query().Get("after")) // none: from the start
-	b.mu.Lock()
-	entries := []Entry{}
-	for _, e := range b.entries {
-		if e.ID > after {
-			entries = append(entries, e)
-		}
-	}
-	counts := b.counts
-	b.mu.Unlock()
-	writeJSON(w, map[string]any{"entries": entries, "counts": counts})
 }
 
 // stream sends each entry as an event, from the id of Last-Event-ID on, and an
@@ -132,40 +113,6 @@ func (b *Inbox) stream(w http.ResponseWriter, r *http.Request) {
 			fmt.Fprint(w, ": alive\n\n")
 		}
 	}
-}
-
-// postAnswers is Script over HTTP: {"sink": "teams", "answers": [{"status": 429,
-// "retryAfter": "1", "delayMs": 0, "cut": false, "accept": false}]}.
-func (b *Inbox) postAnswers(w http.ResponseWriter, r *http.Request) {
-	// A form of another web site cannot send this content type.
-	if media, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); media != "application/json" {
-		http.Error(w, "send Content-Type: application/json", http.StatusUnsupportedMediaType)
-		return
-	}
-	var request struct {
-		Sink    Sink
-		Answers []struct {
-			Status      int
-			RetryAfter  string
-			DelayMs     int
-			Cut, Accept bool
-		}
-	}
-	err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<20)).Decode(&request)
-	if err != nil || request.Sink != Teams && request.Sink != LogAnalytics {
-		http.Error(w, `send {"sink": "teams" or "logAnalytics", "answers": [...]}`, http.StatusBadRequest)
-		return
-	}
-	for _, a := range request.Answers {
-		if a.Status != 0 && (a.Status < 200 || a.Status > 599) {
-			http.Error(w, "a status is from 200 to 599", http.StatusBadRequest)
-			return
-		}
-		b.Script(request.Sink, Answer{
-			Status: a.Status, RetryAfter: a.RetryAfter, Delay: time.Duration(a.DelayMs) * time.Millisecond, Cut: a.Cut, Accept: a.Accept,
-		})
-	}
-	w.WriteHeader(http.StatusNoContent)
 }
 
 func writeJSON(w http.ResponseWriter, v any) {
