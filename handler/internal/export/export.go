@@ -357,11 +357,11 @@ func (s *splitter) record(start, end int) int {
 		note = join(note, fmt.Sprintf("field %q given twice, the last one counts", name[:min(len(name), 64)]))
 	}
 	if !s.valid && !utf8.Valid(raw) {
-		raw = validUTF8(raw)
-		note = join(note, mendedUTF8)
+		raw = jsontext.ValidUTF8(raw)
+		note = join(note, jsontext.MendedUTF8)
 	}
 	if s.empty {
-		mended, what, ok := mend(raw, false)
+		mended, what, ok := jsontext.Mend(raw, false)
 		if !ok {
 			s.bad(start, end, "only empty field names")
 			return end
@@ -451,7 +451,7 @@ func (s *splitter) salvage(start int) int {
 
 // mend mends the object in b[start:end].
 func (s *splitter) mend(start, end int) (mended []byte, note string, ok bool) {
-	mended, note, ok = mend(s.b[start:end], end == len(s.b))
+	mended, note, ok = jsontext.Mend(s.b[start:end], end == len(s.b))
 	if !ok || len(mended) > maxRecord {
 		return nil, "", false
 	}
