@@ -13,7 +13,7 @@ type verdict uint8
 const (
 	whole   verdict = iota // the value is well-formed
 	wrapped                // the object has a member "records", whose value begins at scanner.at
-	holding                // an object that looks like a record stands at scanner.at, in an array or on a line of its own in the value
+	holding                // an object that looks like a record begins at scanner.at, in an array or on a line of its own in the value
 	broken                 // malformed at scanner.at, for the reason scanner.why
 	another                // another value follows
 )
@@ -45,10 +45,10 @@ type extent struct{ start, end int }
 type frame struct {
 	start   int
 	marks   mark
-	element bool // stands in an array, or begins a line
+	element bool // is in an array, or begins a line
 }
 
-// A mark is what the names of an object's members tell about it.
+// A mark is what the names of an object's members are evidence of.
 type mark uint8
 
 const (

@@ -77,7 +77,7 @@ func (m *mender) value(depth int) bool {
 
 // container reads an object or an array.
 func (m *mender) container(depth int, open byte) bool {
-	closing := open + 2 // '{' and '}', '[' and ']' stand two apart
+	closing := open + 2 // '{' and '}', '[' and ']' are two apart
 	m.out = append(m.out, open)
 	m.i++
 	for n := 0; ; {
@@ -135,7 +135,7 @@ func (m *mender) container(depth int, open byte) bool {
 	}
 }
 
-// name reads a field name and says whether it has any characters.
+// name reads a field name and reports whether it has any characters.
 func (m *mender) name() (named, ok bool) {
 	before := len(m.out)
 	switch m.src[m.i] {
