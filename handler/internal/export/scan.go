@@ -2,9 +2,9 @@ package export
 
 import (
 	"bytes"
-	"encoding/binary"
-	"math/bits"
 	"strings"
+
+	"podwatch/handler/internal/jsontext"
 )
 
 // A verdict is how a scan ended.
@@ -13,8 +13,9 @@ type verdict uint8
 const (
 	whole   verdict = iota // the value is well-formed
 	wrapped                // the object has a member "records", whose value begins at scanner.at
-	holding                // an object that looks like a record stands at scanner.at, in an array or on a line of its own in the value
+	holding                // an object that looks like a record begins at scanner.at, in an array or on a line of its own in the value
 	broken                 // malformed at scanner.at, for the reason scanner.why
+	another                // another value follows
 )
 
 // scanner checks JSON byte by byte, without decoding or allocating.
@@ -44,10 +45,10 @@ type extent struct{ start, end int }
 type frame struct {
 	start   int
 	marks   mark
-	element bool // stands in an array, or begins a line
+	element bool // is in an array, or begins a line
 }
 
-// A mark is what the names of an object's members tell about it.
+// A mark is what the names of an object's members are evidence of.
 type mark uint8
 
 const (
@@ -83,164 +84,144 @@ func (s *scanner) space(i int) int {
 }
 
 const (
-	whyCut   = "cut off"
+	whyCut   = string(jsontext.FaultCut)
 	whyDeep  = "nested too deep"
 	whyName  = "no field name where one should stand"
 	whyText  = "malformed text"
-	whyCtrl  = "control character in a string"
-	whyEsc   = "malformed escape in a string"
 	whyAfter = "malformed after a value"
 )
 
-// value checks the JSON value at b[i] and returns the index after it. wrap asks
-// to stop at a member "records" of the value itself.
+// value checks the JSON value at b[i] and returns the index after it. wrap: stop
+// at a member "records" of the value itself.
 func (s *scanner) value(i int, wrap bool) (end int, v verdict) {
-	var (
-		b       = s.b
-		depth   = 0
-		inArray [(maxDepth + 63) / 64]uint64
-		begin   = i
-		array   bool
-		before  int
-	)
-	s.empty, s.twice, s.nnames, s.marks, s.quote = false, extent{}, 0, 0, i
+	s.empty, s.twice, s.nnames, s.marks, s.quote, s.at = false, extent{}, 0, 0, i, i
 	if s.track {
 		if s.frames == nil {
 			s.frames = make([]frame, maxDepth)
 		}
+		begin := i
 		defer func() { s.steps += max(s.at, end) - begin }()
 	}
-	s.at = i
-
-value:
-	before = i
-	i = s.space(i)
-	if i >= len(b) {
-		return s.fault(len(b), whyCut)
-	}
-	switch b[i] {
-	case '{', '[':
-		if depth >= maxDepth {
-			return s.fault(i, whyDeep)
-		}
-		level := &inArray[depth/64]
-		bit := uint64(1) << (depth % 64)
-		if b[i] == '[' {
-			*level |= bit
-			depth++
-			if i = s.space(i + 1); i < len(b) && b[i] == ']' {
-				goto closed
+	var open jsontext.Brackets
+	for {
+		before, opened := i, false
+		i = s.space(i)
+		switch {
+		case i >= len(s.b):
+			return s.fault(len(s.b), whyCut)
+		case s.b[i] == '{' || s.b[i] == '[':
+			if s.track && s.b[i] == '{' && open.Depth < maxDepth {
+				element := open.Depth > 0 && open.Array() || bytes.IndexByte(s.b[before:i], '\n') >= 0
+				s.frames[open.Depth] = frame{start: i, element: element}
 			}
-			goto value
+			if !open.Open(s.b[i] == '[') {
+				return s.fault(i, whyDeep)
+			}
+			i++
+			opened = true
+		case s.b[i] == '"':
+			if i = s.str(i); i < 0 {
+				return 0, broken
+			}
+		default:
+			n := jsontext.Scalar(s.b[i:])
+			if n == 0 {
+				return s.fault(i, whyText)
+			}
+			i += n
 		}
-		*level &^= bit
-		if s.track {
-			element := depth > 0 && inArray[(depth-1)/64]&(1<<((depth-1)%64)) != 0 || bytes.IndexByte(b[before:i], '\n') >= 0
-			s.frames[depth] = frame{start: i, element: element}
+		if i, v = s.next(&open, i, opened, wrap); v != another {
+			return i, v
 		}
-		depth++
-		if i = s.space(i + 1); i < len(b) && b[i] == '}' {
-			goto closed
-		}
-		goto name
-	case '"':
-		if i = s.str(i); i < 0 {
-			return 0, broken
-		}
-	case 't', 'f', 'n':
-		word := "true"
-		if b[i] == 'f' {
-			word = "false"
-		} else if b[i] == 'n' {
-			word = "null"
-		}
-		if len(b)-i < len(word) || string(b[i:i+len(word)]) != word {
-			return s.fault(i, whyText)
-		}
-		i += len(word)
-	default:
-		n := number(b[i:])
-		if n == 0 {
-			return s.fault(i, whyText)
-		}
-		i += n
 	}
+}
 
-after:
-	if depth == 0 {
-		return i, whole
+// next reads what follows a value, or a bracket that was just opened: brackets
+// that close, and a comma and a name before another value.
+func (s *scanner) next(open *jsontext.Brackets, i int, opened, wrap bool) (int, verdict) {
+	for ; open.Depth > 0; opened = false {
+		array := open.Array()
+		i = s.space(i)
+		if i < len(s.b) && (s.b[i] == '}' && !array || s.b[i] == ']' && array) {
+			i++
+			open.Depth--
+			if !array && s.track && s.closed(open.Depth) {
+				return i, holding
+			}
+			continue
+		}
+		if !opened {
+			if i >= len(s.b) {
+				return s.fault(i, whyCut)
+			}
+			if s.b[i] != ',' {
+				return s.fault(i, whyAfter)
+			}
+			i++
+		}
+		if array {
+			return i, another
+		}
+		return s.name(i, open.Depth, wrap)
 	}
+	return i, whole
+}
+
+// closed notes the end of the object at depth, and reports whether it is a record
+// within the value.
+func (s *scanner) closed(depth int) bool {
+	f := &s.frames[depth]
+	if depth == 0 {
+		s.marks = f.marks
+		return false
+	}
+	if f.element && f.marks&isRecord == isRecord {
+		s.at = f.start
+		return true
+	}
+	return false
+}
+
+// name reads a name and the colon after it.
+func (s *scanner) name(i, depth int, wrap bool) (int, verdict) {
 	i = s.space(i)
-	if i >= len(b) {
+	if i >= len(s.b) {
 		return s.fault(i, whyCut)
 	}
-	array = inArray[(depth-1)/64]&(1<<((depth-1)%64)) != 0
-	switch c := b[i]; {
-	case c == ',' && array:
-		i++
-		goto value
-	case c == ',':
-		i = s.space(i + 1)
-		goto name
-	case c == ']' && array || c == '}' && !array:
-		goto closed
+	if s.b[i] != '"' {
+		return s.fault(i, whyName)
 	}
-	return s.fault(i, whyAfter)
-
-name:
-	{
-		if i >= len(b) {
-			return s.fault(i, whyCut)
-		}
-		if b[i] != '"' {
-			return s.fault(i, whyName)
-		}
-		start := i
-		if i = s.str(i); i < 0 {
-			return 0, broken
-		}
-		name := extent{start + 1, i - 1}
-		if name.start == name.end {
-			s.empty = true
-		}
-		if depth == 1 {
-			s.note(name)
-		}
-		if i = s.space(i); i >= len(b) {
-			return s.fault(i, whyCut)
-		} else if b[i] != ':' {
-			return s.fault(i, whyAfter)
-		}
-		i++
-		records := string(b[name.start:name.end]) == "records" && s.holdsRecords(s.space(i))
-		if records && wrap && depth == 1 {
-			s.at = s.space(i)
-			return s.at, wrapped
-		}
-		if s.track {
-			f := &s.frames[depth-1]
-			f.marks |= markOf(b[name.start:name.end])
-			if records && depth > 1 && f.element {
-				s.at = f.start
-				return f.start, holding
-			}
-		}
-		goto value
+	start := i + 1
+	if i = s.str(i); i < 0 {
+		return 0, broken
 	}
-
-closed:
+	name := extent{start, i - 1}
+	if name.start == name.end {
+		s.empty = true
+	}
+	if depth == 1 {
+		s.note(name)
+	}
+	if i = s.space(i); i >= len(s.b) {
+		return s.fault(i, whyCut)
+	} else if s.b[i] != ':' {
+		return s.fault(i, whyAfter)
+	}
 	i++
-	depth--
-	if s.track && b[i-1] == '}' {
-		f := &s.frames[depth]
-		if depth == 0 {
-			s.marks = f.marks
-		} else if f.element && f.marks&isRecord == isRecord {
+	records := string(s.b[name.start:name.end]) == "records" && s.holdsRecords(s.space(i))
+	if records && wrap && depth == 1 {
+		s.at = s.space(i)
+		return s.at, wrapped
+	}
+	if s.track {
+		f := &s.frames[depth-1]
+		f.marks |= markOf(s.b[name.start:name.end])
+		if records && depth > 1 && f.element {
 			s.at = f.start
-			return i, holding
+			return f.start, holding
 		}
 	}
-	goto after
+	return i, another
 }
 
 // holdsRecords reports whether the value at b[i] of a member "records" makes
@@ -287,103 +268,13 @@ func (s *scanner) note(name extent) {
 }
 
 // str checks the string that opens at b[i] and returns the index after it, or
-// -1 after a fault. Bytes that are no UTF-8 are not its business.
+// -1 after a fault.
 func (s *scanner) str(i int) int {
-	const (
-		ones  = 0x0101010101010101
-		highs = 0x8080808080808080
-	)
-	b := s.b
 	s.quote = i
-	i++
-	for {
-		for i+8 <= len(b) {
-			w := binary.LittleEndian.Uint64(b[i:])
-			q, e := w^('"'*ones), w^('\\'*ones)
-			m := ((w-' '*ones)&^w | (q-ones)&^q | (e-ones)&^e) & highs
-			if m != 0 {
-				i += bits.TrailingZeros64(m) >> 3
-				break
-			}
-			i += 8
-		}
-		if i >= len(b) {
-			s.fault(len(b), whyCut)
-			return -1
-		}
-		switch c := b[i]; {
-		case c == '"':
-			return i + 1
-		case c == '\\':
-			n := escape(b[i:])
-			if n == 0 {
-				s.fault(i, whyEsc)
-				return -1
-			}
-			i += n
-		case c < ' ':
-			s.fault(i, whyCtrl)
-			return -1
-		default:
-			i++
-		}
+	end, fault := jsontext.CheckString(s.b, i)
+	if fault != "" {
+		s.fault(end, string(fault))
+		return -1
 	}
-}
-
-// escape returns the length of the JSON escape that b begins with; 0 if it is none.
-func escape(b []byte) int {
-	if len(b) < 2 {
-		return 0
-	}
-	switch b[1] {
-	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
-		return 2
-	case 'u':
-		if len(b) < 6 {
-			return 0
-		}
-		for _, c := range b[2:6] {
-			if !(c >= '0' && c <= '9' || c|0x20 >= 'a' && c|0x20 <= 'f') {
-				return 0
-			}
-		}
-		return 6
-	}
-	return 0
-}
-
-// number returns the length of the JSON number that b begins with; 0 if it is none.
-func number(b []byte) int {
-	i := 0
-	digits := func() bool {
-		start := i
-		for i < len(b) && b[i] >= '0' && b[i] <= '9' {
-			i++
-		}
-		return i > start
-	}
-	if i < len(b) && b[i] == '-' {
-		i++
-	}
-	if i < len(b) && b[i] == '0' {
-		i++
-	} else if !digits() {
-		return 0
-	}
-	if i < len(b) && b[i] == '.' {
-		i++
-		if !digits() {
-			return 0
-		}
-	}
-	if i < len(b) && b[i]|0x20 == 'e' {
-		i++
-		if i < len(b) && (b[i] == '+' || b[i] == '-') {
-			i++
-		}
-		if !digits() {
-			return 0
-		}
-	}
-	return i
+	return end
 }

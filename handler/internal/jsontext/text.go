@@ -147,23 +147,16 @@ func (t Text) Kind(i int) Kind {
 // Skip returns the index after the value at i, and false if it is malformed,
 // ends early or nests deeper than MaxLevels.
 func (t Text) Skip(i int) (end int, ok bool) {
-	var arrays [(MaxLevels + 63) / 64]uint64 // a bit for each open bracket
-	level := 0
+	var open Brackets
 value:
 	for {
 		i = t.Space(i)
 		opened := false
 		switch kind := t.Kind(i); kind {
 		case Object, Array:
-			if level == MaxLevels {
+			if !open.Open(kind == Array) {
 				return i, false
 			}
-			if kind == Array {
-				arrays[level/64] |= 1 << (level % 64)
-			} else {
-				arrays[level/64] &^= 1 << (level % 64)
-			}
-			level++
 			i = t.Space(i + 1)
 			opened = true
 		case String:
@@ -172,22 +165,22 @@ value:
 				return i, false
 			}
 		default:
-			n := literal(kind, t.Raw[i:])
+			n := Scalar(t.Raw[i:])
 			if n == 0 {
 				return i, false
 			}
 			i += n
 		}
-		for level > 0 {
+		for open.Depth > 0 {
 			i = t.Space(i)
 			if i >= len(t.Raw) {
 				return i, false
 			}
-			array := arrays[(level-1)/64]&(1<<((level-1)%64)) != 0
+			array := open.Array()
 			c := t.Raw[i]
 			switch {
 			case c == '}' && !array || c == ']' && array:
-				level--
+				open.Depth--
 				i++
 				opened = false
 				continue
@@ -264,69 +257,14 @@ func (t Text) skipString(i int) (int, bool) {
 
 // backslashes counts the backslashes right before b[i], not before from.
 func backslashes(b []byte, from, i int) int {
-	if i-from >= 8 { // nearly every run is shorter: see it at once
-		if x := binary.LittleEndian.Uint64(b[i-8:]) ^ ('\\' * ones); x != 0 {
-			return bits.LeadingZeros64(x) >> 3
+	n := 0
+	for ; i-n-from >= 8; n += 8 {
+		if x := binary.LittleEndian.Uint64(b[i-n-8:]) ^ ('\\' * ones); x != 0 {
+			return n + bits.LeadingZeros64(x)>>3
 		}
 	}
-	n := 0
 	for i-n > from && b[i-n-1] == '\\' {
 		n++
 	}
 	return n
-}
-
-// literal returns the length of the number or word of the kind that b begins with.
-func literal(kind Kind, b []byte) int {
-	word := ""
-	switch kind {
-	case Number:
-		return number(b)
-	case True:
-		word = "true"
-	case False:
-		word = "false"
-	case Null:
-		word = "null"
-	}
-	if len(b) < len(word) || string(b[:len(word)]) != word {
-		return 0
-	}
-	return len(word)
-}
-
-// number returns the length of the JSON number that b begins with; 0 if it is none.
-func number(b []byte) int {
-	i := 0
-	digits := func() bool {
-		start := i
-		for i < len(b) && b[i] >= '0' && b[i] <= '9' {
-			i++
-		}
-		return i > start
-	}
-	if i < len(b) && b[i] == '-' {
-		i++
-	}
-	if i < len(b) && b[i] == '0' {
-		i++
-	} else if !digits() {
-		return 0
-	}
-	if i < len(b) && b[i] == '.' {
-		i++
-		if !digits() {
-			return 0
-		}
-	}
-	if i < len(b) && b[i]|0x20 == 'e' {
-		i++
-		if i < len(b) && (b[i] == '+' || b[i] == '-') {
-			i++
-		}
-		if !digits() {
-			return 0
-		}
-	}
-	return i
 }

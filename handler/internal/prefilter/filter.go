@@ -117,7 +117,7 @@ func lower(c byte) byte {
 	return c
 }
 
-// plain says which characters stand for themselves at every depth: no writer
+// plain reports whether a character is written as itself at every depth: no writer
 // escapes them, and a text that does all the same is a hit.
 func plain(c byte) bool {
 	return c|0x20 >= 'a' && c|0x20 <= 'z' || c >= '0' && c <= '9' || c == '.' || c == '_' || c == '-' || c == ':' || c == ' '
@@ -341,7 +341,7 @@ func run(text, folded []byte, last bool) verdict {
 	return undecided
 }
 
-// escape looks at the u after a backslash and says whether it hides a
+// escape reports whether the u after a backslash hides a
 // character that the search relies on: one that is plain, a backslash, the NULs
 // of UTF-16, or what folds to a letter.
 func escape(text []byte, i int, last bool) verdict {
@@ -360,7 +360,7 @@ func escape(text []byte, i int, last bool) verdict {
 	return no
 }
 
-// hex4 is the number that four hexadecimal digits stand for, -1 if they do not.
+// hex4 returns the value of four hexadecimal digits, -1 if they are none.
 func hex4(b []byte) int {
 	n := 0
 	for _, c := range b {
@@ -383,7 +383,7 @@ func hex4(b []byte) int {
 // is enough for eleven layers of quoting; more of them are a hit.
 const longestEscape = 2048
 
-// around reports whether the rest of a literal stands around a run of it at
+// around reports whether the rest of a literal surrounds a run of it at
 // text[start:].
 func (l *literal) around(text []byte, start int, p place, last bool) verdict {
 	end := no

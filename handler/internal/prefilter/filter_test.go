@@ -99,9 +99,13 @@ func sets() map[string][]Literal {
 		{"patch", false, false}, {"exec", true, false}, {"kube-hunter", false, false}, {"attach", true, false},
 		{"secrets", true, false}, {"abc+b<c>d&e'f", false, false}, {"pods/exec", true, false}, {"x:y z", false, false},
 	}
+	var short []Literal
+	for i := range 30 {
+		short = append(short, Literal{Text: fmt.Sprintf("%c%c%cverb", 'f'+i%8, 'k'+i/8, 'j'+i%13), Whole: i%2 == 0})
+	}
 	return map[string][]Literal{
 		"one": long(1), "few": words[:4], "words": words, "seven": long(7), "many": long(65),
-		"both": append(long(65), words...), "more": append(long(400), words...),
+		"short": short, "both": append(long(65), words...), "more": append(long(400), words...),
 	}
 }
 
@@ -285,7 +289,7 @@ func TestSiftIsWhatItIsInGo(t *testing.T) {
 }
 
 func TestManyLongLiteralsAreSearchedByWords(t *testing.T) {
-	for name, want := range map[string]bool{"one": false, "few": false, "seven": false, "many": true, "both": true, "more": true} {
+	for name, want := range map[string]bool{"one": false, "few": false, "seven": false, "short": true, "many": true, "both": true, "more": true} {
 		if got := New(sets()[name]).sieve.words; got != want {
 			t.Errorf("%s: searched by words %t, want %t", name, got, want)
 		}

@@ -59,13 +59,10 @@ func (f *Filter) plan(words bool) *plan {
 			continue
 		}
 		if !words && len(p.known) > fewGroups {
-			p.cost = math.MaxInt
+			p.cost = math.MaxInt // incomplete
 			return p
 		}
 		p.addGroup(i)
-	}
-	if words && len(long) == 0 {
-		p.cost = math.MaxInt // the same as without
 	}
 	// Some have only words that are common: a group may cost less.
 	slices.SortStableFunc(long, func(a, b wordy) int { return b.cost - a.cost })

@@ -1,4 +1,4 @@
-package export
+package jsontext
 
 import (
 	"slices"
@@ -6,13 +6,13 @@ import (
 	"unicode/utf8"
 )
 
-// What Piece.Mended reports.
+// What Mend reports.
 const (
 	mendedComma   = "stray comma removed"
 	mendedName    = "empty field name dropped"
 	mendedControl = "control character escaped"
 	mendedEscape  = "malformed escape kept as text"
-	mendedUTF8    = "invalid UTF-8 replaced"
+	MendedUTF8    = "invalid UTF-8 replaced"
 	mendedSingle  = "single quotes replaced"
 	mendedBare    = "bare text quoted"
 	mendedBracket = "closing bracket added"
@@ -31,8 +31,13 @@ type mender struct {
 	fields int
 }
 
-// mend returns src as JSON, and what was done to it.
-func mend(src []byte, atEnd bool) (out []byte, notes string, ok bool) {
+// Mend returns src, an object that is nearly JSON, as JSON, and what was done to
+// it: stray commas, fields without a name, control characters and malformed
+// escapes in strings, bytes that are not UTF-8, single or no quotes, missing
+// brackets at the end. atEnd: nothing follows src, so that a number at its end may
+// be cut. It returns false for what is not mended with certainty, and for objects
+// without fields.
+func Mend(src []byte, atEnd bool) (out []byte, notes string, ok bool) {
 	m := mender{src: src, atEnd: atEnd, out: make([]byte, 0, len(src)+len(src)/8)}
 	if !m.value(0) || m.space() < len(src) || m.fields == 0 {
 		return nil, "", false
@@ -60,7 +65,7 @@ func (m *mender) value(depth int) bool {
 	m.number = false
 	switch c := m.src[m.i]; c {
 	case '{', '[':
-		return depth < maxDepth && m.container(depth, c)
+		return depth < MaxLevels && m.container(depth, c)
 	case '"':
 		return m.str()
 	case '\'':
@@ -72,7 +77,7 @@ func (m *mender) value(depth int) bool {
 
 // container reads an object or an array.
 func (m *mender) container(depth int, open byte) bool {
-	closing := open + 2 // '{' and '}', '[' and ']' stand two apart
+	closing := open + 2 // '{' and '}', '[' and ']' are two apart
 	m.out = append(m.out, open)
 	m.i++
 	for n := 0; ; {
@@ -130,7 +135,7 @@ func (m *mender) container(depth int, open byte) bool {
 	}
 }
 
-// name reads a field name and says whether it has any characters.
+// name reads a field name and reports whether it has any characters.
 func (m *mender) name() (named, ok bool) {
 	before := len(m.out)
 	switch m.src[m.i] {
@@ -241,7 +246,7 @@ func (m *mender) character() {
 	default:
 		r, n := utf8.DecodeRune(m.src[m.i:])
 		if r == utf8.RuneError && n == 1 {
-			m.note(mendedUTF8)
+			m.note(MendedUTF8)
 		}
 		m.out = utf8.AppendRune(m.out, r)
 		m.i += n
@@ -288,9 +293,9 @@ func (m *mender) bare() bool {
 	return true
 }
 
-// validUTF8 returns b with each byte that is no UTF-8 replaced by U+FFFD, as
+// ValidUTF8 returns b with each byte that is not UTF-8 replaced by U+FFFD, as
 // encoding/json would read it.
-func validUTF8(b []byte) []byte {
+func ValidUTF8(b []byte) []byte {
 	out := make([]byte, 0, len(b)+16)
 	for len(b) > 0 {
 		r, n := utf8.DecodeRune(b)

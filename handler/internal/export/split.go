@@ -1,0 +1,397 @@
+package export
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"podwatch/handler/internal/jsontext"
+)
+
+// A splitter walks over one body: first strictly, and if anything is malformed
+// once more from the start, carefully.
+type splitter struct {
+	scanner
+	r       *result
+	careful bool
+	valid   bool      // the body is UTF-8
+	full    bool      // maxRecords was reached
+	torn    bool      // something was unreadable, so that what follows may be a fragment of it
+	remark  string    // holds for every record
+	parent  *splitter // of JSON text in a string of another body
+	place   extent    // of that string
+	nesting int       // of the whole body, in others
+	lastBad int       // where the latest unreadable piece of this body begins
+	next    extent    // memory of candidate: there is none in it before its end
+}
+
+func (s *splitter) split(body []byte) {
+	start := 0
+	switch {
+	case bytes.HasPrefix(body, []byte(byteOrderMark)):
+		start = len(byteOrderMark)
+	case bytes.HasPrefix(body, []byte("\x1f\x8b")):
+		s.refuse(body, "gzip data, not JSON text")
+		return
+	case bytes.HasPrefix(body, []byte("\x28\xb5\x2f\xfd")):
+		s.refuse(body, "zstd data, not JSON text")
+		return
+	default:
+		if order := utf16Order(body); order != nil {
+			body = fromUTF16(body, order)
+			s.remark = "UTF-16 converted"
+		}
+	}
+	s.b, s.valid = body, utf8.Valid(body)
+	before := *s.r
+	if !s.walk(start) {
+		*s.r = before
+		s.careful, s.track = true, true
+		s.walk(start)
+	}
+}
+
+func (s *splitter) refuse(body []byte, reason string) {
+	s.b = body
+	s.bad(0, len(body), reason)
+}
+
+// walk goes over the values of the body. It returns false if something is
+// malformed and that was not to be dealt with.
+func (s *splitter) walk(i int) bool {
+	for {
+		for i = s.space(i); bytes.HasPrefix(s.b[i:], []byte(byteOrderMark)); i = s.space(i) {
+			i += len(byteOrderMark)
+		}
+		if i == len(s.b) {
+			return true
+		}
+		switch s.b[i] {
+		case ',', ']', '}':
+			if !s.careful {
+				return false
+			}
+			i++
+			continue
+		}
+		var ok bool
+		if i, ok = s.element(i, s.nesting, true); !ok {
+			return false
+		}
+	}
+}
+
+// element reads the value at b[i] where a record is expected and returns the
+// index where to go on. top: it is a value of the body itself, not in another.
+func (s *splitter) element(i, nesting int, top bool) (int, bool) {
+	if s.full {
+		return len(s.b), true
+	}
+	switch s.b[i] {
+	case '{':
+		return s.object(i, nesting, top)
+	case '[':
+		return s.list(i, nesting)
+	case '"':
+		return s.text(i, nesting)
+	}
+	end, v := s.value(i, false)
+	if v == whole && !s.delimited(end) {
+		v = broken
+	}
+	switch {
+	case v == whole && s.b[i] == 'n':
+		return end, true
+	case v == whole:
+		s.bad(i, end, "a number or truth value, not a record")
+		return end, true
+	case !s.careful:
+		return 0, false
+	}
+	return s.junk(i, !top), true
+}
+
+// delimited reports whether a bare word may end before b[i].
+func (s *splitter) delimited(i int) bool {
+	return i == len(s.b) || strings.IndexByte(" \t\r\n,]}", s.b[i]) >= 0
+}
+
+func (s *splitter) object(i, nesting int, top bool) (int, bool) {
+	end, v := s.value(i, nesting < maxNesting)
+	switch v {
+	case whole:
+		if top && s.parent == nil && s.unknownShape(i) {
+			s.bad(i, end, `an object with neither "records" nor the fields of a record`)
+			return end, true
+		}
+		if s.torn && s.marks == 0 {
+			s.bad(i, end, whyFragment)
+			return end, true
+		}
+		return s.record(i, end), true
+	case wrapped:
+		return s.wrapper(s.at, nesting)
+	case holding:
+		next := s.at
+		s.torn = true
+		s.bad(i, next, fmt.Sprintf("not closed before the record at offset %d", s.base()+next))
+		return next, true
+	}
+	if !s.careful {
+		return 0, false
+	}
+	return s.salvage(i), true
+}
+
+// wrapper reads the value of a member "records" at b[i] and the members after it.
+func (s *splitter) wrapper(i, nesting int) (_ int, ok bool) {
+	for {
+		// here b[i] begins the value of "records"
+		if i, ok = s.element(i, nesting+1, false); !ok {
+			return 0, false
+		}
+	members:
+		for {
+			i = s.space(i)
+			switch {
+			case i == len(s.b):
+				return i, s.careful || s.full
+			case s.b[i] == '}':
+				return i + 1, true
+			case s.b[i] != ',':
+				return i, s.careful // the caller continues with what follows
+			}
+			start := s.space(i + 1)
+			if start == len(s.b) || s.b[start] != '"' {
+				return start, s.careful
+			}
+			if i = s.str(start); i > 0 {
+				name := s.b[start+1 : i-1]
+				if i = s.space(i); i < len(s.b) && s.b[i] == ':' {
+					i = s.space(i + 1)
+					if string(name) == "records" && s.holdsRecords(i) {
+						break members
+					}
+					end, v := s.value(i, false)
+					switch {
+					case v == whole:
+						i = end
+						continue
+					case v == holding:
+						next := s.at
+						s.bad(start, next, fmt.Sprintf("not closed before the record at offset %d", s.base()+next))
+						return next, true
+					}
+				}
+			}
+			if !s.careful {
+				return 0, false
+			}
+			return s.junk(start, true), true
+		}
+	}
+}
+
+// list reads the array at b[i].
+func (s *splitter) list(i, nesting int) (_ int, ok bool) {
+	if nesting >= maxNesting {
+		end, v := s.value(i, false)
+		switch {
+		case v == whole:
+			s.bad(i, end, "arrays nested too deep to hold records")
+			return end, true
+		case !s.careful:
+			return 0, false
+		case v == holding:
+			next := s.at
+			s.bad(i, next, "arrays nested too deep to hold records")
+			return next, true
+		}
+		return s.junk(i, true), true
+	}
+	i++
+	for n := 0; ; n++ {
+		i = s.space(i)
+		if i == len(s.b) {
+			return i, s.careful
+		}
+		if s.b[i] == ']' && (n == 0 || s.careful) {
+			return i + 1, true
+		}
+		if s.careful && (s.b[i] == ',' || s.b[i] == '}') {
+			i++
+			continue
+		}
+		if i, ok = s.element(i, nesting+1, false); !ok {
+			return 0, false
+		}
+		if s.careful {
+			continue
+		}
+		i = s.space(i)
+		switch {
+		case i == len(s.b):
+			return i, s.full
+		case s.b[i] == ']':
+			return i + 1, true
+		case s.b[i] != ',':
+			return 0, false
+		}
+		i++
+	}
+}
+
+// text reads the string at b[i], which may hold a record, or records, as JSON text.
+func (s *splitter) text(i, nesting int) (int, bool) {
+	end := s.str(i)
+	if end < 0 {
+		if !s.careful {
+			return 0, false
+		}
+		return s.junk(i, true), true
+	}
+	if next := s.space(end); s.careful && next < len(s.b) && strings.IndexByte(`,]}{["`, s.b[next]) < 0 {
+		return s.junk(i, true), true // a quote is missing: what looks like text may hold a record's beginning
+	}
+	raw := s.b[i:end]
+	first := s.space(i + 1)
+	if s.b[first] != '{' && s.b[first] != '[' || nesting >= maxNesting {
+		s.bad(i, end, "text, not a record")
+		return end, true
+	}
+	var content string
+	if err := json.Unmarshal(raw, &content); err != nil {
+		s.bad(i, end, "text, not a record")
+		return end, true
+	}
+	inner := splitter{
+		scanner: scanner{frames: s.frames}, r: s.r,
+		remark: join(s.remark, "record was JSON text in a string"),
+		parent: s, place: extent{i, end}, nesting: nesting + 1,
+	}
+	inner.split([]byte(content))
+	s.steps += inner.steps
+	s.full, s.frames = inner.full, inner.frames
+	if s.full {
+		s.bad(end, len(s.b), tooMany())
+		return len(s.b), true
+	}
+	return end, true
+}
+
+func tooMany() string {
+	return fmt.Sprintf("more than %d records in one message", maxRecords)
+}
+
+// record takes the well-formed object b[start:end] for a record and returns
+// where to go on.
+func (s *splitter) record(start, end int) int {
+	if s.exhausted(start) {
+		return len(s.b)
+	}
+	raw := s.b[start:end:end]
+	if len(raw) > maxRecord {
+		s.bad(start, end, tooLarge(len(raw)))
+		return end
+	}
+	note := s.remark
+	if s.twice != (extent{}) {
+		name := s.b[s.twice.start:s.twice.end]
+		note = join(note, fmt.Sprintf("field %q given twice, the last one counts", name[:min(len(name), 64)]))
+	}
+	if !s.valid && !utf8.Valid(raw) {
+		raw = jsontext.ValidUTF8(raw)
+		note = join(note, jsontext.MendedUTF8)
+	}
+	if s.empty {
+		mended, what, ok := jsontext.Mend(raw, false)
+		if !ok {
+			s.bad(start, end, "only empty field names")
+			return end
+		}
+		raw, note = mended, join(note, what)
+	}
+	s.good(start, raw, note)
+	return end
+}
+
+// good adds a record that begins at start.
+func (s *splitter) good(start int, record []byte, note string) {
+	s.r.pieces = append(s.r.pieces, Piece{JSON: record, Offset: s.base() + start, Mended: note})
+	s.r.records++
+}
+
+func tooLarge(n int) string {
+	return fmt.Sprintf("record of %d bytes, more than %d", n, maxRecord)
+}
+
+// exhausted reports whether there are as many records as there may be; what
+// begins at start is then given up.
+func (s *splitter) exhausted(start int) bool {
+	if s.r.records < maxRecords {
+		return false
+	}
+	if !s.full {
+		s.full = true
+		s.bad(start, len(s.b), tooMany())
+	}
+	return true
+}
+
+// unknownShape reports whether the object that was just scanned is no record
+// but a wrapper of something else: only arrays, and no name that a record has.
+func (s *splitter) unknownShape(start int) bool {
+	for _, name := range s.names[:s.nnames] {
+		if markOf(s.b[name.start:name.end]) != 0 {
+			return false
+		}
+	}
+	probe := scanner{b: s.b}
+	for i := probe.space(start + 1); s.b[i] != '}'; {
+		i = probe.space(probe.space(probe.str(i)) + 1) // past the name and the colon
+		if s.b[i] != '[' {
+			return false
+		}
+		i, _ = probe.value(i, false)
+		if i = probe.space(i); s.b[i] == ',' {
+			i = probe.space(i + 1)
+		}
+	}
+	return true
+}
+
+func (s *splitter) base() int {
+	if s.parent != nil {
+		return s.parent.base() + s.place.start
+	}
+	return 0
+}
+
+// bad adds an unreadable piece.
+func (s *splitter) bad(start, end int, reason string) {
+	if s.parent != nil && (s.full || s.r.unreadable >= maxPieces) {
+		s.parent.bad(s.place.start, s.place.end, reason)
+		return
+	}
+	body := bytes.TrimRight(s.b[start:end:end], ", \t\r\n")
+	if len(body) == 0 {
+		return
+	}
+	if s.r.unreadable >= maxPieces {
+		last := &s.r.pieces[s.r.last]
+		last.Reason, last.JSON = tooManyPieces, s.b[s.lastBad:start+len(body)]
+		return
+	}
+	s.lastBad, s.r.last = start, len(s.r.pieces)
+	s.r.unreadable++
+	s.r.pieces = append(s.r.pieces, Piece{JSON: body, Offset: s.base() + start, Reason: reason})
+}
+
+func join(a, b string) string {
+	if a == "" || b == "" {
+		return a + b
+	}
+	return a + "; " + b
+}

@@ -1,0 +1,147 @@
+package jsontext
+
+import (
+	"encoding/binary"
+	"math/bits"
+)
+
+// Brackets are the open brackets around a position.
+type Brackets struct {
+	Depth  int
+	arrays [(MaxLevels + 63) / 64]uint64 // a bit for each
+}
+
+// Open adds a bracket, and returns false if there are MaxLevels.
+func (b *Brackets) Open(array bool) bool {
+	if b.Depth == MaxLevels {
+		return false
+	}
+	if array {
+		b.arrays[b.Depth/64] |= 1 << (b.Depth % 64)
+	} else {
+		b.arrays[b.Depth/64] &^= 1 << (b.Depth % 64)
+	}
+	b.Depth++
+	return true
+}
+
+// Array reports whether the innermost bracket, which there must be, is that of an array.
+func (b *Brackets) Array() bool {
+	level := b.Depth - 1
+	return b.arrays[level/64]&(1<<(level%64)) != 0
+}
+
+// A Fault is why text is malformed.
+type Fault string
+
+// The faults of a string.
+const (
+	FaultCut     Fault = "cut off"
+	FaultControl Fault = "control character in a string"
+	FaultEscape  Fault = "malformed escape in a string"
+)
+
+// CheckString returns the index after the string of plain JSON text that opens at
+// b[i]. If it is malformed it returns the fault and its index. Bytes that are not
+// UTF-8 are no fault.
+func CheckString(b []byte, i int) (int, Fault) {
+	i++
+	for {
+		for i+8 <= len(b) {
+			w := binary.LittleEndian.Uint64(b[i:])
+			q, e := w^('"'*ones), w^('\\'*ones)
+			m := ((w-' '*ones)&^w | (q-ones)&^q | (e-ones)&^e) & highs
+			if m != 0 {
+				i += bits.TrailingZeros64(m) >> 3
+				break
+			}
+			i += 8
+		}
+		if i >= len(b) {
+			return len(b), FaultCut
+		}
+		switch c := b[i]; {
+		case c == '"':
+			return i + 1, ""
+		case c == '\\':
+			n := escape(b[i:])
+			if n == 0 {
+				return i, FaultEscape
+			}
+			i += n
+		case c < ' ':
+			return i, FaultControl
+		default:
+			i++
+		}
+	}
+}
+
+// escape returns the length of the JSON escape that b begins with; 0 if it is none.
+func escape(b []byte) int {
+	if len(b) < 2 {
+		return 0
+	}
+	switch b[1] {
+	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
+		return 2
+	case 'u':
+		if len(b) < 6 {
+			return 0
+		}
+		for _, c := range b[2:6] {
+			if !(c >= '0' && c <= '9' || c|0x20 >= 'a' && c|0x20 <= 'f') {
+				return 0
+			}
+		}
+		return 6
+	}
+	return 0
+}
+
+// Scalar returns the length of the number, true, false or null that b begins
+// with; 0 if it is none.
+func Scalar(b []byte) int {
+	for _, word := range [...]string{"true", "false", "null"} {
+		if len(b) >= len(word) && string(b[:len(word)]) == word {
+			return len(word)
+		}
+	}
+	return number(b)
+}
+
+// number returns the length of the JSON number that b begins with; 0 if it is none.
+func number(b []byte) int {
+	i := 0
+	digits := func() bool {
+		start := i
+		for i < len(b) && b[i] >= '0' && b[i] <= '9' {
+			i++
+		}
+		return i > start
+	}
+	if i < len(b) && b[i] == '-' {
+		i++
+	}
+	if i < len(b) && b[i] == '0' {
+		i++
+	} else if !digits() {
+		return 0
+	}
+	if i < len(b) && b[i] == '.' {
+		i++
+		if !digits() {
+			return 0
+		}
+	}
+	if i < len(b) && b[i]|0x20 == 'e' {
+		i++
+		if i < len(b) && (b[i] == '+' || b[i] == '-') {
+			i++
+		}
+		if !digits() {
+			return 0
+		}
+	}
+	return i
+}
