@@ -29,6 +29,7 @@ import (
 
 	"podwatch/handler/cmd/podwatch/internal/devhost"
 	"podwatch/handler/cmd/podwatch/internal/devhost/inbox"
+	"podwatch/handler/internal/emulator"
 	"podwatch/handler/internal/invocation"
 )
 
@@ -119,7 +120,7 @@ type localRun struct {
 	out     *printer
 	say     func(format string, args ...any) // to the person, on standard error
 	log     *slog.Logger
-	storage *devhost.Azurite
+	storage *emulator.Azurite
 	inbox   *inbox.Inbox
 	page    net.Listener
 	admin   string // address of the host
@@ -250,7 +251,7 @@ func (r *localRun) checkApp() error {
 		return fmt.Errorf("no app in %q (%w): run `make run`, which stages it", r.o.app, err)
 	}
 	if r.o.local == "" {
-		local, err := devhost.FindLocal(r.o.app)
+		local, err := emulator.FindLocal(r.o.app)
 		if err != nil {
 			return fmt.Errorf("find the local services: %w: name their folder with --local", err)
 		}
@@ -299,7 +300,7 @@ func listenOn(ctx context.Context, port int, flag, path string) (net.Listener, e
 func (r *localRun) startStorage(ctx context.Context) error {
 	r.say("Starting storage (Azurite) and the app in %s ...", r.o.app)
 	var err error
-	r.storage, err = devhost.StartAzurite(ctx, devhost.AzuriteOptions{Dir: r.o.local, DefaultPorts: true, Data: r.o.hub.data()})
+	r.storage, err = emulator.Start(ctx, emulator.Options{Dir: r.o.local, DefaultPorts: true, Data: r.o.hub.data()})
 	return err
 }
 
