@@ -29,6 +29,7 @@ import (
 
 	"podwatch/handler/cmd/podwatch/internal/devhost"
 	"podwatch/handler/cmd/podwatch/internal/devhost/inbox"
+	"podwatch/handler/internal/config"
 	"podwatch/handler/internal/emulator"
 	"podwatch/handler/internal/invocation"
 )
@@ -151,7 +152,7 @@ func runLocally(ctx context.Context, o runOptions, stdout, stderr io.Writer) err
 	}
 	defer r.page.Close()
 	if err := r.startStorage(ctx); err != nil {
-		return quietly(ctx, err)
+		return quietly(err)
 	}
 	defer r.storage.Close()
 
@@ -166,14 +167,14 @@ func runLocally(ctx context.Context, o runOptions, stdout, stderr io.Writer) err
 		defer end()
 		return r.work(ctx)
 	})
-	return quietly(ctx, group.Wait())
+	return quietly(group.Wait())
 }
 
 // errEnd ends the group when ctx has ended by itself.
 var errEnd = errors.New("end")
 
 // quietly drops the errors that only say that the run was ended.
-func quietly(_ context.Context, err error) error {
+func quietly(err error) error {
 	if errors.Is(err, context.Canceled) || errors.Is(err, errEnd) {
 		return nil
 	}
@@ -185,7 +186,10 @@ func (r *localRun) work(ctx context.Context) error {
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	interrupted := context.AfterFunc(ctx, end)
-	o := devhost.Options{App: r.o.app, Settings: r.settings(), Admin: r.admin, Log: r.log, Console: r.console}
+	o := devhost.Options{App: r.o.app, Settings: r.settings(), Ignore: r.shellSettings(), Admin: r.admin, Log: r.log, Console: r.console}
+	if len(o.Ignore) > 0 {
+		r.say("App settings of this shell that are not used: %s", strings.Join(o.Ignore, ", "))
+	}
 	if r.o.host != nil {
 		r.o.host(&o)
 	}
@@ -202,7 +206,7 @@ func (r *localRun) work(ctx context.Context) error {
 	}
 	if !r.o.noSamples && !r.o.hub.wanted() {
 		if err := r.feedSamples(ctx); err != nil {
-			return err
+			return cmp.Or(ctx.Err(), err) // a sample that was interrupted has not failed
 		}
 	}
 	group, ctx := errgroup.WithContext(ctx)
@@ -322,6 +326,20 @@ func (r *localRun) settings() map[string]string {
 	return settings
 }
 
+// shellSettings names the app settings that this shell has, which may be those of a
+// deployed app. A run that follows a hub takes them.
+func (r *localRun) shellSettings() (names []string) {
+	if r.o.hub.wanted() {
+		return nil
+	}
+	for _, name := range config.Settings() {
+		if os.Getenv(name) != "" {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
 func (r *localRun) greet() {
 	var names []string
 	for _, fn := range r.host.App().Functions {
@@ -430,7 +448,7 @@ func (r *localRun) watchDrop(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		for _, name := range sortedKeys(files) {
+		for _, name := range slices.Sorted(maps.Keys(files)) {
 			switch now := files[name]; {
 			case r.fed[name] == now:
 			case growing[name] != now:
@@ -475,15 +493,6 @@ func listDrop(dir string) (map[string]dropped, error) {
 		}
 	}
 	return files, nil
-}
-
-func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K {
-	keys := make([]K, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
 }
 
 // printAlerts prints each row of the inbox as it arrives, also the last ones
