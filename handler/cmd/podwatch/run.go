@@ -144,13 +144,23 @@ func runLocally(ctx context.Context, o runOptions, stdout, stderr io.Writer) err
 	if err := r.checkApp(); err != nil {
 		return err
 	}
-	if err := r.openDrop(); err != nil {
-		return err
-	}
 	if err := r.openPorts(ctx); err != nil {
 		return err
 	}
 	defer r.page.Close()
+	if err := r.openDrop(); err != nil {
+		return err
+	}
+	for flag, folder := range map[string]string{"--drop": r.o.drop, "--storage": r.o.hub.data()} {
+		if folder == "" {
+			continue
+		}
+		release, err := lockFolder(folder, flag)
+		if err != nil {
+			return err
+		}
+		defer release()
+	}
 	if err := r.startStorage(ctx); err != nil {
 		return quietly(err)
 	}
