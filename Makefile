@@ -107,12 +107,15 @@ bench: ## Run the benchmarks, in a form that benchstat reads
 	$(GO) test -run '^$$' -bench . -benchmem ./handler/...
 
 # Without C, the executable needs no library of the machine that it runs on.
+# What cannot be built leaves the last staged app as it is.
+STAGING = $(DIST).new
 .PHONY: stage
 stage:
-	rm -rf "$(DIST)" && mkdir -p "$(DIST)"
-	cp host.json "$(DIST)/" && cp -R function_app/. "$(DIST)/"
+	rm -rf "$(STAGING)" && mkdir -p "$(STAGING)"
+	cp host.json "$(STAGING)/" && cp -R function_app/. "$(STAGING)/"
 	CGO_ENABLED=0 GOOS=$(HANDLER_GOOS) GOARCH=$(HANDLER_GOARCH) \
-	  $(BUILD) -o "$(DIST)/handler" ./handler
+	  $(BUILD) -o "$(STAGING)/handler" ./handler
+	rm -rf "$(DIST)" && mv "$(STAGING)" "$(DIST)"
 
 package: stage ## Stage dist/ and dist.zip for Azure
 	$(GO) run -buildvcs=false ./infra/pack -o "$(DIST).zip" "$(DIST)"
@@ -133,4 +136,4 @@ infra-check: ## Build and lint the Bicep (needs the Bicep CLI)
 check: lint test race browser-test ## What CI runs
 
 clean: ## Remove what was built
-	rm -rf "$(BIN)" "$(DIST)" "$(DIST).zip"
+	rm -rf "$(BIN)" "$(DIST)" "$(STAGING)" "$(DIST).zip"

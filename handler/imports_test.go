@@ -26,6 +26,8 @@ var mayImport = map[string][]string{
 	"event":      {},
 	"scan":       {},
 	"version":    {},
+	"child":      {},
+	"emulator":   {"child"},
 
 	"rule":         {"event", "kql"},
 	"caller":       {"event", "lookup"},
@@ -45,13 +47,13 @@ var mayImport = map[string][]string{
 	"app": {"alert", "caller", "config", "exception", "pipeline", "rule", "sink", "sink/console", "sink/loganalytics", "sink/teams", "state", "surroundings"},
 
 	"podwatch/hub":           {},
-	"podwatch/devhost":       {"invocation"},
+	"podwatch/devhost":       {"child", "emulator", "invocation"},
 	"podwatch/devhost/inbox": {},
 }
 
 // testOnly are the packages that only tests may import.
 var testOnly = map[string][]string{
-	"azurite":              {},
+	"azurite":              {"emulator"},
 	"logtest":              {"invocation"},
 	"sink/sinktest":        {"alert", "sink"},
 	"podwatch/hub/hubtest": {},

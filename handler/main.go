@@ -30,6 +30,7 @@ import (
 	"time"
 
 	"podwatch/handler/internal/app"
+	"podwatch/handler/internal/child"
 	"podwatch/handler/internal/config"
 	"podwatch/handler/internal/server"
 	"podwatch/handler/internal/version"
@@ -49,6 +50,12 @@ func main() {
 	if len(os.Args) == 2 && os.Args[1] == "--version" {
 		fmt.Println("handler", version.Long())
 		return
+	}
+	if os.Getenv(child.EndWithStdin) != "" {
+		go func() {
+			_, _ = io.Copy(io.Discard, os.Stdin) // ends with podwatch run, which started this process
+			os.Exit(1)
+		}()
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

@@ -302,8 +302,7 @@ func TestRunRefusesFlagsThatDoNotFit(t *testing.T) {
 			cmd.SilenceErrors, cmd.SilenceUsage = true, true
 			cmd.SetArgs(tt.args)
 			err := cmd.ExecuteContext(t.Context())
-			var exit *exitError
-			if err == nil || !strings.Contains(err.Error(), tt.want) || !errors.As(err, &exit) || exit.status != 2 {
+			if err == nil || !strings.Contains(err.Error(), tt.want) || exitStatus(err) != statusUsage {
 				t.Errorf("error %v, want %q and status 2", err, tt.want)
 			}
 		})

@@ -24,7 +24,7 @@ import (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	os.Exit(execute(ctx, newRootCommand()))
 }
@@ -100,17 +100,21 @@ func workError(err error) error {
 
 const statusUsage = 2
 
+func exitStatus(err error) int {
+	var exit *exitError
+	if errors.As(err, &exit) {
+		return exit.status
+	}
+	return statusUsage
+}
+
 // execute runs the command line and returns the exit status of the process.
 func execute(ctx context.Context, root *cobra.Command) int {
 	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return 0
 	}
-	status := statusUsage
-	var exit *exitError
-	if errors.As(err, &exit) {
-		status = exit.status
-	}
+	status := exitStatus(err)
 	fmt.Fprintln(root.ErrOrStderr(), "podwatch:", visibleLines(strings.TrimSpace(err.Error())))
 	if status == statusUsage {
 		fmt.Fprintf(root.ErrOrStderr(), "See %q.\n", cmp.Or(cmd, root).CommandPath()+" --help")

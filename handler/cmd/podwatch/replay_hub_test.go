@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -325,8 +324,7 @@ func TestReplayRefuses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := runReplayWithout(t, tt.args...)
-			var exit *exitError
-			if err == nil || !strings.Contains(err.Error(), tt.want) || !errors.As(err, &exit) || exit.status != 2 {
+			if err == nil || !strings.Contains(err.Error(), tt.want) || exitStatus(err) != statusUsage {
 				t.Errorf("error %v, want %q and status 2", err, tt.want)
 			}
 			if err != nil && strings.Contains(err.Error(), "c2VjcmV0") {

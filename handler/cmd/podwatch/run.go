@@ -29,6 +29,8 @@ import (
 
 	"podwatch/handler/cmd/podwatch/internal/devhost"
 	"podwatch/handler/cmd/podwatch/internal/devhost/inbox"
+	"podwatch/handler/internal/config"
+	"podwatch/handler/internal/emulator"
 	"podwatch/handler/internal/invocation"
 )
 
@@ -119,7 +121,7 @@ type localRun struct {
 	out     *printer
 	say     func(format string, args ...any) // to the person, on standard error
 	log     *slog.Logger
-	storage *devhost.Azurite
+	storage *emulator.Azurite
 	inbox   *inbox.Inbox
 	page    net.Listener
 	admin   string // address of the host
@@ -142,15 +144,25 @@ func runLocally(ctx context.Context, o runOptions, stdout, stderr io.Writer) err
 	if err := r.checkApp(); err != nil {
 		return err
 	}
-	if err := r.openDrop(); err != nil {
-		return err
-	}
 	if err := r.openPorts(ctx); err != nil {
 		return err
 	}
 	defer r.page.Close()
+	if err := r.openDrop(); err != nil {
+		return err
+	}
+	for flag, folder := range map[string]string{"--drop": r.o.drop, "--storage": r.o.hub.data()} {
+		if folder == "" {
+			continue
+		}
+		release, err := lockFolder(folder, flag)
+		if err != nil {
+			return err
+		}
+		defer release()
+	}
 	if err := r.startStorage(ctx); err != nil {
-		return quietly(ctx, err)
+		return quietly(err)
 	}
 	defer r.storage.Close()
 
@@ -165,14 +177,14 @@ func runLocally(ctx context.Context, o runOptions, stdout, stderr io.Writer) err
 		defer end()
 		return r.work(ctx)
 	})
-	return quietly(ctx, group.Wait())
+	return quietly(group.Wait())
 }
 
 // errEnd ends the group when ctx has ended by itself.
 var errEnd = errors.New("end")
 
 // quietly drops the errors that only say that the run was ended.
-func quietly(_ context.Context, err error) error {
+func quietly(err error) error {
 	if errors.Is(err, context.Canceled) || errors.Is(err, errEnd) {
 		return nil
 	}
@@ -184,7 +196,10 @@ func (r *localRun) work(ctx context.Context) error {
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	interrupted := context.AfterFunc(ctx, end)
-	o := devhost.Options{App: r.o.app, Settings: r.settings(), Admin: r.admin, Log: r.log, Console: r.console}
+	o := devhost.Options{App: r.o.app, Settings: r.settings(), Ignore: r.shellSettings(), Admin: r.admin, Log: r.log, Console: r.console}
+	if len(o.Ignore) > 0 {
+		r.say("App settings of this shell that are not used: %s", strings.Join(o.Ignore, ", "))
+	}
 	if r.o.host != nil {
 		r.o.host(&o)
 	}
@@ -201,7 +216,7 @@ func (r *localRun) work(ctx context.Context) error {
 	}
 	if !r.o.noSamples && !r.o.hub.wanted() {
 		if err := r.feedSamples(ctx); err != nil {
-			return err
+			return cmp.Or(ctx.Err(), err) // a sample that was interrupted has not failed
 		}
 	}
 	group, ctx := errgroup.WithContext(ctx)
@@ -250,7 +265,7 @@ func (r *localRun) checkApp() error {
 		return fmt.Errorf("no app in %q (%w): run `make run`, which stages it", r.o.app, err)
 	}
 	if r.o.local == "" {
-		local, err := devhost.FindLocal(r.o.app)
+		local, err := emulator.FindLocal(r.o.app)
 		if err != nil {
 			return fmt.Errorf("find the local services: %w: name their folder with --local", err)
 		}
@@ -299,7 +314,7 @@ func listenOn(ctx context.Context, port int, flag, path string) (net.Listener, e
 func (r *localRun) startStorage(ctx context.Context) error {
 	r.say("Starting storage (Azurite) and the app in %s ...", r.o.app)
 	var err error
-	r.storage, err = devhost.StartAzurite(ctx, devhost.AzuriteOptions{Dir: r.o.local, DefaultPorts: true, Data: r.o.hub.data()})
+	r.storage, err = emulator.Start(ctx, emulator.Options{Dir: r.o.local, DefaultPorts: true, Data: r.o.hub.data()})
 	return err
 }
 
@@ -319,6 +334,20 @@ func (r *localRun) settings() map[string]string {
 	}
 	maps.Copy(settings, r.o.hub.settings())
 	return settings
+}
+
+// shellSettings names the app settings that this shell has, which may be those of a
+// deployed app. A run that follows a hub takes them.
+func (r *localRun) shellSettings() (names []string) {
+	if r.o.hub.wanted() {
+		return nil
+	}
+	for _, name := range config.Settings() {
+		if os.Getenv(name) != "" {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 func (r *localRun) greet() {
@@ -429,7 +458,7 @@ func (r *localRun) watchDrop(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		for _, name := range sortedKeys(files) {
+		for _, name := range slices.Sorted(maps.Keys(files)) {
 			switch now := files[name]; {
 			case r.fed[name] == now:
 			case growing[name] != now:
@@ -474,15 +503,6 @@ func listDrop(dir string) (map[string]dropped, error) {
 		}
 	}
 	return files, nil
-}
-
-func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K {
-	keys := make([]K, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
 }
 
 // printAlerts prints each row of the inbox as it arrives, also the last ones

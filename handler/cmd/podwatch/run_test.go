@@ -18,6 +18,7 @@ import (
 
 	"podwatch/handler/cmd/podwatch/internal/devhost"
 	"podwatch/handler/internal/alert"
+	"podwatch/handler/internal/config"
 )
 
 var repository = filepath.Join("..", "..", "..")
@@ -44,7 +45,11 @@ func stageRun(t *testing.T) string {
 }
 
 func TestRunFeedsShowsAndEndsEverything(t *testing.T) {
+	for _, name := range config.Settings() {
+		t.Setenv(name, "")
+	}
 	t.Setenv("TEAMS_WEBHOOK_URL", "https://must.not.be.used/?sig=x")
+	t.Setenv("RULES_DIR", "/must.not.be.used")
 	drop := filepath.Join(t.TempDir(), "drop")
 	if err := os.MkdirAll(drop, 0o755); err != nil {
 		t.Fatal(err)
@@ -102,6 +107,9 @@ func TestRunFeedsShowsAndEndsEverything(t *testing.T) {
 			t.Errorf("standard error lacks %q:\n%s", want, text)
 		}
 	}
+	if !strings.Contains(text, "App settings of this shell that are not used: TEAMS_WEBHOOK_URL, RULES_DIR\n") {
+		t.Errorf("the settings of the shell are not reported:\n%s", text)
+	}
 	for _, no := range []string{"usual", "old.json", ".hidden", "must.not"} {
 		if strings.Contains(text, no) {
 			t.Errorf("standard error has %q:\n%s", no, text)
@@ -111,6 +119,29 @@ func TestRunFeedsShowsAndEndsEverything(t *testing.T) {
 		if !json.Valid([]byte(line)) {
 			t.Errorf("standard output has a line that is not JSON: %s", line)
 		}
+	}
+}
+
+// An interrupt while the samples are fed is an ordinary end.
+func TestRunInterruptedWhileSamplesAreFed(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var stdout, stderr bytes.Buffer
+	err := runLocally(ctx, runOptions{
+		app: stageRun(t), local: filepath.Join(repository, "infra", "local"), drop: t.TempDir(),
+		host: func(o *devhost.Options) {
+			o.Step = func(ctx context.Context, s devhost.Step) error {
+				if s.Name != devhost.StepReply || s.Function != "Detect" {
+					return nil
+				}
+				cancel() // Ctrl-C with the answer to the first sample in hand
+				<-ctx.Done()
+				return ctx.Err()
+			}
+		},
+	}, &stdout, &stderr)
+	if err != nil || strings.Contains(stderr.String(), "ERROR") || strings.Contains(stderr.String(), "is fed:") {
+		t.Errorf("run = %v, standard error:\n%s", err, stderr.String())
 	}
 }
 

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -161,8 +160,7 @@ func TestSendRefuses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			stderr, err := runSend(t, c.settings, "", c.args...)
-			var exit *exitError
-			if err == nil || !strings.Contains(err.Error(), c.want) || (c.usage && !errors.As(err, &exit)) {
+			if err == nil || !strings.Contains(err.Error(), c.want) || (c.usage && exitStatus(err) != statusUsage) {
 				t.Errorf("error %v, want %q", err, c.want)
 			}
 			if err != nil && strings.Contains(err.Error()+stderr, secret) {

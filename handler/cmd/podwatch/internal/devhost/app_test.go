@@ -123,12 +123,3 @@ func TestLocalSettings(t *testing.T) {
 		}
 	}
 }
-
-func TestExpandStorage(t *testing.T) {
-	if got := devhost.ExpandStorage("AccountName=a;AccountKey=b"); got != "AccountName=a;AccountKey=b" {
-		t.Errorf("a full connection string became %q", got)
-	}
-	if got := devhost.ExpandStorage("UseDevelopmentStorage=true"); !strings.Contains(got, "QueueEndpoint=http://127.0.0.1:10001/devstoreaccount1") {
-		t.Errorf("the short form became %q", got)
-	}
-}

@@ -2,6 +2,7 @@ package devhost_test
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -12,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"podwatch/handler/cmd/podwatch/internal/devhost"
+	"podwatch/handler/internal/emulator"
 )
 
 // TestMain makes the test binary its own function app: with actAsHandler set it
@@ -38,7 +39,7 @@ const (
 // containers of its own.
 var shared struct {
 	once   sync.Once
-	server *devhost.Azurite
+	server *emulator.Azurite
 	err    error
 }
 
@@ -46,8 +47,8 @@ func storageForTest(t *testing.T) string {
 	t.Helper()
 	shared.once.Do(func() {
 		var dir string
-		if dir, shared.err = devhost.FindLocal("."); shared.err == nil {
-			shared.server, shared.err = devhost.StartAzurite(t.Context(), devhost.AzuriteOptions{Dir: dir})
+		if dir, shared.err = emulator.FindLocal("."); shared.err == nil {
+			shared.server, shared.err = emulator.Start(context.Background(), emulator.Options{Dir: dir})
 		}
 	})
 	if shared.err != nil {
@@ -82,6 +83,10 @@ type recorded struct {
 }
 
 func serveHandler() {
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		os.Exit(1) // as the handler does
+	}()
 	record, err := os.OpenFile(os.Getenv(recordFile), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

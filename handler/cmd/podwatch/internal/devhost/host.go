@@ -22,6 +22,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -39,6 +40,9 @@ type Options struct {
 	// Settings are app settings. They win over the environment, which wins
 	// over local.settings.json in App, as with Core Tools.
 	Settings map[string]string
+
+	// Ignore are variables of the environment that are no settings of the app.
+	Ignore []string
 
 	// HandlerSettings are app settings that only the handler sees, over the
 	// others: storage that fails for the handler and not for the host.
@@ -300,7 +304,7 @@ func appSettings(o Options) (map[string]string, error) {
 		return nil, err
 	}
 	for _, entry := range os.Environ() {
-		if name, value, ok := strings.Cut(entry, "="); ok && name != "" {
+		if name, value, ok := strings.Cut(entry, "="); ok && name != "" && !slices.Contains(o.Ignore, name) {
 			settings[name] = value
 		}
 	}

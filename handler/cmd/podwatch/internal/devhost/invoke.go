@@ -54,7 +54,10 @@ func (h *Host) invoke(ctx context.Context, fn *Function, encode encoder) error {
 
 func (h *Host) finished(r Result) {
 	level, text := h.o.Log.Info, "invocation succeeded"
-	if r.Err != nil {
+	switch {
+	case errors.Is(r.Err, ErrStopped):
+		text = "invocation dropped, the host stops"
+	case r.Err != nil:
 		level, text = h.o.Log.Error, "invocation failed"
 	}
 	level(text, "function", r.Function, "invocation_id", r.InvocationID, "tries", r.Tries, "duration_ms", r.Duration.Milliseconds(), "err", r.Err)

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"podwatch/handler/internal/child"
 )
 
 // The host's ways with its one process.
@@ -40,7 +42,7 @@ type worker struct {
 	exited    func(code int)
 
 	mu       sync.Mutex
-	proc     *process
+	proc     *child.Process
 	ready    chan struct{} // closed when the present process has answered
 	forgiven bool          // the present process is being ended by the host itself
 	starts   int
@@ -50,11 +52,8 @@ type worker struct {
 
 // start launches the first process. The host does not retry this: an executable
 // that cannot be launched is an error of the app.
-func (w *worker) start() (*process, error) {
-	proc, err := startProcess(command{
-		path: w.app.Executable, dir: w.app.Root, env: w.env,
-		line: w.line,
-	})
+func (w *worker) start() (*child.Process, error) {
+	proc, err := child.Start(child.Command{Path: w.app.Executable, Dir: w.app.Root, Env: w.env, Line: w.line})
 	if err != nil {
 		return nil, err
 	}
@@ -81,7 +80,7 @@ func (w *worker) line(stream, line string) {
 
 // run keeps the process going until ctx ends or the host would stop. The first
 // process was started by start.
-func (w *worker) run(ctx context.Context, proc *process) error {
+func (w *worker) run(ctx context.Context, proc *child.Process) error {
 	for {
 		pinged := make(chan error, 1)
 		pinging, stop := context.WithCancel(ctx)
@@ -90,14 +89,14 @@ func (w *worker) run(ctx context.Context, proc *process) error {
 		var failure error
 		select {
 		case <-ctx.Done():
-		case <-proc.done:
+		case <-proc.Done():
 		case err := <-pinged:
 			pinged <- nil // received below
 			if err == nil {
 				w.setReady()
 				select {
 				case <-ctx.Done():
-				case <-proc.done:
+				case <-proc.Done():
 				}
 			} else if ctx.Err() == nil {
 				failure = err
@@ -106,9 +105,9 @@ func (w *worker) run(ctx context.Context, proc *process) error {
 		stop()
 		<-pinged
 		if ctx.Err() != nil || failure != nil {
-			proc.kill()
+			proc.Kill()
 		}
-		code := proc.wait()
+		code := proc.Wait()
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -231,7 +230,7 @@ func (w *worker) kill(forgive bool) {
 	w.forgiven = w.forgiven || forgive
 	w.mu.Unlock()
 	if proc != nil {
-		proc.kill()
+		proc.Kill()
 	}
 }
 
@@ -242,7 +241,7 @@ func (w *worker) state() (pid, starts int) {
 	if w.proc == nil {
 		return 0, 0
 	}
-	return w.proc.id(), w.starts
+	return w.proc.ID(), w.starts
 }
 
 // freePort asks the system for a port that is free now. The host, too, picks
@@ -272,5 +271,6 @@ func handlerEnv(app *FunctionApp, more map[string]string, port int, workerID str
 		"FUNCTIONS_CUSTOMHANDLER_WORKER_ID="+workerID,
 		"FUNCTIONS_HTTPWORKER_ID="+workerID,
 		"FUNCTIONS_APP_ROOT_PATH="+app.Root,
+		child.EndWithStdin+"=1",
 	)
 }

@@ -24,7 +24,7 @@ import (
 	"sync"
 	"testing"
 
-	"podwatch/handler/cmd/podwatch/internal/devhost"
+	"podwatch/handler/internal/emulator"
 )
 
 // shared is what all tests of a run have in common.
@@ -38,7 +38,7 @@ type common struct {
 	err   error
 
 	mu      sync.Mutex
-	running []*devhost.Azurite
+	running []*emulator.Azurite
 	free    []string // connection strings of accounts that nobody has used
 	issued  int
 }
@@ -128,7 +128,7 @@ func (c *common) startAzurite(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	local, err := devhost.FindLocal(dir)
+	local, err := emulator.FindLocal(dir)
 	if err != nil {
 		return err
 	}
@@ -141,12 +141,7 @@ func (c *common) startAzurite(ctx context.Context) error {
 		names, keys = append(names, name), append(keys, key)
 		fmt.Fprintf(&accounts, "%s:%s;", name, key)
 	}
-	// Azurite takes its accounts from the environment and nowhere else.
-	if err := os.Setenv("AZURITE_ACCOUNTS", accounts.String()); err != nil {
-		return err
-	}
-	defer os.Unsetenv("AZURITE_ACCOUNTS")
-	a, err := devhost.StartAzurite(ctx, devhost.AzuriteOptions{Dir: local})
+	a, err := emulator.Start(ctx, emulator.Options{Dir: local, Accounts: accounts.String()})
 	if err != nil {
 		return err
 	}

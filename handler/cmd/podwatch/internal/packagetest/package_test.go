@@ -27,6 +27,7 @@ import (
 
 	"podwatch/handler/cmd/podwatch/internal/devhost"
 	"podwatch/handler/cmd/podwatch/internal/devhost/inbox"
+	"podwatch/handler/internal/emulator"
 	"podwatch/handler/internal/invocation"
 )
 
@@ -103,7 +104,7 @@ func content(t *testing.T, f *zip.File) []byte {
 }
 
 func TestPackageRunsAsItIsUnpacked(t *testing.T) {
-	local, err := devhost.FindLocal(root)
+	local, err := emulator.FindLocal(root)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,7 +159,7 @@ func TestPackageRunsAsItIsUnpacked(t *testing.T) {
 	t.Run("starts and alerts", func(t *testing.T) {
 		app := unpack(t, first)
 		checkExecutable(t, filepath.Join(app, "handler"))
-		storage, err := devhost.StartAzurite(t.Context(), devhost.AzuriteOptions{Dir: local})
+		storage, err := emulator.Start(t.Context(), emulator.Options{Dir: local})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -12,6 +12,10 @@ import (
 )
 
 func main() {
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		os.Exit(1) // as the handler does
+	}()
 	fmt.Println(`{"level":"WARN","msg":"odd"}`)
 	fmt.Println(`{"level":"INFO","msg":"usual"}`)
 	fmt.Fprintln(os.Stderr, "warning: \x1b[2J\u202e")

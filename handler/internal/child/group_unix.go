@@ -1,6 +1,6 @@
 //go:build unix
 
-package devhost
+package child
 
 import (
 	"os"
@@ -8,14 +8,14 @@ import (
 	"syscall"
 )
 
+// separate gives the child a process group of its own.
+func separate(cmd *exec.Cmd) {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+}
+
 // killGroup kills the child and everything in its process group.
 func killGroup(cmd *exec.Cmd) {
 	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // gone already is fine
-}
-
-// askToEnd lets the child end in its own way.
-func askToEnd(cmd *exec.Cmd) bool {
-	return cmd.Process.Signal(syscall.SIGTERM) == nil
 }
 
 func exitCode(state *os.ProcessState) int {

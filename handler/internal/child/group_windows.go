@@ -1,4 +1,4 @@
-package devhost
+package child
 
 import (
 	"os"
@@ -18,7 +18,3 @@ func killGroup(cmd *exec.Cmd) {
 }
 
 func exitCode(state *os.ProcessState) int { return state.ExitCode() }
-
-// askToEnd cannot: there is no such signal. What Azurite writes every few seconds
-// has to do.
-func askToEnd(*exec.Cmd) bool { return false }

@@ -1,0 +1,42 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestLockFolder(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "drop")
+	release, err := lockFolder(dir, "--drop")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := lockFolder(dir, "--drop"); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("used by process %d", os.Getpid())) || !strings.Contains(err.Error(), "--drop") {
+		t.Errorf("a second lock: %v", err)
+	}
+	release()
+
+	ended := exec.CommandContext(t.Context(), "true")
+	if err := ended.Run(); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{"of a process that has ended": fmt.Sprint(ended.Process.Pid), "that was cut": ""} {
+		if err := os.WriteFile(filepath.Join(dir, lockName), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		release, err := lockFolder(dir, "--drop")
+		if err != nil {
+			t.Errorf("a lock %s: %v", name, err)
+			continue
+		}
+		release()
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
