@@ -275,9 +275,8 @@ func newWorkplace(t *testing.T) *workplace {
 	return w
 }
 
-// bareEnvironment is what a person's shell has before any setting of podwatch
-// is exported. What a make that runs this test says to its children is not for
-// others.
+// bareEnvironment is the environment without podwatch's settings, and without the
+// variables that a make which runs this test exports.
 func bareEnvironment() []string {
 	not := append(config.Settings(), "MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "HANDLER_GOOS", "HANDLER_GOARCH", "CGO_ENABLED", "FUZZTIME", "AZURITE", "RUN_FLAGS")
 	return slices.DeleteFunc(os.Environ(), func(entry string) bool {
@@ -318,12 +317,12 @@ func (w *workplace) write(t *testing.T, name, text string) {
 	}
 }
 
-// installed is what make would install anew when it looks out of date, under
-// the feet of other tests.
+// installed is what make would install again, while other tests use it, when it is
+// older than package.json.
 const installed = "infra/local/node_modules/.package-lock.json"
 
-// makeCommand is a command of the documents that begins with make, as it stands there,
-// with the repository's Makefile, writing only into the workplace.
+// makeCommand is a make command of the documents, with the repository's Makefile. It
+// writes only into the workplace.
 func (w *workplace) makeCommand(text string, variables ...string) string {
 	arguments := strings.TrimPrefix(text, "make ")
 	repository, _ := filepath.Abs("..") // newWorkplace has asked
