@@ -107,7 +107,10 @@ func (r *reading) read(p piece) (known bool) {
 	}
 	n := 0
 	for ev, err := range r.events.Events(record) {
-		if err != nil {
+		switch {
+		case err != nil && !p.whole:
+			return false // not valid JSON: it may be mended with the whole message
+		case err != nil:
 			r.Failed++
 			r.unreadable(p, err.Error())
 			return true
