@@ -171,13 +171,13 @@ func (s *Set) Suppress(a *alert.Alert, fields func() map[string]any) string {
 // Fits reports whether an alert fits the exception's rules and match, leaving
 // aside when it happened and what preceded it: how wide the exception is.
 func (e *Exception) Fits(a *alert.Alert, fields map[string]any) bool {
-	return e.isFor(a) && e.match.Match(newDocument(a, kql.Map(fields)))
+	return e.isFor(a) && e.match.Judge(newDocument(a, kql.Map(fields))) == kql.True
 }
 
 func (e *Exception) meets(a *alert.Alert, document kql.Document) bool {
 	return e.holdsAt(a.EventTime) &&
 		e.isFor(a) &&
-		e.match.Match(document) &&
+		e.match.Judge(document) == kql.True &&
 		(e.schedule == nil || e.schedule.covers(a.EventTime)) &&
 		(e.precededBy == nil || e.precededBy.holds(a))
 }

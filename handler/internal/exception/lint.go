@@ -19,7 +19,7 @@ func (e *Exception) Lint(now time.Time) []string {
 	case !e.holdsAt(now):
 		warnings = append(warnings, "it expired on "+e.Expires.UTC().Format(time.DateOnly)+": remove it or renew it")
 	}
-	if e.match.Match(kql.Map{}) {
+	if e.match.Judge(kql.Map{}) == kql.True {
 		warnings = append(warnings, "match also fits an alert of which nothing is known: begin with what it is for (caller.*, cluster.*, kubernetes.*)")
 	}
 	for _, t := range kql.Terms(e.node) {

@@ -49,7 +49,7 @@ func (e *precededByEntry) compile() (*precededBy, error) {
 		return nil, err
 	}
 	everything := func(string) bool { return true }
-	options := kql.Options{FoldCase: everything}
+	options := kql.Options{FoldCase: everything, MissingUnknown: true}
 	return &precededBy{match: kql.Compile(node, options), same: e.Same, within: within}, nil
 }
 
@@ -61,7 +61,7 @@ func (p *precededBy) holds(a *alert.Alert) bool {
 		if before < 0 || before > p.within || entry.Relation != p.same && entry.Relation != "both" {
 			continue
 		}
-		if p.match.Match(operation(entry)) {
+		if p.match.Judge(operation(entry)) == kql.True {
 			return true
 		}
 	}

@@ -78,13 +78,11 @@ func (t *term) deadReason() string {
 	switch t.typ {
 	case TypeIP:
 		return fmt.Sprintf("%q is no address or network, but the field is of type ip", text)
-	case TypeLong:
+	case TypeLong, TypeDouble:
 		if _, ok := parseNumber(text); ok {
 			return fmt.Sprintf("%s is no whole number, but the field holds only those", text)
 		}
-		return fmt.Sprintf("%q is no number, but the field is of type long", text)
-	case TypeDouble:
-		return fmt.Sprintf("%q is no number, but the field is of type double", text)
+		return fmt.Sprintf("%q is no number, but the field is of type %s", text, t.typ)
 	case TypeBoolean:
 		return fmt.Sprintf("%q is neither true nor false (in lower case), but the field is of type boolean", text)
 	case TypeDate:

@@ -1,7 +1,9 @@
 package kql
 
 import (
+	"cmp"
 	"encoding/json"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -18,70 +20,43 @@ type moment struct {
 	steps       []dateStep
 }
 
-// A dateStep adds count units, or rounds to a unit when count is 0.
+// A dateStep adds count units, or rounds to a unit.
 type dateStep struct {
 	count int
 	unit  byte // y M w d h m s
 	round bool
 }
 
+// Counts of up to seven digits keep date mathematics within what int64
+// milliseconds can hold.
+var (
+	stepsPattern = regexp.MustCompile(`^((?:[-+][0-9]{0,7}|/1?)[yMwdhHms])*$`)
+	stepPattern  = regexp.MustCompile(`([-+/])([0-9]{0,7})([yMwdhHms])`)
+)
+
 // parseMoment reads an ISO date or a part of it, milliseconds since 1970, or
 // date mathematics: now-5m, now/d, 2024-01-01||+1M/d.
-func parseMoment(s string) (moment, bool) {
-	var m moment
-	rest, ok := strings.CutPrefix(s, "now")
-	if ok {
-		m.now = true
-	} else {
-		var anchor string
-		anchor, rest, ok = strings.Cut(s, "||")
-		first, last, valid := parseDate(anchor)
-		if !valid {
-			return moment{}, false
-		}
-		m.first, m.last = first, last
-		if ok {
-			m.last = first // mathematics starts from the first moment
-		}
+func parseMoment(s string) (m moment, ok bool) {
+	anchor, steps, mathematics := strings.Cut(s, "||")
+	if rest, now := strings.CutPrefix(s, "now"); now {
+		m.now, steps = true, rest
+	} else if m.first, m.last, ok = parseDate(anchor); !ok {
+		return moment{}, false
+	} else if mathematics {
+		m.last = m.first // it starts from the first moment
 	}
-	for rest != "" {
-		var step dateStep
-		sign := 1
-		switch rest[0] {
-		case '+':
-		case '-':
-			sign = -1
-		case '/':
-			step.round = true
-		default:
+	if !stepsPattern.MatchString(steps) {
+		return moment{}, false
+	}
+	for _, step := range stepPattern.FindAllStringSubmatch(steps, -1) {
+		count, err := strconv.Atoi(strings.Trim(step[1], "+/") + cmp.Or(step[2], "1"))
+		if err != nil {
 			return moment{}, false
 		}
-		rest = rest[1:]
-		step.count = sign
-		digits := leadingDigits(rest)
-		if digits > 0 {
-			n, err := strconv.Atoi(rest[:digits])
-			if err != nil || n > maxDateCount || step.round && n != 1 {
-				return moment{}, false
-			}
-			step.count = sign * n
-		}
-		rest = rest[digits:]
-		if rest == "" || strings.IndexByte("yMwdhHms", rest[0]) < 0 {
-			return moment{}, false
-		}
-		step.unit = rest[0]
-		if step.unit == 'H' {
-			step.unit = 'h'
-		}
-		rest = rest[1:]
-		m.steps = append(m.steps, step)
+		m.steps = append(m.steps, dateStep{count, strings.Replace(step[3], "H", "h", 1)[0], step[1] == "/"})
 	}
 	return m, true
 }
-
-// maxDateCount keeps date mathematics within what int64 milliseconds can hold.
-const maxDateCount = 10_000_000
 
 // at returns the first or, with last, the last millisecond that m means.
 func (m moment) at(last bool, now func() time.Time) int64 {
@@ -111,31 +86,16 @@ func addUnits(t time.Time, unit byte, n int) time.Time {
 		return addMonths(t, 12*n)
 	case 'M':
 		return addMonths(t, n)
-	case 'w':
-		return t.AddDate(0, 0, 7*n)
-	case 'd':
-		return t.AddDate(0, 0, n)
-	case 'h':
-		return addSeconds(t, 3600*int64(n))
-	case 'm':
-		return addSeconds(t, 60*int64(n))
 	}
-	return addSeconds(t, int64(n))
+	return time.Unix(t.Unix()+int64(n)*secondsOf[unit], int64(t.Nanosecond())).UTC() // Add is for 292 years at most
 }
 
-// addSeconds is t.Add for more than the 292 years of a Duration.
-func addSeconds(t time.Time, n int64) time.Time {
-	return time.Unix(t.Unix()+n, int64(t.Nanosecond())).UTC()
-}
+var secondsOf = map[byte]int64{'w': 7 * 86400, 'd': 86400, 'h': 3600, 'm': 60, 's': 1}
 
 // addMonths keeps the day, or takes the last of a shorter month.
 func addMonths(t time.Time, n int) time.Time {
 	first := time.Date(t.Year(), t.Month()+time.Month(n), 1, t.Hour(), t.Minute(), t.Second(), t.Nanosecond(), time.UTC)
-	return first.AddDate(0, 0, min(t.Day(), daysIn(first.Year(), first.Month()))-1)
-}
-
-func daysIn(year int, month time.Month) int {
-	return time.Date(year, month+1, 0, 0, 0, 0, 0, time.UTC).Day()
+	return first.AddDate(0, 0, min(t.Day(), first.AddDate(0, 1, -1).Day())-1)
 }
 
 func floor(t time.Time, unit byte) time.Time {
@@ -189,98 +149,59 @@ func parseMillis(s string) (int64, bool) {
 	return ms, err == nil
 }
 
+// isoLayouts are the layouts of an ISO date without its offset, by their length,
+// and what such a date is exact to.
+var isoLayouts = map[int]struct {
+	text string
+	unit byte
+}{
+	4: {"2006", 'y'}, 7: {"2006-01", 'M'}, 10: {"2006-01-02", 'd'}, 11: {"2006-01-02T", 'd'},
+	13: {"2006-01-02T15", 'h'}, 16: {"2006-01-02T15:04", 'm'}, 19: {"2006-01-02T15:04:05", 's'},
+}
+
 // parseISO reads an ISO date. unit is what the date is exact to: y M d h m s,
 // or 0 for a fraction of a second.
 func parseISO(s string) (t time.Time, unit byte, ok bool) {
-	r := digitReader{s: s, ok: true}
-	var month, day, hour, minute, second, nanos, offset = 1, 1, 0, 0, 0, 0, 0
-	year := r.number(4)
-	unit = 'y'
-	if r.skip('-') {
-		month, unit = r.number(2), 'M'
-		if r.skip('-') {
-			day, unit = r.number(2), 'd'
-			if r.skip('T') && r.s != "" {
-				hour, unit = r.number(2), 'h'
-				if r.skip(':') {
-					minute, unit = r.number(2), 'm'
-					if r.skip(':') {
-						second, unit = r.number(2), 's'
-						if r.skip('.') || r.skip(',') {
-							nanos, unit = r.fraction(), 0
-						}
-					}
-				}
-				offset = r.offset()
-			}
-		}
+	date, offset := s, ""
+	if i := strings.LastIndexAny(s, "Z+-"); i > len("2006-01-02T") {
+		date, offset = s[:i], s[i:]
 	}
-	if !r.ok || r.s != "" || month < 1 || month > 12 || day < 1 || day > daysIn(year, time.Month(month)) ||
-		hour > 23 || minute > 59 || second > 59 {
+	seconds, fraction := date, strings.IndexAny(date, ".,")
+	if fraction >= 0 {
+		seconds = date[:fraction]
+	}
+	layout, ok := isoLayouts[len(seconds)]
+	minutes, valid := parseOffset(offset)
+	if !ok || !valid || fraction >= 0 && (layout.unit != 's' || len(date)-fraction > len(".123456789")) {
 		return time.Time{}, 0, false
 	}
-	t = time.Date(year, time.Month(month), day, hour, minute, second, nanos, time.UTC)
-	return t.Add(-time.Duration(offset) * time.Minute), unit, true
-}
-
-// A digitReader takes fixed parts off the front of a date; ok turns false when
-// one does not fit.
-type digitReader struct {
-	s  string
-	ok bool
-}
-
-func (r *digitReader) skip(c byte) bool {
-	if r.s == "" || r.s[0] != c {
-		return false
+	t, err := time.Parse(layout.text, date) // takes the fraction, too
+	if unit = layout.unit; fraction >= 0 {
+		unit = 0
 	}
-	r.s = r.s[1:]
-	return true
+	return t.Add(-time.Duration(minutes) * time.Minute), unit, err == nil
 }
 
-// number reads exactly n digits.
-func (r *digitReader) number(n int) int {
-	if r.ok = r.ok && len(r.s) >= n && leadingDigits(r.s[:n]) == n; !r.ok {
-		return 0
+// parseOffset reads Z, +hh, +hhmm or +hh:mm as minutes; nothing is UTC.
+func parseOffset(s string) (minutes int, ok bool) {
+	if s == "" || s == "Z" {
+		return 0, true
 	}
-	v, err := strconv.Atoi(r.s[:n])
-	r.ok = err == nil
-	r.s = r.s[n:]
-	return v
-}
-
-// fraction reads one to nine digits as nanoseconds.
-func (r *digitReader) fraction() int {
-	n := min(leadingDigits(r.s), 9)
-	v := r.number(n)
-	r.ok = r.ok && n > 0
-	for ; n < 9; n++ {
-		v *= 10
-	}
-	return v
-}
-
-// offset reads Z, +hh, +hhmm or +hh:mm as minutes; nothing is UTC.
-func (r *digitReader) offset() int {
-	if r.s == "" || r.skip('Z') {
-		return 0
-	}
-	sign := 1
-	switch {
-	case r.skip('+'):
-	case r.skip('-'):
-		sign = -1
+	digits := strings.Replace(s[1:], ":", "", 1)
+	n, err := strconv.Atoi(digits)
+	switch len(digits) {
+	case 2:
+		minutes = 60 * n
+	case 4:
+		minutes = 60*(n/100) + n%100
 	default:
-		return 0 // what is left over makes the date invalid
+		return 0, false
 	}
-	hours, minutes := r.number(2), 0
-	if r.skip(':') || r.s != "" {
-		minutes = r.number(2)
+	ok = err == nil && leadingDigits(digits) == len(digits) && n%100 < 60 && minutes < 19*60
+	if s[0] == '-' {
+		minutes = -minutes
 	}
-	if hours > 18 || minutes > 59 {
-		r.ok = false
-	}
-	return sign * (60*hours + minutes)
+	return minutes, ok
 }
 
 // millisOf returns the date of a value in a document.

@@ -26,14 +26,15 @@ func (m Map) All() iter.Seq2[string, any] {
 // find looks for path in an object under every way to spell it with dotted keys.
 func find(object map[string]any, path string) any {
 	found := object[path]
-	for i := 0; i < len(path) && mayHaveMore(found); i++ {
+	for i := range len(path) {
 		if path[i] == '.' {
 			if v, ok := object[path[:i]]; ok {
 				found = combine(found, descend(v, path[i+1:]))
 			}
 		}
 	}
-	if mayHaveMore(found) {
+	switch found.(type) {
+	case nil, map[string]any, []any: // more of an object may lie beside it
 		for key, v := range object {
 			if len(key) > len(path) && key[len(path)] == '.' && key[:len(path)] == path {
 				found = combine(found, map[string]any{key[len(path)+1:]: v})
@@ -41,16 +42,6 @@ func find(object map[string]any, path string) any {
 		}
 	}
 	return found
-}
-
-// mayHaveMore reports whether another spelling of v's key may add to it. Beside
-// a value there is none.
-func mayHaveMore(v any) bool {
-	switch v.(type) {
-	case nil, map[string]any, []any:
-		return true
-	}
-	return false
 }
 
 // descend returns what the objects in v have at path.

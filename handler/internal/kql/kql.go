@@ -20,8 +20,8 @@ import (
 )
 
 // A Document is what a query is asked of. Values are those of decoded JSON: nil,
-// bool, string, json.Number or a Go number, []any, []string, map[string]any;
-// values of other types count as null. A query does not change them.
+// bool, string, json.Number, []any, map[string]any; values of other types count
+// as null. A query does not change them.
 type Document interface {
 	// Lookup returns the value of a field by its full dotted name: nil when the
 	// document lacks the field, an object for the fields below a name, a list
@@ -193,7 +193,7 @@ func found(value any, known bool) string {
 	switch text, ok := scalarText(value); {
 	case ok:
 		return fmt.Sprintf("%q", shortened(text))
-	case present(value) || value != nil && below(value, present):
+	case anyValue(value, true, present):
 		return shortened(fmt.Sprint(value))
 	case !known:
 		return "not known"

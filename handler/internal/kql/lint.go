@@ -232,7 +232,7 @@ func later(a, b *term) *term {
 // implies reports whether b holds wherever a does; false is not certain.
 func implies(a, b *term) bool {
 	if a.kind != is || b.kind != is || a.field.parts == nil || b.field.parts == nil {
-		return a.String() == b.String()
+		return a.equal(b.Node)
 	}
 	same := a.field.equal(b.field)
 	if b.op == Exists {

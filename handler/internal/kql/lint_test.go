@@ -57,6 +57,7 @@ func TestLint(t *testing.T) {
 		{"n:{a:x and not a:x}", "1:16 never"},
 		{"n:{a:x} and not n:{a:x}", "1:20 never"},
 		{"n:{a:x} and n:{not a:x}", ""}, // two objects
+		{"n:{a:x} and not n:{a:y}", ""},
 		{"a:* or not a:*", "1:1 always"},
 		{"not (a:x and not a:x)", "1:6 always"},
 		{"a:x or *:*", "1:1 always"},

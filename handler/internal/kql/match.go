@@ -29,7 +29,7 @@ func (t *term) reason(d Document) Reason {
 	switch {
 	case t.kind == nested:
 		value, known := d.Lookup(t.field.text())
-		return Reason{t.full, "{" + t.terms[0].String() + "}", found(value, known)}
+		return Reason{t.full, "{...}", found(value, known)}
 	case t.kind == is && !t.many():
 		value, known := d.Lookup(t.field.text())
 		return Reason{t.full, t.wanted(), found(value, known)}
@@ -51,12 +51,13 @@ func (ms allOf) judge(d Document, v view) Truth {
 	return least
 }
 
-// explain prefers the first condition that makes the outcome; if all hold, the
-// last decided.
-func (ms allOf) explain(d Document, v view) Reason {
-	outcome := ms.judge(d, v)
+func (ms allOf) explain(d Document, v view) Reason { return explain(ms, ms.judge(d, v), True, d, v) }
+
+// explain chooses the first condition that makes the outcome; if it takes all of
+// them to make it, the last.
+func explain(ms []matcher, outcome, all Truth, d Document, v view) Reason {
 	for _, m := range ms {
-		if outcome < True && m.judge(d, v) == outcome {
+		if outcome != all && m.judge(d, v) == outcome {
 			return m.explain(d, v)
 		}
 	}
@@ -75,15 +76,7 @@ func (ms anyOf) judge(d Document, v view) Truth {
 	return most
 }
 
-func (ms anyOf) explain(d Document, v view) Reason {
-	outcome := ms.judge(d, v)
-	for _, m := range ms {
-		if outcome > False && m.judge(d, v) == outcome {
-			return m.explain(d, v)
-		}
-	}
-	return ms[len(ms)-1].explain(d, v)
-}
+func (ms anyOf) explain(d Document, v view) Reason { return explain(ms, ms.judge(d, v), False, d, v) }
 
 type negation struct{ matcher }
 
@@ -116,7 +109,7 @@ func (m *oneField) judge(d Document, v view) Truth {
 		return False
 	case !known:
 		return Unknown
-	case v == whatIsThere && m.terms[0].op != Exists && (m.below || !anyValue(value, present)):
+	case v == whatIsThere && m.terms[0].op != Exists && (m.below || !anyValue(value, false, present)):
 		return Unknown // with below, what is missing may be any of many fields
 	}
 	return False
@@ -129,60 +122,37 @@ func (m *oneField) explain(d Document, _ view) Reason {
 }
 
 func (m *oneField) fits(value any) bool {
-	switch {
-	case value == nil:
-		return false
-	case m.objects != nil && !anyValue(value, present): // objects
+	if m.objects != nil && value != nil && !anyValue(value, false, present) {
 		var space [nameSpace]byte
 		return m.objects.walk(value, append(space[:0], m.objects.full...))
-	case m.below:
-		return below(value, m.test)
 	}
-	return anyValue(value, m.test)
+	return anyValue(value, m.below, m.test)
 }
 
-// anyValue reports whether v or an element of it fits; objects do not.
-func anyValue(v any, fits valueTest) bool {
+// anyValue reports whether v or an element of it fits; with below, also what is
+// in its objects.
+func anyValue(v any, below bool, fits valueTest) bool {
 	switch v := v.(type) {
-	case nil, map[string]any:
+	case nil:
 		return false
 	case []any:
 		for _, e := range v {
-			if anyValue(e, fits) {
+			if anyValue(e, below, fits) {
 				return true
 			}
 		}
 		return false
-	case []string:
-		for _, e := range v {
-			if fits(e) {
-				return true
+	case map[string]any:
+		if below {
+			for _, e := range v {
+				if anyValue(e, below, fits) {
+					return true
+				}
 			}
 		}
 		return false
 	}
 	return fits(v)
-}
-
-// below reports whether v or anything in it fits.
-func below(v any, fits valueTest) bool {
-	switch v := v.(type) {
-	case map[string]any:
-		for _, e := range v {
-			if below(e, fits) {
-				return true
-			}
-		}
-		return false
-	case []any:
-		for _, e := range v {
-			if below(e, fits) {
-				return true
-			}
-		}
-		return false
-	}
-	return anyValue(v, fits)
 }
 
 // manyFields tests the values of all fields whose names fit a pattern.
@@ -267,32 +237,26 @@ func (m *manyFields) walk(v any, name []byte) bool {
 		return false
 	}
 	test := m.leaf(name)
-	return test != nil && anyValue(v, test)
+	return test != nil && anyValue(v, false, test)
 }
 
 // leaf returns the test for the value called name, nil if it is not meant. A
 // value in a flattened field goes by that field's name, too.
 func (m *manyFields) leaf(name []byte) valueTest {
-	if m.fits(name) {
-		if m.types == nil && m.fold == nil {
+	whole := m.fits(name)
+	if m.types == nil && m.fold == nil {
+		if whole {
 			return m.tests[TypeUnknown][0]
 		}
-		full := string(name)
-		if typ, _, visible := resolveType(m.types, m.base, full); visible {
-			return m.testFor(typ, full)
-		}
 		return nil
 	}
-	if m.types == nil {
-		return nil
-	}
-	for i := len(m.base) + 1; i < len(name); i++ {
-		if name[i] != '.' || !m.fits(name[:i]) {
+	for i := len(m.base) + 1; i <= len(name); i++ {
+		if i < len(name) && (whole || name[i] != '.') || !m.fits(name[:i]) {
 			continue
 		}
 		full := string(name[:i])
-		if typ, _, visible := resolveType(m.types, m.base, full); visible && typ == TypeFlattened {
-			return m.testFor(TypeFlattened, full)
+		if typ, _, visible := resolveType(m.types, m.base, full); visible && (i == len(name) || typ == TypeFlattened) {
+			return m.testFor(typ, full)
 		}
 	}
 	return nil

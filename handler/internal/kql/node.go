@@ -48,6 +48,10 @@ func Equals(field, value string) *Node {
 
 func group(k kind, kids ...*Node) *Node { return &Node{kind: k, kids: kids, at: kids[0].at} }
 
+func (n *Node) equal(m *Node) bool {
+	return n.kind == m.kind && n.op == m.op && n.field.equal(m.field) && n.value.equal(m.value) && slices.EqualFunc(n.kids, m.kids, (*Node).equal)
+}
+
 // inside returns the path of the nested group that the kids of n are in.
 func (n *Node) inside(base string) string {
 	if n.kind != nested {

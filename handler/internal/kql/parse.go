@@ -98,29 +98,30 @@ func (p *parser) remark(offset int, code, msg string) {
 
 // stray reports text after a complete expression.
 func (p *parser) stray() {
-	switch c := p.src[p.pos]; c {
-	case ')', '}':
-		p.fail(p.pos, "unexpected %q: nothing is open that it could close", c)
-	case ':':
-		p.fail(p.pos, `unexpected ":": a second colon; write "and" or "or" between conditions, escape or quote a colon in a value`)
-	case '<', '>':
-		p.fail(p.pos, `unexpected %q: one comparison has one field and one value; write "and" or "or" between conditions`, c)
-	case '"':
-		p.fail(p.pos, `unexpected '"': write "and" or "or" between conditions, with blanks around it`)
-	case '(':
-		p.fail(p.pos, `unexpected "(": write "and" or "or" before it, with blanks around the operator; "not", too, needs a blank after it`)
-	case '{':
-		p.fail(p.pos, `unexpected "{": a nested group needs a field and a colon before it`)
-	case '\\':
+	switch c := p.src[p.pos]; {
+	case strays[c] != "":
+		p.fail(p.pos, "unexpected %q: %s", c, strays[c])
+	case c == '\\':
 		p.fail(p.pos, "%s", badEscape)
-	}
-	switch {
 	case p.operatorWord("not"):
 		p.fail(p.pos, `unexpected "not": write "and not" or "or not"; a text in which "not" stands before a blank must be quoted`)
 	case p.operatorWord("and"), p.operatorWord("or"):
 		p.fail(p.pos, `an operator needs blanks on both sides and a condition after it`)
 	}
 	p.fail(p.pos, `expected "and", "or" or the end of the query, with blanks around the operator`)
+}
+
+const oneComparison = `one comparison has one field and one value; write "and" or "or" between conditions`
+
+var strays = map[byte]string{
+	')': "nothing is open that it could close",
+	'}': "nothing is open that it could close",
+	':': `a second colon; write "and" or "or" between conditions, escape or quote a colon in a value`,
+	'<': oneComparison,
+	'>': oneComparison,
+	'"': `write "and" or "or" between conditions, with blanks around it`,
+	'(': `write "and" or "or" before it, with blanks around the operator; "not", too, needs a blank after it`,
+	'{': "a nested group needs a field and a colon before it",
 }
 
 // operatorWord reports whether the operator w stands here, whatever follows it.
@@ -150,12 +151,12 @@ func (p *parser) chain(word string, k kind, operand func() *Node) *Node {
 	return group(k, nodes...)
 }
 
-// operator reads blanks, op, blanks; or nothing.
+// operator reads blanks, op, blanks; or nothing. Blanks may lack before a "not".
 func (p *parser) operator(op string) bool {
 	start := p.pos
 	p.blanks()
 	at := p.pos
-	if at > start && word(p.src[at:], op) {
+	if (at > start || op == "not") && word(p.src[at:], op) {
 		p.pos += len(op)
 		if after := p.pos; p.blanks() > after {
 			p.remarkOperator(at, op)
@@ -166,26 +167,12 @@ func (p *parser) operator(op string) bool {
 	return false
 }
 
-// negation reads "not" and the blanks after it; or nothing.
-func (p *parser) negation() bool {
-	at := p.pos
-	if word(p.src[at:], "not") {
-		p.pos += len("not")
-		if after := p.pos; p.blanks() > after {
-			p.remarkOperator(at, "not")
-			return true
-		}
-	}
-	p.pos = at
-	return false
-}
-
 func (p *parser) not(read func() *Node) *Node {
-	if !p.negation() {
+	if !p.operator("not") {
 		return read()
 	}
 	at := p.pos
-	if p.negation() {
+	if p.operator("not") {
 		p.fail(at, `"not not" is not KQL; write "not (not ...)"`)
 	}
 	return group(not, read())
@@ -291,7 +278,7 @@ func (p *parser) values(at int, field literal) *Node {
 	}
 	if !p.at('(') {
 		start := p.pos
-		if p.negation() {
+		if p.operator("not") {
 			p.fail(start, `"not" cannot stand here; write "not field:value" or "field:(not value)"`)
 		}
 		return value(at)

@@ -107,7 +107,7 @@ func TestParse(t *testing.T) {
 		{`a:\not x`, "a:ot x", isText("a", "ot x")}, // \n, then "ot"
 		{`a:\Not x`, `a:\Not x`, isText("a", "Not x")},
 		{`a:x \NOT y`, `a:x \NOT y`, isText("a", "x NOT y")},
-		{`a:x\n`, "a:x", isText("a", "x")},          // trimmed after the escape is read
+		{`a:x\n`, "a:x", isText("a", "x")}, // trimmed after the escape is read
 		{`a:x\ty`, `a:x\ty`, isText("a", "x\ty")},
 		{"a:x\ny", `a:x\ny`, isText("a", "x\ny")},
 		{"a:x\u00a0y", `a:x\u00a0y`, isText("a", "x\u00a0y")},
@@ -135,10 +135,10 @@ func TestParse(t *testing.T) {
 		if diff := sameTree(c.want, n); diff != "" {
 			t.Errorf("Parse(%q) (-want +got):\n%s", c.src, diff)
 		}
-		if got := n.String(); got != c.printed {
+		if got := canonical(n); got != c.printed {
 			t.Errorf("Parse(%q) prints %q, want %q", c.src, got, c.printed)
 		}
-		again, err := Parse(n.String())
+		again, err := Parse(canonical(n))
 		if diff := sameTree(n, again); err != nil || diff != "" {
 			t.Errorf("Parse(%q), printed and parsed again: %v (-want +got)\n%s", c.src, err, diff)
 		}
@@ -231,8 +231,8 @@ func TestParseTakesMaximalDepth(t *testing.T) {
 			t.Errorf("Parse(%.20q...): %v", src, err)
 			continue
 		}
-		again, err := Parse(n.String())
-		if err != nil || again.String() != n.String() {
+		again, err := Parse(canonical(n))
+		if err != nil || canonical(again) != canonical(n) {
 			t.Errorf("Parse(%.20q...) does not print what it parsed: %v", src, err)
 		}
 		Compile(n, Options{}).Match(Map{"b": "c"})
@@ -309,7 +309,7 @@ func FuzzParse(f *testing.F) {
 			}
 			return
 		}
-		printed := n.String()
+		printed := canonical(n)
 		if len(printed) > MaxLength {
 			return
 		}
@@ -320,7 +320,7 @@ func FuzzParse(f *testing.F) {
 		if diff := sameTree(n, again); diff != "" {
 			t.Fatalf("%q prints as %q, which is another tree (-want +got):\n%s", src, printed, diff)
 		}
-		if twice := again.String(); twice != printed {
+		if twice := canonical(again); twice != printed {
 			t.Fatalf("%q prints as %q and then as %q", src, printed, twice)
 		}
 		doc := Map{"a": []any{"b", map[string]any{"c": true}}}

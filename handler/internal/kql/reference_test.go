@@ -574,7 +574,7 @@ type tally struct{ pairs, matched, never, always int }
 func (c *tally) checkRandom(t *testing.T, g generator, o Options) {
 	t.Helper()
 	n := g.node(4, false)
-	src := n.String()
+	src := canonical(n)
 	reparsed, err := Parse(src)
 	if err != nil {
 		t.Fatalf("Parse(%q): %v", src, err)

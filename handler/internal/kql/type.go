@@ -1,6 +1,10 @@
 package kql
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
 
 // A Type is how Elasticsearch maps a field; it decides what a condition on the
 // field means.
@@ -26,6 +30,14 @@ const (
 
 var typeNames = [numTypes]string{"unknown", "keyword", "wildcard", "text", "ip", "long", "double", "boolean", "date", "flattened", "object", "nested"}
 
+// relatedTypes are Elasticsearch's names of types that share a Type.
+var relatedTypes = map[string]Type{
+	"": TypeUnknown, "constant_keyword": TypeKeyword, "match_only_text": TypeText,
+	"integer": TypeLong, "short": TypeLong, "byte": TypeLong, "unsigned_long": TypeLong,
+	"float": TypeDouble, "half_float": TypeDouble, "scaled_float": TypeDouble,
+	"date_nanos": TypeDate, "group": TypeObject,
+}
+
 // String returns the name that [ParseType] reads.
 func (t Type) String() string {
 	if t < numTypes {
@@ -34,35 +46,14 @@ func (t Type) String() string {
 	return fmt.Sprintf("Type(%d)", uint8(t))
 }
 
-// ParseType reads the name of an Elasticsearch field type. Related types share
-// one Type; "" is TypeUnknown. Types that KQL can say nothing about, such as
-// geo_point, are an error.
+// ParseType reads the name of an Elasticsearch field type; "" is TypeUnknown.
+// Types that KQL can say nothing about, such as geo_point, are an error.
 func ParseType(s string) (Type, error) {
-	switch s {
-	case "", "unknown":
-		return TypeUnknown, nil
-	case "keyword", "constant_keyword":
-		return TypeKeyword, nil
-	case "wildcard":
-		return TypeWildcard, nil
-	case "text", "match_only_text":
-		return TypeText, nil
-	case "ip":
-		return TypeIP, nil
-	case "long", "integer", "short", "byte", "unsigned_long":
-		return TypeLong, nil
-	case "double", "float", "half_float", "scaled_float":
-		return TypeDouble, nil
-	case "boolean":
-		return TypeBoolean, nil
-	case "date", "date_nanos":
-		return TypeDate, nil
-	case "flattened":
-		return TypeFlattened, nil
-	case "object", "group":
-		return TypeObject, nil
-	case "nested":
-		return TypeNested, nil
+	if i := slices.Index(typeNames[:], s); i >= 0 {
+		return Type(i), nil
 	}
-	return TypeUnknown, fmt.Errorf("unknown field type %q (known: keyword, wildcard, text, ip, long, double, boolean, date, flattened, object, nested)", s)
+	if t, ok := relatedTypes[s]; ok {
+		return t, nil
+	}
+	return TypeUnknown, fmt.Errorf("unknown field type %q (known: %s)", s, strings.Join(typeNames[1:], ", "))
 }

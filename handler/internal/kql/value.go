@@ -36,7 +36,7 @@ func anyOfTests(tests []valueTest) valueTest {
 
 func present(v any) bool {
 	switch v.(type) {
-	case string, bool, json.Number, float64, int, int64:
+	case string, bool, json.Number:
 		return true
 	}
 	return false
@@ -51,15 +51,6 @@ func scalarText(v any) (string, bool) {
 		return string(v), true
 	case bool:
 		return strconv.FormatBool(v), true
-	case float64:
-		if v == math.Trunc(v) && math.Abs(v) < 1<<53 {
-			return strconv.FormatInt(int64(v), 10), true
-		}
-		return strconv.FormatFloat(v, 'g', -1, 64), true
-	case int:
-		return strconv.Itoa(v), true
-	case int64:
-		return strconv.FormatInt(v, 10), true
 	}
 	return "", false
 }
@@ -141,42 +132,18 @@ type number struct {
 // parseNumber reads a decimal number with an optional fraction and exponent.
 // Unlike Go it refuses hexadecimals, underscores, infinities and not-a-number.
 func parseNumber(s string) (number, bool) {
-	rest := strings.TrimPrefix(s, "-")
-	if len(rest) == len(s) {
-		rest = strings.TrimPrefix(s, "+")
-	}
-	digits := leadingDigits(rest)
-	rest = rest[digits:]
-	whole := rest == ""
-	if strings.HasPrefix(rest, ".") {
-		fraction := leadingDigits(rest[1:])
-		digits += fraction
-		rest = rest[1+fraction:]
-	}
-	if digits > 0 && rest != "" && rest[0]|0x20 == 'e' {
-		rest = rest[1:]
-		if rest != "" && (rest[0] == '-' || rest[0] == '+') {
-			rest = rest[1:]
+	for i := range len(s) {
+		if strings.IndexByte("0123456789+-.eE", s[i]) < 0 {
+			return number{}, false // strconv would also read 0x10, 1_0 and inf
 		}
-		exponent := leadingDigits(rest)
-		if exponent == 0 {
-			return number{}, false
-		}
-		rest = rest[exponent:]
 	}
-	if digits == 0 || rest != "" {
-		return number{}, false
-	}
-	if whole {
+	if !strings.ContainsAny(s, ".eE") {
 		if n, err := strconv.ParseInt(s, 10, 64); err == nil {
 			return number{whole: true, i: n, f: float64(n)}, true
 		}
 	}
 	f, err := strconv.ParseFloat(s, 64)
-	if err != nil && math.IsInf(f, 0) {
-		return number{}, false // beyond what a double holds
-	}
-	return floatNumber(f), true
+	return floatNumber(f), err == nil
 }
 
 // leadingDigits returns how many digits s begins with.
@@ -200,12 +167,6 @@ func numberOf(v any) (number, bool) {
 	switch v := v.(type) {
 	case json.Number:
 		return parseNumber(string(v))
-	case float64:
-		return floatNumber(v), !math.IsNaN(v) && !math.IsInf(v, 0)
-	case int:
-		return number{whole: true, i: int64(v), f: float64(v)}, true
-	case int64:
-		return number{whole: true, i: v, f: float64(v)}, true
 	case string: // numeric fields take numbers in quotes
 		return parseNumber(v)
 	}

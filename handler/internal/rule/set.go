@@ -55,6 +55,7 @@ func compile(dr *draft, datasets []string) *compiled {
 		c.severity = append(c.severity, severityOverride{kql.Compile(kql.Equals(m.Field, m.Value), o), m.Severity})
 	}
 	if dr.routine != nil {
+		o.MissingUnknown = true
 		c.routine = kql.Compile(dr.routine, o)
 	}
 	return c
@@ -145,7 +146,7 @@ func (s *Set) Match(ev *event.Event) []Match {
 // certain is routine.
 func (c *compiled) match(doc kql.Document) Match {
 	m := Match{Rule: c.rule, Severity: c.rule.Severity, RiskScore: c.rule.RiskScore}
-	m.Routine = c.routine != nil && c.routine.Match(doc)
+	m.Routine = c.routine != nil && c.routine.Judge(doc) == kql.True
 	best := -1 // of several mappings that apply, the highest severity counts, and it may be lower than the rule's own
 	for _, o := range c.severity {
 		if rank := slices.Index(severities, o.severity); rank > best && o.when.Match(doc) {

@@ -77,6 +77,27 @@ value = ""
 	}
 }
 
+func TestOnlyWhatIsCertainIsRoutine(t *testing.T) {
+	const who = "azure.platformlogs.properties.who"
+	for _, test := range []struct {
+		name, routine, properties string
+		want                      bool
+	}{
+		{"another caller is known", "not " + who + ": admin", `"who":"robot"`, true},
+		{"the caller is known", "not " + who + ": admin", `"who":"admin"`, false},
+		{"no caller is known", "not " + who + ": admin", ``, false},
+		{"absence is asked for", "not " + who + ": *", ``, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			set, _ := load(t, rule.FS("", files{"a.toml": head(idA) + queryKey + "event.action: SecretGet'''\n[podwatch]\nroutine = '" + test.routine + "'"}))
+			got := set.Match(vault(t, test.properties))
+			if len(got) != 1 || got[0].Routine != test.want {
+				t.Errorf("got %+v, want routine %t", got, test.want)
+			}
+		})
+	}
+}
+
 func TestMatchesComeInTheOrderOfLoading(t *testing.T) {
 	set, _ := load(t, rule.FS("", files{
 		"a.toml": head(idA) + queryKey + "data_stream.dataset: azure.platformlogs and event.action: SecretGet'''",
