@@ -16,6 +16,7 @@ import (
 	"podwatch/handler/internal/app"
 	"podwatch/handler/internal/exception"
 	"podwatch/handler/internal/invocation"
+	"podwatch/handler/internal/kql"
 	"podwatch/handler/internal/pipeline"
 	"podwatch/handler/internal/sink"
 	"podwatch/handler/internal/sink/console"
@@ -92,7 +93,7 @@ func checkException(e *exception.Exception, samples []sampleAlert) checkedExcept
 		checked.Expires = e.Expires.UTC().Format(time.DateOnly)
 	}
 	for _, s := range samples {
-		if e.Fits(s.alert, s.fields) {
+		if e.Fits(s.alert, s.event) {
 			checked.Fits++
 		}
 	}
@@ -113,10 +114,10 @@ func (e checkedException) write(b *strings.Builder) {
 	}
 }
 
-// A sampleAlert is an alert and the fields of its event.
+// A sampleAlert is an alert and its event.
 type sampleAlert struct {
-	alert  *alert.Alert
-	fields map[string]any
+	alert *alert.Alert
+	event kql.Document
 }
 
 // collector takes every alert on its way past the exceptions.
@@ -125,8 +126,8 @@ type collector struct {
 	alerts []sampleAlert
 }
 
-func (c *collector) Suppress(a *alert.Alert, fields func() map[string]any) string {
-	c.alerts = append(c.alerts, sampleAlert{a, fields()})
+func (c *collector) Suppress(a *alert.Alert, event func() kql.Document) string {
+	c.alerts = append(c.alerts, sampleAlert{a, event()})
 	return ""
 }
 

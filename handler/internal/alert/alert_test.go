@@ -35,7 +35,7 @@ func parse(t *testing.T, name string, oldnew ...string) *event.Event {
 	if err := json.Unmarshal([]byte(strings.NewReplacer(oldnew...).Replace(string(text))), &body); err != nil {
 		t.Fatal(err)
 	}
-	ev, err := event.Parse(body.Records[0])
+	ev, err := event.Read(body.Records[0], 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -30,6 +30,7 @@ const maxValue = 1024
 
 // New builds the alert for a match. now is when podwatch raises it.
 func New(m rule.Match, ev *event.Event, who caller.Caller, now time.Time) *Alert {
+	resource := ev.Resource()
 	a := &Alert{
 		TimeGenerated: now.UTC(),
 		AlertId:       ID(m.Rule.ID, ev),
@@ -40,20 +41,20 @@ func New(m rule.Match, ev *event.Event, who caller.Caller, now time.Time) *Alert
 		Tactics:       m.Rule.Tactics,
 		Techniques:    m.Rule.Techniques,
 
-		EventTime:      ev.Time.UTC(),
-		Source:         ev.Dataset,
-		Operation:      ev.Operation,
-		Outcome:        ev.Outcome,
-		ResourceId:     ev.ResourceID,
-		ClusterId:      ev.Resource.ClusterID,
-		ClusterName:    ev.Resource.ClusterName,
-		ClusterKind:    ev.Resource.ClusterKind,
-		SubscriptionId: ev.Resource.SubscriptionID,
-		ResourceGroup:  ev.Resource.ResourceGroup,
-		Namespace:      ev.Resource.Namespace,
-		Pod:            ev.Resource.Pod,
+		EventTime:      ev.Time().UTC(),
+		Source:         ev.Dataset(),
+		Operation:      ev.Operation(),
+		Outcome:        ev.Outcome(),
+		ResourceId:     ev.ResourceID(),
+		ClusterId:      resource.ClusterID,
+		ClusterName:    resource.ClusterName,
+		ClusterKind:    resource.ClusterKind,
+		SubscriptionId: resource.SubscriptionID,
+		ResourceGroup:  resource.ResourceGroup,
+		Namespace:      resource.Namespace,
+		Pod:            resource.Pod,
 		DeletionKind:   deletionKind(ev),
-		CorrelationId:  ev.CorrelationID,
+		CorrelationId:  ev.CorrelationID(),
 
 		CallerKind:          who.Kind,
 		CallerName:          who.Name,
@@ -66,9 +67,9 @@ func New(m rule.Match, ev *event.Event, who caller.Caller, now time.Time) *Alert
 		UserAgent:           who.UserAgent,
 
 		Routine: m.Routine,
-		Event:   ev.Raw,
+		Event:   ev.Raw(),
 	}
-	if audit := ev.Audit; audit != nil {
+	if audit := ev.Audit(); audit != nil {
 		a.Operation = auditOperation(audit)
 		a.Outcome = auditOutcome(audit)
 		a.Namespace = cmp.Or(audit.Object.Namespace, a.Namespace)
@@ -80,7 +81,7 @@ func New(m rule.Match, ev *event.Event, who caller.Caller, now time.Time) *Alert
 			a.EventTime = audit.Received.UTC()
 		}
 	}
-	a.Notes = append(append(a.Notes, ev.Notes...), who.Notes...)
+	a.Notes = append(append(a.Notes, ev.Notes()...), who.Notes...)
 	if a.EventTime.IsZero() {
 		a.EventTime = a.TimeGenerated
 		a.note("the record carries no readable time; EventTime is when podwatch saw it")
@@ -92,7 +93,7 @@ func New(m rule.Match, ev *event.Event, who caller.Caller, now time.Time) *Alert
 // deletionKind says how pods were deleted, or nothing where the event is about
 // something else.
 func deletionKind(ev *event.Event) string {
-	if audit := ev.Audit; audit != nil {
+	if audit := ev.Audit(); audit != nil {
 		switch {
 		case audit.Object.Resource != "pods":
 			return ""
@@ -107,7 +108,7 @@ func deletionKind(ev *event.Event) string {
 		}
 		return ""
 	}
-	if strings.EqualFold(ev.Operation, "Microsoft.Kubernetes/connectedClusters/pods/delete") {
+	if strings.EqualFold(ev.Operation(), "Microsoft.Kubernetes/connectedClusters/pods/delete") {
 		return DeletionSingle
 	}
 	return ""
@@ -141,12 +142,12 @@ func auditOutcome(audit *event.Audit) string {
 // the audit id. Activity log: correlation id, operation, resource, result and
 // time. Anything else: the whole record.
 func ID(ruleID string, ev *event.Event) string {
-	parts := []string{ruleID, ev.Dataset}
+	parts := []string{ruleID, ev.Dataset()}
 	switch {
-	case ev.Audit != nil && ev.Audit.ID != "":
-		parts = append(parts, ev.Resource.ClusterKey, ev.Audit.ID, ev.Audit.Verb, ev.Audit.RequestURI, ev.Audit.User.Name)
-	case ev.CorrelationID != "" && !ev.Time.IsZero() && ev.Dataset == "azure.activitylogs":
-		parts = append(parts, ev.CorrelationID, strings.ToLower(ev.Operation), strings.ToLower(ev.ResourceID), ev.Outcome, strconv.FormatInt(ev.Time.UnixNano(), 10))
+	case ev.Audit() != nil && ev.Audit().ID != "":
+		parts = append(parts, ev.Resource().ClusterKey, ev.Audit().ID, ev.Audit().Verb, ev.Audit().RequestURI, ev.Audit().User.Name)
+	case ev.CorrelationID() != "" && !ev.Time().IsZero() && ev.Dataset() == event.ActivityLogs:
+		parts = append(parts, ev.CorrelationID(), strings.ToLower(ev.Operation()), strings.ToLower(ev.ResourceID()), ev.Outcome(), strconv.FormatInt(ev.Time().UnixNano(), 10))
 	default:
 		parts = append(parts, canonical(ev))
 	}
@@ -159,9 +160,9 @@ func ID(ruleID string, ev *event.Event) string {
 
 // canonical is the record with sorted keys and without insignificant blanks.
 func canonical(ev *event.Event) string {
-	text, err := json.Marshal(ev.Record)
+	text, err := json.Marshal(ev.Record())
 	if err != nil {
-		return string(ev.Raw)
+		return string(ev.Raw())
 	}
 	return string(text)
 }

@@ -70,23 +70,23 @@ type Caller struct {
 func From(ev *event.Event) Caller {
 	var c Caller
 	switch {
-	case ev.Audit != nil:
-		c = fromAudit(ev.Audit)
-	case ev.Dataset == "azure.signinlogs":
-		c = fromSignIn(ev.Record)
-	case ev.Dataset == "azure.auditlogs":
-		c = fromDirectoryAudit(ev.Record)
+	case ev.Audit() != nil:
+		c = fromAudit(ev.Audit())
+	case ev.Dataset() == event.SignInLogs:
+		c = fromSignIn(ev.Record())
+	case ev.Dataset() == event.AuditLogs:
+		c = fromDirectoryAudit(ev.Record())
 	default:
-		c = fromIdentity(member(ev.Record, "identity"), ev.CallerIP)
+		c = fromIdentity(member(ev.Record(), "identity"), ev.CallerIP())
 	}
 	if c.Kind == "" {
 		c.Kind = KindUnknown
 	}
 	if c.IP == "" {
-		c.IP = ev.CallerIP
+		c.IP = ev.CallerIP()
 	}
 	if c.TenantID == "" {
-		c.TenantID = idOrText(ev.TenantID)
+		c.TenantID = idOrText(ev.TenantID())
 	}
 	if c.AppName == "" {
 		if app, ok := WellKnown(c.AppID); ok {

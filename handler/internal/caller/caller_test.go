@@ -9,11 +9,13 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"podwatch/handler/internal/caller"
 	"podwatch/handler/internal/event"
+	"podwatch/handler/internal/logtest"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden file")
@@ -38,7 +40,7 @@ func TestSamples(t *testing.T) {
 		if err := json.Unmarshal(lines.Bytes(), &sample); err != nil {
 			t.Fatal(err)
 		}
-		ev, err := event.Parse(sample.Record)
+		ev, err := event.Read(sample.Record, 0)
 		if err != nil {
 			t.Fatalf("%s: %v", sample.Sample, err)
 		}
@@ -99,7 +101,7 @@ func activity(t *testing.T, identity string) *event.Event {
 	record := fmt.Sprintf(`{"time":"2026-11-09T08:14:22Z","category":"Delete","callerIpAddress":"203.0.113.24",
 		"operationName":"MICROSOFT.KUBERNETES/CONNECTEDCLUSTERS/PODS/DELETE","resultType":"Success",
 		"resourceId":"/subscriptions/9b1f4e62-7c35-4d8a-8f20-6ad1c2e9b703","identity":%s}`, identity)
-	ev, err := event.Parse([]byte(record))
+	ev, err := event.Read([]byte(record), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -278,7 +280,11 @@ func TestFromAudit(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			if diff := cmp.Diff(tt.want, caller.From(&event.Event{Audit: &tt.audit})); diff != "" {
+			ev, err := event.Read(logtest.AuditRecord("", time.Now(), tt.audit), 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tt.want, caller.From(ev)); diff != "" {
 				t.Errorf("From (-want +got):\n%s", diff)
 			}
 		})
@@ -328,7 +334,7 @@ func FuzzFrom(f *testing.F) {
 	}
 	kinds := "user servicePrincipal managedIdentity microsoftApplication kubernetes unknown"
 	f.Fuzz(func(t *testing.T, record []byte) {
-		ev, err := event.Parse(record)
+		ev, err := event.Read(record, 0)
 		if err != nil {
 			return
 		}

@@ -1,55 +1,54 @@
 package event
 
 import (
+	"slices"
 	"strings"
+
+	"podwatch/handler/internal/jsontext"
 )
+
+// activityTable is the activity log's: the operations of Azure Resource Manager.
+var activityTable = &table{
+	dataset: ActivityLogs,
+	fields: slices.Concat(common, source, user, log("azure.activitylogs"), []Field{
+		{Name: "azure.activitylogs.event_category", Type: keyword, read: eventCategory, inner: true},
+		{Name: "azure.activitylogs.identity", Type: keyword, Verbatim: true, Below: keyword},
+		{Name: "azure.activitylogs.properties", Verbatim: true, Type: flattened, Below: flattened},
+		{Name: "azure.activitylogs.identity.authorization", Type: group},
+		{Name: "azure.activitylogs.identity.authorization.evidence", Type: group},
+		{Name: "azure.activitylogs.identity.claims", Type: group},
+		{Name: "azure.activitylogs.identity.claims_initiated_by_user", Type: group},
+		{Name: "azure.activitylogs.identity.claims_initiated_by_user.schema", Type: keyword},
+		{Name: "event.type", Type: keyword, read: eventType},
+		{Name: "geo.name", Type: keyword, read: field("location", "Location")},
+		{Name: "log.level", Type: keyword, read: level},
+		{Name: "message", Type: fullText, read: func(e *Event) any {
+			if !e.props().is() {
+				return nil
+			}
+			return e.text(e.props().get("statusMessage"))
+		}, inner: true},
+		{Name: "user.email", Type: keyword, Verbatim: true, read: func(e *Event) any {
+			login := e.table.login(e)
+			if _, _, ok := splitLogin(login); !ok {
+				return nil
+			}
+			return login
+		}},
+		{Name: "user.full_name", Type: keyword, Verbatim: true, read: func(e *Event) any { return filled(scalarText(e.identity().claims["name"])) }},
+	}),
+	build:   (*Event).activity,
+	outcome: resultOutcome,
+	address: field("callerIpAddress", "CallerIpAddress"),
+	login:   func(e *Event) string { return scalarText(e.identity().claims[xmlsoapClaims+"/name"]) },
+	note:    func(e *Event) { e.ownFields() },
+}
 
 const xmlsoapClaims = "http://schemas.xmlsoap.org/ws/2005/05/identity/claims"
 
-// activity fills azure.activitylogs.* from a record of the activity log.
-func (n *normaliser) activity() {
-	ev := n.ev
-	s := n.newLog("activitylogs", len(n.rec)+4)
-	for k, v := range n.rec {
-		switch k {
-		case "time", "Time", "resourceId", "ResourceId", "callerIpAddress", "CallerIpAddress",
-			"level", "Level", "durationMs", "DurationMs", "location", "Location",
-			"correlationId", "CorrelationId", "identity", "Identity", "properties", "Properties",
-			"operationName", "OperationName", "operationVersion", "OperationVersion",
-			"tenantId", "TenantId", "resultType", "ResultType", "resultSignature", "ResultSignature",
-			"category", "Category":
-			// Moved or renamed below.
-		default:
-			if v != nil {
-				s[k] = v
-			}
-		}
-	}
-	set(s, "operation_name", ev.Operation)
-	set(s, "category", ev.Category)
-	set(s, "tenant_id", ev.TenantID)
-	set(s, "operation_version", text(get(n.rec, "operationVersion", "OperationVersion")))
-	set(s, "result_type", text(get(n.rec, "resultType", "ResultType")))
-	if v := get(n.rec, "resultSignature", "ResultSignature"); v != nil {
-		s["result_signature"] = text(v)
-	}
-	n.outcome()
-	n.eventType()
-	n.source(strings.TrimSpace(text(get(n.rec, "callerIpAddress", "CallerIpAddress"))))
-	if l := level(n.rec); l != "" {
-		n.put("log", "level", l)
-	}
-	if l := text(get(n.rec, "location", "Location")); l != "" {
-		n.put("geo", "name", l)
-	}
-	n.activityProperties(s)
-	scope := n.activityIdentity(s)
-	ev.Resource = resourceOf(ev.ResourceID, text(n.props["entity"]), scope)
-}
-
 // level is the record's level in words: the number is that of Azure's table.
-func level(rec map[string]any) string {
-	l := text(get(rec, "Level", "level"))
+func level(e *Event) any {
+	l := e.text(e.record.get("Level", "level"))
 	switch l {
 	case "1":
 		return "Critical"
@@ -65,201 +64,135 @@ func level(rec map[string]any) string {
 	return l
 }
 
-// activityProperties fills properties, a flattened field, and what leaves it.
+// activity builds azure.activitylogs.* but for what has rows of its own.
+func (e *Event) activity() map[string]any {
+	s := renamed(e.Record(), unchanged)
+	drop(s, "time", "Time", "resourceId", "ResourceId", "callerIpAddress", "CallerIpAddress",
+		"level", "Level", "durationMs", "DurationMs", "location", "Location",
+		"correlationId", "CorrelationId", "identity", "Identity", "properties", "Properties",
+		"operationName", "OperationName", "operationVersion", "OperationVersion",
+		"tenantId", "TenantId", "resultType", "ResultType", "resultSignature", "ResultSignature",
+		"category", "Category", "event_category")
+	set(s, "operation_version", e.str(e.record.get("operationVersion", "OperationVersion")))
+	set(s, "result_type", e.str(e.record.get("resultType", "ResultType")))
+	set(s, "tenant_id", asText(e.tenant()))
+	if v := e.record.get("resultSignature", "ResultSignature"); v.Kind != jsontext.Invalid {
+		s["result_signature"] = e.str(v)
+	}
+	set(s, "identity_name", e.identity().name)
+	if e.identity().fields != nil {
+		s["identity"] = e.identity().fields
+	}
+	if p := e.activityProperties(); p != nil {
+		s["properties"] = p
+	}
+	return s
+}
+
+// activityProperties is properties without what has left it.
 //
 // requestbody is parsed if it is JSON text, because rules query below it.
 // responseBody is left as text: the one rule on it looks for JSON text in it.
 // Text that is no object stays what it is, so that a search in it still finds
 // something; Elasticsearch would refuse the whole record.
-func (n *normaliser) activityProperties(s map[string]any) {
-	s["event_category"] = "Administrative"
-	if n.props == nil {
-		if n.propsText != "" {
-			s["properties"] = n.propsText
-		}
-		return
+func (e *Event) activityProperties() any {
+	if !e.props().is() {
+		return e.propertiesText()
 	}
-	p := renamed(n.props, activityProperty)
-	if m := text(p["statusMessage"]); m != "" {
-		n.ev.Fields["message"] = m
+	p := renamed(e.propertiesMap(), dictionary(activityProperty))
+	if scalarText(p["statusMessage"]) != "" {
 		delete(p, "statusMessage")
 	}
 	delete(p, "eventCategory")
 	for _, name := range [...]string{"requestbody", "requestBody"} {
 		if t, ok := p[name].(string); ok && looksLikeObject(t) {
-			if m, _ := n.readText(name, t); m != nil {
+			if m := e.parsedObject(partTree, name, t); m != nil {
 				p[name] = m
 			}
 		}
 	}
-	if c := text(n.props["eventCategory"]); c != "" {
-		s["event_category"] = c
-	} else if n.props["policies"] != nil {
-		s["event_category"] = "Policy"
-	}
-	s["properties"] = p
+	return p
 }
 
-func activityProperty(name string) string {
-	switch name {
-	case "statusCode":
-		return "status_code"
-	case "serviceRequestId":
-		return "service_request_id"
-	}
-	return name
+var activityProperty = map[string]string{
+	"statusCode": "status_code", "serviceRequestId": "service_request_id",
 }
 
-// activityIdentity fills identity and the user fields. It returns the scope of
-// the authorization.
+// An identity is what the activity log has about the caller.
+type identity struct {
+	name   string         // where it is text
+	fields map[string]any // azure.activitylogs.identity
+	scope  string         // of the authorization
+	claims map[string]any // as logged
+}
+
+// identity reads the caller.
 //
 // An identity that is JSON text is parsed. Elastic means to do so and does not
 // (it renames the text away first); a rule can only win by it, since the claims
 // are the caller's own. The text is kept as identity_name as there.
-func (n *normaliser) activityIdentity(s map[string]any) (scope string) {
+func (e *Event) identity() *identity {
+	if !e.once(partIdentity) {
+		return &e.who
+	}
 	var id map[string]any
-	switch v := get(n.rec, "identity", "Identity").(type) {
+	switch v := e.value(e.record.get("identity", "Identity"), 1).(type) {
 	case map[string]any:
 		id = v
 	case string:
-		if v != "" {
-			s["identity_name"] = v
-		}
+		e.who.name = v
 		if looksLikeObject(v) {
-			id, _ = n.readText("identity", v)
+			id = e.parsedObject(partIdentity, "identity", v)
 		}
 	}
 	if len(id) == 0 {
-		return ""
+		return &e.who
 	}
-	out := make(map[string]any, len(id)+1)
-	s["identity"] = out
-	for k, v := range id {
-		switch k {
-		case "authorization", "Authorization", "claims", "Claims":
-		default:
-			if v != nil {
-				out[k] = v
-			}
+	out := renamed(id, unchanged)
+	drop(out, "authorization", "Authorization", "claims", "Claims")
+	if auth, ok := either(id, "authorization", "Authorization").(map[string]any); ok {
+		a := renamed(auth, unchanged)
+		if evidence := objectIn(auth, "evidence"); evidence != nil {
+			a["evidence"] = renamed(evidence, dictionary(evidenceName))
 		}
+		out["authorization"] = a
+		e.who.scope = scalarText(either(auth, "scope", "Scope"))
 	}
-	if auth, ok := get(id, "authorization", "Authorization").(map[string]any); ok {
-		out["authorization"] = n.authorization(auth)
-		scope = text(get(auth, "scope", "Scope"))
+	if claims, ok := either(id, "claims", "Claims").(map[string]any); ok {
+		e.who.claims = claims
+		addClaims(out, claims)
 	}
-	if claims, ok := get(id, "claims", "Claims").(map[string]any); ok {
-		n.claims(out, claims)
-	}
-	return scope
+	e.who.fields = out
+	return &e.who
 }
 
-func (n *normaliser) authorization(auth map[string]any) map[string]any {
-	out := renamed(auth, unchanged)
-	if evidence := object(auth, "evidence"); evidence != nil {
-		e := renamed(evidence, evidenceName)
-		out["evidence"] = e
-		if id := text(e["principal_id"]); id != "" {
-			n.relate("entity", id)
-		}
-	}
-	return out
+var evidenceName = map[string]string{
+	"roleAssignmentScope": "role_assignment_scope", "roleDefinitionId": "role_definition_id",
+	"roleAssignmentId": "role_assignment_id", "principalId": "principal_id", "principalType": "principal_type",
 }
 
-func unchanged(name string) string { return name }
-
-func evidenceName(name string) string {
-	switch name {
-	case "roleAssignmentScope":
-		return "role_assignment_scope"
-	case "roleDefinitionId":
-		return "role_definition_id"
-	case "roleAssignmentId":
-		return "role_assignment_id"
-	case "principalId":
-		return "principal_id"
-	case "principalType":
-		return "principal_type"
-	}
-	return name
-}
-
-// relate appends to related.<name>.
-func (n *normaliser) relate(name, value string) {
-	related, _ := n.ev.Fields["related"].(map[string]any)
-	list, _ := related[name].([]any)
-	for _, v := range list {
-		if v == value {
-			return
-		}
-	}
-	n.put("related", name, append(list, value))
-}
-
-// claims fills identity.claims and the fields about a user.
+// addClaims adds the claims, with underscores for the dots in their names, since a
+// dot would mean a level of nesting.
 //
 // The claim "name" is a person's display name and moves to
 // claims_initiated_by_user. Elastic fills the rest of that object only if the
 // display name was there; podwatch does so whenever a sign-in name is, which
 // service principals and managed identities do not have, so their user fields
 // stay empty as there.
-func (n *normaliser) claims(identity, claims map[string]any) {
-	out := renamed(claims, claimKey)
+func addClaims(identity, claims map[string]any) {
+	out := renamed(claims, func(name string) string { return strings.ReplaceAll(name, ".", "_") })
 	delete(out, "name")
 	identity["claims"] = out
 
 	by := make(map[string]any, 5)
-	set(by, "fullname", text(claims["name"]))
-	login := text(claims[xmlsoapClaims+"/name"])
-	set(by, "name", login)
-	set(by, "givenname", text(claims[xmlsoapClaims+"/givenname"]))
-	set(by, "surname", text(claims[xmlsoapClaims+"/surname"]))
-	if login != "" {
-		by["schema"] = xmlsoapClaims
-		if n.user(login) {
-			n.put("user", "email", login)
-		}
+	set(by, "fullname", scalarText(claims["name"]))
+	for _, part := range [...]string{"name", "givenname", "surname"} {
+		set(by, part, scalarText(claims[xmlsoapClaims+"/"+part]))
 	}
-	if full := text(claims["name"]); full != "" {
-		n.put("user", "full_name", full)
+	if by["name"] != nil {
+		by["schema"] = xmlsoapClaims
 	}
 	if len(by) > 0 {
 		identity["claims_initiated_by_user"] = by
-	}
-	if n.ev.TenantID == "" {
-		n.ev.TenantID = text(claims["http://schemas.microsoft.com/identity/claims/tenantid"])
-	}
-}
-
-// claimKeys spares the common claims a new string each.
-var claimKeys = map[string]string{
-	"http://schemas.microsoft.com/identity/claims/tenantid":                "http://schemas_microsoft_com/identity/claims/tenantid",
-	"http://schemas.microsoft.com/identity/claims/objectidentifier":        "http://schemas_microsoft_com/identity/claims/objectidentifier",
-	"http://schemas.microsoft.com/identity/claims/scope":                   "http://schemas_microsoft_com/identity/claims/scope",
-	"http://schemas.microsoft.com/identity/claims/identityprovider":        "http://schemas_microsoft_com/identity/claims/identityprovider",
-	"http://schemas.microsoft.com/claims/authnclassreference":              "http://schemas_microsoft_com/claims/authnclassreference",
-	"http://schemas.microsoft.com/claims/authnmethodsreferences":           "http://schemas_microsoft_com/claims/authnmethodsreferences",
-	"http://schemas.xmlsoap.org/ws/2005/05/identity/claims/upn":            "http://schemas_xmlsoap_org/ws/2005/05/identity/claims/upn",
-	"http://schemas.xmlsoap.org/ws/2005/05/identity/claims/name":           "http://schemas_xmlsoap_org/ws/2005/05/identity/claims/name",
-	"http://schemas.xmlsoap.org/ws/2005/05/identity/claims/givenname":      "http://schemas_xmlsoap_org/ws/2005/05/identity/claims/givenname",
-	"http://schemas.xmlsoap.org/ws/2005/05/identity/claims/surname":        "http://schemas_xmlsoap_org/ws/2005/05/identity/claims/surname",
-	xmlsoapClaims + "/nameidentifier":                                      "http://schemas_xmlsoap_org/ws/2005/05/identity/claims/nameidentifier",
-	"http://schemas.microsoft.com/2012/01/devicecontext/claims/identifier": "http://schemas_microsoft_com/2012/01/devicecontext/claims/identifier",
-}
-
-// claimKey is the claim's key with underscores for dots, since a dot would mean
-// a level of nesting.
-func claimKey(k string) string {
-	if safe, ok := claimKeys[k]; ok {
-		return safe
-	}
-	if strings.IndexByte(k, '.') < 0 {
-		return k
-	}
-	return strings.ReplaceAll(k, ".", "_")
-}
-
-func set(m map[string]any, name, value string) {
-	if value != "" {
-		m[name] = value
 	}
 }

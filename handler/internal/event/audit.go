@@ -42,69 +42,66 @@ type ObjectRef struct {
 	APIGroup    string // "" for the core group
 }
 
-// audit fills Event.Audit from a parsed properties.log, if that is an audit
-// event, and what it says about the resource and the caller.
-func (n *normaliser) audit(log map[string]any, truncated bool) {
-	ev := n.ev
-	if !isKubeAudit(ev.Category) && !strings.HasPrefix(text(log["apiVersion"]), "audit.k8s.io/") {
-		return
+// Audit is the Kubernetes audit event in properties.log, also if that is cut; nil
+// if there is none.
+func (e *Event) Audit() *Audit {
+	if e.once(partAudit) && e.auditLog().is() &&
+		(e.isKubeAudit() || strings.HasPrefix(e.str(e.log.get("apiVersion")), "audit.k8s.io/")) {
+		e.audit = e.readAudit()
+	}
+	return e.audit
+}
+
+func (e *Event) readAudit() *Audit {
+	text := func(name string) string { return e.str(e.log.get(name)) }
+	object := func(name string) map[string]any {
+		m, _ := e.value(e.log.get(name), e.log.level).(map[string]any)
+		return m
 	}
 	a := &Audit{
-		ID:          text(log["auditID"]),
-		Stage:       text(log["stage"]),
-		Level:       text(log["level"]),
-		Verb:        text(log["verb"]),
-		RequestURI:  text(log["requestURI"]),
-		UserAgent:   text(log["userAgent"]),
-		SourceIPs:   texts(log["sourceIPs"]),
-		Truncated:   truncated,
-		Annotations: annotations(object(log, "annotations")),
+		ID:          text("auditID"),
+		Stage:       text("stage"),
+		Level:       text("level"),
+		Verb:        text("verb"),
+		RequestURI:  text("requestURI"),
+		UserAgent:   text("userAgent"),
+		SourceIPs:   texts(e.value(e.log.get("sourceIPs"), e.log.level)),
+		Truncated:   e.log.state == cut,
+		Annotations: annotations(object("annotations")),
 	}
-	if u := object(log, "user"); u != nil {
+	if u := object("user"); u != nil {
 		a.User = auditUser(u)
 	}
-	if u := object(log, "impersonatedUser"); u != nil {
+	if u := object("impersonatedUser"); u != nil {
 		imp := auditUser(u)
 		a.Impersonated = &imp
 	}
-	if o := object(log, "objectRef"); o != nil {
-		a.Object = ObjectRef{
-			Resource:    text(o["resource"]),
-			Subresource: text(o["subresource"]),
-			Namespace:   text(o["namespace"]),
-			Name:        text(o["name"]),
-			APIGroup:    text(o["apiGroup"]),
-		}
-	}
+	a.Object = objectRef(object("objectRef"))
 	// Texts that are no number leave the code at 0.
-	a.Code, _ = strconv.Atoi(text(object(log, "responseStatus")["code"]))
-	if s := text(log["requestReceivedTimestamp"]); s != "" {
-		if t, err := parseTime(s); err == nil {
-			a.Received = t
-		} else {
-			ev.note("requestReceivedTimestamp is not readable: %v", err)
+	a.Code, _ = strconv.Atoi(scalarText(object("responseStatus")["code"]))
+	if s := text("requestReceivedTimestamp"); s != "" {
+		t, err := parseTime(s)
+		if err != nil {
+			e.note(partAudit, "requestReceivedTimestamp is not readable: %v", err)
 		}
+		a.Received = t
 	}
-	ev.Audit = a
+	return a
+}
 
-	if ev.Time.IsZero() && !a.Received.IsZero() {
-		ev.Time = a.Received
-		n.timestamp()
-		ev.note("time taken from requestReceivedTimestamp")
-	}
-	if last := len(a.SourceIPs) - 1; last >= 0 {
-		// Elastic does not copy it to source.ip, so neither do the fields here.
-		ev.CallerIP, _, _ = parseAddress(a.SourceIPs[last])
-	}
-	ev.Resource.Namespace = a.Object.Namespace
-	if a.Object.Resource == "pods" && a.Object.APIGroup == "" {
-		ev.Resource.Pod = a.Object.Name
+func objectRef(o map[string]any) ObjectRef {
+	return ObjectRef{
+		Resource:    scalarText(o["resource"]),
+		Subresource: scalarText(o["subresource"]),
+		Namespace:   scalarText(o["namespace"]),
+		Name:        scalarText(o["name"]),
+		APIGroup:    scalarText(o["apiGroup"]),
 	}
 }
 
 func auditUser(u map[string]any) AuditUser {
-	user := AuditUser{Name: text(u["username"]), UID: text(u["uid"]), Groups: texts(u["groups"])}
-	if extra := object(u, "extra"); len(extra) > 0 {
+	user := AuditUser{Name: scalarText(u["username"]), UID: scalarText(u["uid"]), Groups: texts(u["groups"])}
+	if extra := objectIn(u, "extra"); len(extra) > 0 {
 		user.Extra = make(map[string][]string, len(extra))
 		for k, v := range extra {
 			user.Extra[k] = texts(v)

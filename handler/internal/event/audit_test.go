@@ -32,19 +32,19 @@ func TestCutLogNeverTellsAnythingElse(t *testing.T) {
 	whole := parse(t, auditRecord(t, log))
 	for cut := 1; cut < len(log); cut++ {
 		ev := parse(t, auditRecord(t, log[:cut]))
-		if len(ev.Notes) == 0 {
+		if len(ev.Notes()) == 0 {
 			t.Fatalf("cut at %d: no note", cut)
 		}
-		if ev.Audit == nil {
-			if at(ev.Fields, "azure.platformlogs.properties.log") != nil {
+		if ev.Audit() == nil {
+			if at(fields(ev), "azure.platformlogs.properties.log") != nil {
 				t.Fatalf("cut at %d: log without audit", cut)
 			}
 			continue
 		}
-		if !ev.Audit.Truncated {
+		if !ev.Audit().Truncated {
 			t.Fatalf("cut at %d: not marked as truncated", cut)
 		}
-		got, want := *ev.Audit, *whole.Audit
+		got, want := *ev.Audit(), *whole.Audit()
 		if got.Object != (event.ObjectRef{}) && got.Object != want.Object {
 			t.Fatalf("cut at %d: object %+v, want %+v or nothing", cut, got.Object, want.Object)
 		}
@@ -59,8 +59,8 @@ func TestCutLogNeverTellsAnythingElse(t *testing.T) {
 				t.Fatalf("cut at %d: %q, want %q or nothing", cut, s[0], s[1])
 			}
 		}
-		if !contains(at(whole.Fields, "azure.platformlogs.properties.log"), at(ev.Fields, "azure.platformlogs.properties.log")) {
-			t.Fatalf("cut at %d: the log has what the whole one has not: %v", cut, at(ev.Fields, "azure.platformlogs.properties.log"))
+		if !contains(at(fields(whole), "azure.platformlogs.properties.log"), at(fields(ev), "azure.platformlogs.properties.log")) {
+			t.Fatalf("cut at %d: the log has what the whole one has not: %v", cut, at(fields(ev), "azure.platformlogs.properties.log"))
 		}
 	}
 }
@@ -95,80 +95,80 @@ func TestCutLogKeepsWhatRulesAskFor(t *testing.T) {
 	log := auditLog(t, "kube-delete-202.json")
 	cut := strings.Index(log, `"requestReceivedTimestamp"`)
 	ev := parse(t, auditRecord(t, log[:cut]))
-	a := ev.Audit
+	a := ev.Audit()
 	if a == nil || a.Verb != "delete" || a.Stage != "ResponseComplete" || a.Code != 202 || a.User.Name != "dana.ortiz@example.com" ||
 		a.Object.Name == "" || a.UserAgent == "" || len(a.SourceIPs) != 1 || !a.Received.IsZero() || a.Annotations != nil {
 		t.Errorf("audit %+v", a)
 	}
-	if ev.Resource.Pod == "" || ev.Resource.Namespace != "shop" || ev.CallerIP != "203.0.113.24" {
-		t.Errorf("resource %+v, caller %q", ev.Resource, ev.CallerIP)
+	if ev.Resource().Pod == "" || ev.Resource().Namespace != "shop" || ev.CallerIP() != "203.0.113.24" {
+		t.Errorf("resource %+v, caller %q", ev.Resource(), ev.CallerIP())
 	}
 	// An objectRef without its subresource would be another object.
 	cut = strings.Index(auditLog(t, "kube-eviction-user-drain.json"), `,"subresource"`)
 	ev = parse(t, auditRecord(t, auditLog(t, "kube-eviction-user-drain.json")[:cut]))
-	if ev.Audit == nil || ev.Audit.Object != (event.ObjectRef{}) || ev.Resource.Pod != "" {
-		t.Errorf("half an objectRef was believed: %+v", ev.Audit)
+	if ev.Audit() == nil || ev.Audit().Object != (event.ObjectRef{}) || ev.Resource().Pod != "" {
+		t.Errorf("half an objectRef was believed: %+v", ev.Audit())
 	}
 }
 
 func TestAuditForms(t *testing.T) {
 	t.Run("object instead of text", func(t *testing.T) {
 		ev := parse(t, `{"category":"kube-audit","properties":{"log":{"verb":"delete","objectRef":{"resource":"pods","name":"p"}}}}`)
-		if ev.Audit == nil || ev.Audit.Verb != "delete" || ev.Resource.Pod != "p" {
-			t.Errorf("%+v", ev.Audit)
+		if ev.Audit() == nil || ev.Audit().Verb != "delete" || ev.Resource().Pod != "p" {
+			t.Errorf("%+v", ev.Audit())
 		}
 	})
 	t.Run("text instead of objects", func(t *testing.T) {
 		ev := parse(t, auditRecord(t, `{"verb":"delete","requestObject":"skipped-too-big-size-object","responseObject":"skipped-too-big-size-object","user":"x","objectRef":"y","responseStatus":{"code":"200"},"sourceIPs":"192.0.2.1"}`))
-		if ev.Audit == nil || ev.Audit.Code != 200 || ev.Audit.User.Name != "" || ev.CallerIP != "192.0.2.1" {
-			t.Errorf("%+v", ev.Audit)
+		if ev.Audit() == nil || ev.Audit().Code != 200 || ev.Audit().User.Name != "" || ev.CallerIP() != "192.0.2.1" {
+			t.Errorf("%+v", ev.Audit())
 		}
-		if got := at(ev.Fields, "azure.platformlogs.properties.log.requestObject"); got != "skipped-too-big-size-object" {
+		if got := at(fields(ev), "azure.platformlogs.properties.log.requestObject"); got != "skipped-too-big-size-object" {
 			t.Errorf("requestObject %v", got)
 		}
 	})
 	t.Run("escaped slashes", func(t *testing.T) {
 		ev := parse(t, auditRecord(t, `{"verb":"delete","requestURI":"\/api\/v1\/pods"}`))
-		if ev.Audit.RequestURI != "/api/v1/pods" {
-			t.Errorf("%q", ev.Audit.RequestURI)
+		if ev.Audit().RequestURI != "/api/v1/pods" {
+			t.Errorf("%q", ev.Audit().RequestURI)
 		}
 	})
 	t.Run("last source address counts", func(t *testing.T) {
 		ev := parse(t, auditRecord(t, `{"sourceIPs":["192.0.2.66","203.0.113.24"]}`))
-		if ev.CallerIP != "203.0.113.24" || ev.Fields["source"] != nil {
-			t.Errorf("caller %q, source %v", ev.CallerIP, ev.Fields["source"])
+		if ev.CallerIP() != "203.0.113.24" || fields(ev)["source"] != nil {
+			t.Errorf("caller %q, source %v", ev.CallerIP(), fields(ev)["source"])
 		}
 	})
 	t.Run("numbers keep their spelling", func(t *testing.T) {
 		ev := parse(t, auditRecord(t, `{"responseStatus":{"code":200},"requestObject":{"n":12345678901234567890,"f":1.0}}`))
-		log := at(ev.Fields, "azure.platformlogs.properties.log").(map[string]any)
+		log := at(fields(ev), "azure.platformlogs.properties.log").(map[string]any)
 		if got := []any{at(log, "responseStatus.code"), at(log, "requestObject.n"), at(log, "requestObject.f")}; !cmp.Equal(got, []any{json.Number("200"), json.Number("12345678901234567890"), json.Number("1.0")}) {
 			t.Errorf("%v", got)
 		}
 	})
 	t.Run("pods of another group", func(t *testing.T) {
 		ev := parse(t, auditRecord(t, `{"objectRef":{"resource":"pods","apiGroup":"metrics.k8s.io","namespace":"n","name":"x"}}`))
-		if ev.Resource.Pod != "" || ev.Resource.Namespace != "n" {
-			t.Errorf("%+v", ev.Resource)
+		if ev.Resource().Pod != "" || ev.Resource().Namespace != "n" {
+			t.Errorf("%+v", ev.Resource())
 		}
 	})
 	t.Run("a line of a component", func(t *testing.T) {
 		ev := parse(t, changed(t, "kube-delete-202.json", map[string]any{"category": "kube-scheduler", "properties": map[string]any{"log": "I1109 {x"}}))
-		if ev.Audit != nil || ev.Fields["message"] != "I1109 {x" || at(ev.Fields, "azure.platformlogs.properties.log") != nil || ev.Notes != nil {
-			t.Errorf("audit %v, message %v, notes %q", ev.Audit, ev.Fields["message"], ev.Notes)
+		if ev.Audit() != nil || fields(ev)["message"] != "I1109 {x" || at(fields(ev), "azure.platformlogs.properties.log") != nil || ev.Notes() != nil {
+			t.Errorf("audit %v, message %v, notes %q", ev.Audit(), fields(ev)["message"], ev.Notes())
 		}
 	})
 	t.Run("not an audit event", func(t *testing.T) {
 		ev := parse(t, changed(t, "kube-delete-202.json", map[string]any{"category": "csi-azuredisk-controller", "properties": map[string]any{"log": `{"verb":"delete"}`}}))
-		if ev.Audit != nil {
-			t.Errorf("%+v", ev.Audit)
+		if ev.Audit() != nil {
+			t.Errorf("%+v", ev.Audit())
 		}
 	})
 	t.Run("no log", func(t *testing.T) {
 		for _, properties := range []any{nil, map[string]any{"stream": "stdout"}} {
 			ev := parse(t, changed(t, "kube-delete-202.json", map[string]any{"properties": properties}))
-			if ev.Audit != nil || len(ev.Notes) != 1 {
-				t.Errorf("properties %v: audit %v, notes %q", properties, ev.Audit, ev.Notes)
+			if ev.Audit() != nil || len(ev.Notes()) != 1 {
+				t.Errorf("properties %v: audit %v, notes %q", properties, ev.Audit(), ev.Notes())
 			}
 		}
 	})
@@ -185,8 +185,8 @@ func TestSignInOutcome(t *testing.T) {
 		{`"resultType":"x"`, "success"},
 	} {
 		ev := parse(t, `{"category":"SignInLogs","operationName":"Sign-in activity",`+c.members+`}`)
-		if ev.Outcome != c.want {
-			t.Errorf("%s: %q, want %q", c.members, ev.Outcome, c.want)
+		if ev.Outcome() != c.want {
+			t.Errorf("%s: %q, want %q", c.members, ev.Outcome(), c.want)
 		}
 	}
 }
@@ -196,10 +196,10 @@ func TestEntraNestedPartsAsText(t *testing.T) {
 		`"targetResources":"[{\"displayName\":\"D\",\"modifiedProperties\":[{\"displayName\":\"A\",\"newValue\":\"[1]\"}]}]",`+
 		`"initiatedBy":"{\"user\":{\"userPrincipalName\":\"u\",\"ipAddress\":\"192.0.2.7\"}}","additionalDetails":{"userAgent":"x"}}}`)
 	got := []any{
-		at(ev.Fields, "azure.auditlogs.properties.target_resources.0.modified_properties.0.new_value"),
-		at(ev.Fields, "azure.auditlogs.properties.initiated_by.user.userPrincipalName"),
-		at(ev.Fields, "azure.auditlogs.properties.additional_details.user_agent"),
-		ev.Outcome, ev.CallerIP,
+		at(fields(ev), "azure.auditlogs.properties.target_resources.0.modified_properties.0.new_value"),
+		at(fields(ev), "azure.auditlogs.properties.initiated_by.user.userPrincipalName"),
+		at(fields(ev), "azure.auditlogs.properties.additional_details.user_agent"),
+		ev.Outcome(), ev.CallerIP(),
 	}
 	if diff := cmp.Diff([]any{"[1]", "u", "x", "success", "192.0.2.7"}, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

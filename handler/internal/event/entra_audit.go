@@ -1,193 +1,146 @@
 package event
 
 import (
-	"encoding/json"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 )
 
-// entraAudit fills azure.auditlogs.* from Entra ID's audit log.
+// auditTable is that of Entra ID's audit log.
 //
 // Elastic renames a fixed list of names and leaves the others as logged, so
 // that properties.userAgent and initiated_by.user.userPrincipalName keep their
 // capitals while result_reason does not; rules rely on exactly that.
 // target_resources and the modified_properties in it become maps keyed "0",
 // "1", …: rules ask for target_resources.0 and for target_resources.*.
-func (n *normaliser) entraAudit() {
-	s := renamed(n.rec, auditName)
-	n.azure["auditlogs"] = s
+var auditTable = &table{
+	dataset: AuditLogs,
+	fields: slices.Concat(common, source, log("azure.auditlogs"), []Field{
+		{Name: "azure.auditlogs.level", Type: double},
+		{Name: "azure.auditlogs.properties", Type: group, Below: keyword},
+		{Name: "azure.tenant_id", Type: keyword, Verbatim: true, read: (*Event).tenant},
+		{Name: "log.level", Type: keyword, read: field("level")},
+	},
+		typed(date, "", "azure.auditlogs.properties.", "activity_datetime"),
+		typed(group, "", "azure.auditlogs.properties.", "additional_details", "initiated_by", "initiated_by.app", "initiated_by.user",
+			"target_resources", "target_resources.*", "target_resources.*.modified_properties", "target_resources.*.modified_properties.*"),
+	),
+	build:   (*Event).entraAudit,
+	rename:  (*Event).auditProperties,
+	outcome: auditOutcome,
+	address: field("callerIpAddress"),
+	otherAddress: func(e *Event) string {
+		return scalarText(findIn(e.renamedProperties(), "initiated_by.user.ipAddress"))
+	},
+}
+
+func (e *Event) entraAudit() map[string]any {
+	s := renamed(e.Record(), dictionary(auditName))
 	drop(s, "time", "resourceId", "callerIpAddress", "durationMs", "tenantId", "correlationId",
 		"properties", "operationName", "category")
-	if l := text(n.rec["level"]); l != "" {
-		n.put("log", "level", l)
-		if n.rec["Level"] == nil {
-			delete(s, "level")
-		}
+	if e.str(e.record.get("level")) != "" && e.record.get("Level").Kind == 0 {
+		delete(s, "level")
 	}
 	if m, ok := s["identity"].(map[string]any); ok { // mapped as one keyword
-		s["identity"] = text(m["displayName"])
+		s["identity"] = scalarText(m["displayName"])
 	}
-	set(s, "operation_name", n.ev.Operation)
-	set(s, "category", n.ev.Category)
-	set(n.azure, "tenant_id", n.ev.TenantID)
-	n.source(strings.TrimSpace(text(n.rec["callerIpAddress"])))
-	if n.props == nil {
-		return
+	if p := e.renamedProperties(); p != nil {
+		if isOutcome(p["result"]) {
+			p = maps.Clone(p)
+			delete(p, "result")
+		}
+		s["properties"] = p
 	}
-	p := renamed(n.props, auditProperty)
-	s["properties"] = p
-	if r, ok := p["result"].(string); ok && (strings.EqualFold(r, "success") || strings.EqualFold(r, "failure")) {
-		n.ev.Outcome = strings.ToLower(r)
-		delete(p, "result")
-	}
-	replace(p, "additional_details", additionalDetails)
-	replace(p, "initiated_by", parsed)
-	replace(p, "target_resources", targetResources)
-	if n.ev.CallerIP == "" {
-		who := object(p, "initiated_by")
-		n.ev.CallerIP, _, _ = parseAddress(text(object(who, "user")["ipAddress"]))
-	}
+	return s
 }
 
-func auditName(name string) string {
-	switch name {
-	case "Level":
-		return "level"
-	case "resultSignature":
-		return "result_signature"
-	case "resultType":
-		return "result_type"
-	case "resultDescription":
-		return "result_description"
-	case "operationVersion":
-		return "operation_version"
-	}
-	return name
+var auditName = map[string]string{
+	"Level": "level", "resultSignature": "result_signature", "resultType": "result_type",
+	"resultDescription": "result_description", "operationVersion": "operation_version",
 }
 
-func auditProperty(name string) string {
-	switch name {
-	case "activityDisplayName":
-		return "activity_display_name"
-	case "activityDateTime":
-		return "activity_datetime"
-	case "additionalDetails":
-		return "additional_details"
-	case "resultReason":
-		return "result_reason"
-	case "correlationId":
-		return "correlation_id"
-	case "loggedByService":
-		return "logged_by_service"
-	case "operationType":
-		return "operation_type"
-	case "authenticationProtocol":
-		return "authentication_protocol"
-	case "initiatedBy":
-		return "initiated_by"
-	case "targetResources":
-		return "target_resources"
+func auditOutcome(e *Event) any {
+	if result := e.renamedProperties()["result"]; isOutcome(result) {
+		return strings.ToLower(result.(string))
 	}
-	return name
+	return nil
 }
 
-func drop(m map[string]any, names ...string) {
-	for _, name := range names {
-		delete(m, name)
-	}
+func isOutcome(result any) bool {
+	r, ok := result.(string)
+	return ok && (strings.EqualFold(r, "success") || strings.EqualFold(r, "failure"))
 }
 
-// replace puts f(m[name]) in the place of m[name], if that is there.
-func replace(m map[string]any, name string, f func(any) any) {
-	if v, ok := m[name]; ok {
-		m[name] = f(v)
+func (e *Event) auditProperties(properties map[string]any) map[string]any {
+	if properties == nil {
+		return nil
 	}
+	p := renamed(properties, dictionary(auditProperty))
+	replace(p, "additional_details", e.additionalDetails)
+	replace(p, "initiated_by", e.parsed)
+	replace(p, "target_resources", e.targetResources)
+	return p
 }
 
-// parsed is v, or what v says if it is JSON text, as some exports write the
-// nested parts of Entra's records.
-func parsed(v any) any {
-	s, ok := v.(string)
-	if !ok {
-		return v
-	}
-	trimmed := strings.TrimSpace(s)
-	if trimmed == "" || trimmed[0] != '{' && trimmed[0] != '[' || depth([]byte(s)) > maxDepth {
-		return v
-	}
-	dec := json.NewDecoder(strings.NewReader(s))
-	dec.UseNumber()
-	var out any
-	if dec.Decode(&out) != nil {
-		return v
-	}
-	dropEmptyKeys(out)
-	return out
+var auditProperty = map[string]string{
+	"activityDisplayName": "activity_display_name", "activityDateTime": "activity_datetime",
+	"additionalDetails": "additional_details", "resultReason": "result_reason", "correlationId": "correlation_id",
+	"loggedByService": "logged_by_service", "operationType": "operation_type",
+	"authenticationProtocol": "authentication_protocol", "initiatedBy": "initiated_by", "targetResources": "target_resources",
 }
 
-func additionalDetails(v any) any {
-	v = parsed(v)
+func (e *Event) additionalDetails(v any) any {
+	v = e.parsed(v)
 	if m, ok := v.(map[string]any); ok {
-		return renamed(m, func(name string) string {
-			if name == "userAgent" {
-				return "user_agent"
-			}
-			return name
-		})
+		return renamed(m, dictionary(map[string]string{"userAgent": "user_agent"}))
 	}
 	return v
 }
 
 // targetResources turns the array into a map. Elastic gives up on the whole
 // array at the first resource without modified properties; podwatch does not.
-func targetResources(v any) any {
-	v = parsed(v)
+func (e *Event) targetResources(v any) any {
+	return numbered(e.parsed(v), func(target map[string]any) map[string]any {
+		t := copied(target, targetName)
+		if v := target["modifiedProperties"]; v != nil {
+			t["modified_properties"] = numbered(e.parsed(v), func(property map[string]any) map[string]any {
+				return copied(property, modifiedName)
+			})
+		}
+		return t
+	})
+}
+
+var (
+	targetName = map[string]string{
+		"id": "id", "type": "type", "displayName": "display_name", "ipAddress": "ip_address", "userPrincipalName": "user_principal_name",
+	}
+	modifiedName = map[string]string{"displayName": "display_name", "newValue": "new_value", "oldValue": "old_value"}
+)
+
+// numbered turns an array of objects into a map with their numbers as names.
+func numbered(v any, f func(map[string]any) map[string]any) any {
 	list, ok := v.([]any)
 	if !ok {
 		return v
 	}
 	out := make(map[string]any, len(list))
-	for i, e := range list {
-		target, ok := e.(map[string]any)
-		if !ok {
-			continue
-		}
-		t := make(map[string]any, 6)
-		out[strconv.Itoa(i)] = t
-		copyMember(t, "id", target, "id")
-		copyMember(t, "type", target, "type")
-		copyMember(t, "display_name", target, "displayName")
-		copyMember(t, "ip_address", target, "ipAddress")
-		copyMember(t, "user_principal_name", target, "userPrincipalName")
-		if v := target["modifiedProperties"]; v != nil {
-			t["modified_properties"] = modifiedProperties(parsed(v))
+	for i, element := range list {
+		if m, ok := element.(map[string]any); ok {
+			out[strconv.Itoa(i)] = f(m)
 		}
 	}
 	return out
 }
 
-func copyMember(to map[string]any, name string, from map[string]any, member string) {
-	if v := from[member]; v != nil {
-		to[name] = v
-	}
-}
-
-func modifiedProperties(v any) any {
-	list, ok := v.([]any)
-	if !ok {
-		return v
-	}
-	out := make(map[string]any, len(list))
-	for i, e := range list {
-		property, ok := e.(map[string]any)
-		if !ok {
-			continue
+// copied returns the members of m that names has, under their new names.
+func copied(m map[string]any, names map[string]string) map[string]any {
+	out := make(map[string]any, len(names))
+	for from, to := range names {
+		if v := m[from]; v != nil {
+			out[to] = v
 		}
-		p := make(map[string]any, 3)
-		out[strconv.Itoa(i)] = p
-		copyMember(p, "display_name", property, "displayName")
-		copyMember(p, "new_value", property, "newValue")
-		copyMember(p, "old_value", property, "oldValue")
 	}
 	return out
 }

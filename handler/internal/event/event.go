@@ -1,22 +1,27 @@
-// Package event turns one exported Azure record into an [Event]: the same facts
+// Package event reads one exported Azure record as an [Event]: the same facts
 // under the names that Elastic's detection rules query.
 //
-// [Parse] reads records of any log that Azure diagnostic settings export, from
-// one hub, and decides by content which log each one is. It never panics, never
-// invents a value (a time that cannot be read stays zero) and costs time and
-// memory in proportion to the record. What it had to mend or drop is said in
-// [Event.Notes]. Where Elastic's pipelines lose data by accident, podwatch keeps
-// it, as long as no rule can be misled by that; each such place says so.
+// A record is read where it lies, and only as far as it is asked for. One table
+// has, for each data set, the fields, their types and how each is read; an event
+// answers from it. Neither the order of questions nor their number changes an
+// answer. What was truncated or withheld is not known; a time that cannot be read
+// stays zero. What had to be repaired or dropped is in [Event.Notes]. Where
+// Elastic's pipelines lose data by accident, podwatch keeps it, as long as no
+// rule can be misled by that; each such place has a comment.
 package event
 
 import (
-	"errors"
+	"bytes"
+	"cmp"
 	"fmt"
-	"strings"
+	"iter"
+	"slices"
 	"time"
+
+	"podwatch/handler/internal/jsontext"
 )
 
-// Datasets that podwatch normalises, as the rules spell them.
+// Data sets that podwatch normalises, as the rules spell them.
 const (
 	ActivityLogs       = "azure.activitylogs"
 	PlatformLogs       = "azure.platformlogs"
@@ -25,330 +30,358 @@ const (
 	IdentityProtection = "azure.identity_protection"
 )
 
-// An Event is one record under the rules' names. Fields, Record and Raw share
-// memory; whoever receives an Event only reads it. An Event may be read from
-// many goroutines.
-type Event struct {
-	// Dataset is one of the constants above; the name of another Elastic data
-	// stream ("azure.graphactivitylogs"), for which only the common fields are
-	// filled; or "" when the record is no log event, such as a metric.
-	Dataset string
-
-	Category      string // as logged
-	Operation     string // operationName as logged
-	Outcome       string // event.outcome: lower case, "" when Elastic leaves it unset
-	ResourceID    string // as logged
-	CorrelationID string
-	TenantID      string
-
-	// Time is when it happened by the record's own clock, in UTC; zero when the
-	// record does not say so readably.
-	Time time.Time
-
-	// CallerIP is an address without port, "" when unknown. In kube-audit it is
-	// the last source address: the earlier ones can be set by the client.
-	CallerIP string
-
-	Fields map[string]any // what rules query; leaves are string, json.Number, bool, nil
-	Record map[string]any // the decoded record, keys untouched but for empty ones, which are dropped
-	Raw    []byte         // the record as received
-
-	Audit    *Audit // of kube-audit records, also when read from a cut properties.log
-	Resource Resource
-
-	Notes []string // what was mended or lost, in words for a reader of the alert
+// A Reader reads records one after another in memory that it reuses.
+type Reader struct {
+	event Event
+	pool  pool
 }
 
-func (ev *Event) note(format string, args ...any) {
-	ev.Notes = append(ev.Notes, fmt.Sprintf(format, args...))
-}
-
-// Known reports whether podwatch fills the fields of the dataset.
-func Known(dataset string) bool {
-	switch dataset {
-	case ActivityLogs, PlatformLogs, AuditLogs, SignInLogs, IdentityProtection:
-		return true
-	}
-	return false
-}
-
-// Parse reads record, one JSON object. The error says why it is none; anything
-// odd inside a JSON object is no error but a note. Parse keeps record.
-func Parse(record []byte) (*Event, error) {
-	rec, pruned, err := decodeObject(record)
-	if err != nil {
-		return nil, fmt.Errorf("parse record: %w", err)
-	}
-	ev := &Event{Record: rec, Raw: record}
-	if pruned {
-		ev.note("values nested deeper than %d levels were dropped", maxDepth)
-	}
-	n := &normaliser{ev: ev, rec: rec}
-	n.readProperties()
-	ev.Category = label(get(rec, "category", "Category"))
-	if ev.Category == "" {
-		ev.Category = text(rec["CategoryValue"])
-	}
-	ev.Operation = label(get(rec, "operationName", "OperationName"))
-	ev.ResourceID = text(get(rec, "resourceId", "ResourceId"))
-	ev.CorrelationID = text(get(rec, "correlationId", "CorrelationId"))
-	ev.TenantID = text(get(rec, "tenantId", "TenantId"))
-	ev.Dataset = route(ev.Category, ev.Operation, rec, n.props)
-	if ev.Dataset == "" {
-		n.readTime()
-		ev.Resource = resourceOf(ev.ResourceID, "", "")
-		ev.Fields = map[string]any{}
-		return ev, nil
-	}
-	n.common()
-	switch ev.Dataset {
-	case ActivityLogs:
-		n.activity()
-	case AuditLogs:
-		n.entraAudit()
-	case SignInLogs:
-		n.signIn()
-	case IdentityProtection:
-		n.identityProtection()
-	case PlatformLogs:
-		n.platform()
-	}
-	if ev.Outcome != "" {
-		n.event["outcome"] = ev.Outcome
-	}
-	return ev, nil
-}
-
-// A normaliser carries what the files of this package share while one record is
-// read.
-type normaliser struct {
-	ev  *Event
-	rec map[string]any
-
-	props map[string]any // properties, also when logged as JSON text; nil if there is nothing to read
-	// propsText is properties when it is text that holds no object.
-	propsText string
-
-	event, azure map[string]any // Fields.event, Fields.azure
-}
-
-// put sets Fields[group][name].
-func (n *normaliser) put(group, name string, v any) {
-	m, ok := n.ev.Fields[group].(map[string]any)
-	if !ok {
-		m = make(map[string]any, 2)
-		n.ev.Fields[group] = m
-	}
-	m[name] = v
-}
-
-// readProperties finds properties whether it is an object, an object as JSON
-// text, or the broken beginning of one. Elastic parses the text for the
-// activity log only; elsewhere such a record would not be searchable at all.
-func (n *normaliser) readProperties() {
-	v := get(n.rec, "properties", "Properties")
-	if v == nil {
-		v = n.rec["EventProperties"] // Event Hubs' own operational logs
-	}
-	switch v := v.(type) {
-	case map[string]any:
-		n.props = v
-	case string:
-		n.props, n.propsText = n.readText("properties", v)
-	case nil:
-	default:
-		n.ev.note("properties is neither an object nor text")
-	}
-}
-
-// readText reads an object that was logged as text under the given name. It
-// returns the object, or the text if there is none in it.
-func (n *normaliser) readText(name, s string) (map[string]any, string) {
-	if !looksLikeObject(s) {
-		return nil, s
-	}
-	m, pruned, err := decodeObject([]byte(s))
-	if err == nil {
-		if pruned {
-			n.ev.note("%s: values nested deeper than %d levels were dropped", name, maxDepth)
-		}
-		return m, ""
-	}
-	m, _ = readPrefix([]byte(s))
-	if len(m) == 0 {
-		n.ev.note("%s is text that does not parse", name)
-		return nil, s
-	}
-	n.ev.note("%s is JSON text that does not parse to its end; what comes before the fault was read", name)
-	return m, ""
-}
-
-// readTime sets Event.Time from the record's time.
-func (n *normaliser) readTime() {
-	v := get(n.rec, "time", "Time")
-	if v == nil {
-		v = n.rec["EventTimeString"]
-	}
-	switch s := v.(type) {
-	case string:
-		t, err := parseTime(s)
-		if err != nil {
-			n.ev.note("time is not readable: %v", err)
+// Events returns the events of a record, one JSON object: today exactly one. An
+// event and its values other than scalars are valid until the next, and as long as
+// record does not change. The error reports why record is no JSON object; oddities
+// inside of an object are notes of the event.
+func (r *Reader) Events(record []byte) iter.Seq2[*Event, error] {
+	return func(yield func(*Event, error) bool) {
+		e := &r.event
+		e.pool = &r.pool
+		if err := e.begin(record); err != nil {
+			yield(nil, err)
 			return
 		}
-		n.ev.Time = t
-	case nil:
-		n.ev.note("the record has no time")
+		yield(e, nil)
+	}
+}
+
+// Read returns the n-th event of a record in memory of its own.
+func Read(record []byte, n int) (*Event, error) {
+	if n != 0 {
+		return nil, fmt.Errorf("read record: it has no event %d", n)
+	}
+	e := new(Event)
+	if err := e.begin(bytes.Clone(record)); err != nil {
+		return nil, err
+	}
+	return e, nil
+}
+
+// An Event is one record under the rules' names. It remembers what it has read,
+// and therefore is not safe for concurrent use.
+type Event struct {
+	raw     []byte
+	pool    *pool // nil: values are not shared with other records
+	table   *table
+	answers []answer // by row
+
+	// Memory that is used again: of lists and maps in values, where pool is set, of
+	// a text without its escapes, and of the members that a path may go through.
+	lists      []any
+	maps       []map[string]any
+	mapsUsed   int
+	plain      []byte
+	candidates []member
+
+	record     object // its members
+	properties inner
+	log        inner          // properties.log
+	logged     jsontext.Value // the same, as it is in the record
+
+	category, operation any // text, nil if there is none
+
+	done    part // what is read already
+	when    time.Time
+	address address
+	members map[string]any // see Record
+	renamed map[string]any // properties under the rules' names
+	tree    map[string]any // the fields of the log itself
+	who     identity
+	audit   *Audit
+	of      Resource
+	notes   []note
+}
+
+// begin reads what decides which log the record is of.
+func (e *Event) begin(record []byte) error {
+	e.freeMaps()
+	*e = Event{
+		raw: record, pool: e.pool,
+		answers: e.answers[:0], lists: e.lists[:0], maps: e.maps, plain: e.plain[:0], candidates: e.candidates[:0],
+		record: e.record.empty(), properties: e.properties.empty(), log: e.log.empty(),
+	}
+	if err := e.findMembers(); err != nil {
+		return fmt.Errorf("parse record: %w", err)
+	}
+	e.category = e.label(e.record.get("category", "Category"))
+	if e.category == nil {
+		e.category = e.text(e.record.get("CategoryValue"))
+	}
+	e.operation = e.label(e.record.get("operationName", "OperationName"))
+	e.table = tables[e.route()]
+	e.answers = append(e.answers, e.table.unasked...)
+	return nil
+}
+
+// findMembers finds the members of the record.
+func (e *Event) findMembers() error {
+	t := jsontext.Text{Raw: e.raw}
+	start := t.Space(0)
+	if t.Kind(start) != jsontext.Object {
+		return syntaxError(e.raw)
+	}
+	e.record.index(t, start)
+	if e.record.cut && levels(e.raw) > jsontext.MaxLevels {
+		t.Raw = pruned(e.raw)
+		e.record.index(t, 0)
+	}
+	if rest := len(t.Raw) - t.Space(e.record.end); e.record.cut || rest > 0 {
+		return syntaxError(e.raw)
+	}
+	return nil
+}
+
+// A part is something that an event reads once.
+type part uint16
+
+const (
+	partProperties part = 1 << iota
+	partTime
+	partAddress
+	partRecord
+	partRenamed
+	partTree
+	partIdentity
+	partLog
+	partAudit
+	partResource
+	partNotes
+)
+
+// once reports whether p is still to be read, and marks it as read.
+func (e *Event) once(p part) bool {
+	first := e.done&p == 0
+	e.done |= p
+	return first
+}
+
+// A note is what had to be repaired or was lost. Notes are in the order of their
+// places, whatever was read first.
+type note struct {
+	place part
+	text  string
+}
+
+func (e *Event) note(place part, format string, args ...any) {
+	e.notes = append(e.notes, note{place, fmt.Sprintf(format, args...)})
+}
+
+// Dataset is one of the constants above; the name of another Elastic data stream
+// ("azure.graphactivitylogs"), of which only the common fields are filled; or ""
+// when the record is no log event, such as a metric.
+func (e *Event) Dataset() string { return e.table.dataset }
+
+// Raw is the record as received.
+func (e *Event) Raw() []byte { return e.raw }
+
+// Record is the decoded record. Names are untouched; members without one are
+// dropped.
+func (e *Event) Record() map[string]any {
+	if e.once(partRecord) {
+		e.members = e.decode(e.record.members, 1)
+	}
+	return e.members
+}
+
+// Category is the category as logged.
+func (e *Event) Category() string { return asText(e.category) }
+
+// Operation is operationName as logged.
+func (e *Event) Operation() string { return asText(e.operation) }
+
+// ResourceID is the resource id as logged.
+func (e *Event) ResourceID() string { return e.str(e.record.get("resourceId", "ResourceId")) }
+
+// CorrelationID is the correlation id as logged.
+func (e *Event) CorrelationID() string {
+	return e.str(e.record.get("correlationId", "CorrelationId"))
+}
+
+// TenantID is the tenant of the record, else that of the caller's token.
+func (e *Event) TenantID() string {
+	id := asText(e.tenant())
+	if id == "" && e.Dataset() == ActivityLogs {
+		id = asText(e.identity().claims["http://schemas.microsoft.com/identity/claims/tenantid"])
+	}
+	return id
+}
+
+func (e *Event) tenant() any { return e.text(e.record.get("tenantId", "TenantId")) }
+
+// Outcome is event.outcome: lower case, "" where Elastic leaves it unset.
+func (e *Event) Outcome() string {
+	outcome, _ := e.Lookup("event.outcome")
+	return asText(outcome)
+}
+
+func (e *Event) outcome() any {
+	if e.table.outcome == nil {
+		return nil
+	}
+	return e.table.outcome(e)
+}
+
+// Time is when it happened by the record's own clock, in UTC; zero when the
+// record has no readable time.
+func (e *Event) Time() time.Time {
+	if e.once(partTime) {
+		e.when = e.readTime()
+		if e.when.IsZero() && e.Audit() != nil && !e.Audit().Received.IsZero() {
+			e.when = e.Audit().Received
+			e.note(partAudit, "time taken from requestReceivedTimestamp")
+		}
+	}
+	return e.when
+}
+
+func (e *Event) readTime() time.Time {
+	v := e.record.get("time", "Time", "EventTimeString")
+	switch v.Kind {
+	case jsontext.Invalid:
+		e.note(partTime, "the record has no time")
+	case jsontext.String:
+		t, err := parseTime(asText(e.value(v, 0)))
+		if err != nil {
+			e.note(partTime, "time is not readable: %v", err)
+		}
+		return t
 	default:
-		n.ev.note("time is not text")
+		e.note(partTime, "time is not text")
 	}
+	return time.Time{}
 }
 
-// common fills what all logs share: dataset, time, resource.
-func (n *normaliser) common() {
-	ev := n.ev
-	n.event = make(map[string]any, 10)
-	n.azure = make(map[string]any, 5)
-	ev.Fields = make(map[string]any, 12)
-	ev.Fields["event"] = n.event
-	ev.Fields["azure"] = n.azure
-	ev.Fields["data_stream"] = map[string]any{"dataset": ev.Dataset}
-	ev.Fields["cloud"] = map[string]any{"provider": "azure"}
-	n.event["dataset"] = ev.Dataset
-	n.event["kind"] = "event"
-	if ev.Operation != "" {
-		n.event["action"] = ev.Operation
+// CallerIP is the caller's address without port, "" when unknown. In kube-audit
+// it is the last source address: the client can choose the earlier ones.
+func (e *Event) CallerIP() string {
+	if a := e.Audit(); a != nil && len(a.SourceIPs) > 0 {
+		ip, _, _ := parseAddress(a.SourceIPs[len(a.SourceIPs)-1])
+		return ip
 	}
-	n.readTime()
-	n.timestamp()
-	if ev.CorrelationID != "" {
-		n.azure["correlation_id"] = ev.CorrelationID
+	ip := e.caller().ip
+	if ip == "" && e.table.otherAddress != nil {
+		ip, _, _ = parseAddress(e.table.otherAddress(e))
 	}
-	ev.Resource = resourceOf(ev.ResourceID, "", "")
-	n.resource()
-	if d := duration(get(n.rec, "durationMs", "DurationMs")); d != nil {
-		n.event["duration"] = d
-	}
+	return ip
 }
 
-// timestamp copies Event.Time to @timestamp, in milliseconds as Elastic keeps it.
-func (n *normaliser) timestamp() {
-	if !n.ev.Time.IsZero() {
-		n.ev.Fields["@timestamp"] = n.ev.Time.Format("2006-01-02T15:04:05.000Z")
-	}
-}
-
-// newLog makes the map of Fields.azure.<name>.
-func (n *normaliser) newLog(name string, size int) map[string]any {
-	m := make(map[string]any, size)
-	n.azure[name] = m
-	return m
-}
-
-// source fills the caller's address.
-//
-// Elastic keeps an address with a port as text only, so that no rule on
-// source.ip can see it; podwatch takes the port off. That can only make a
-// condition on source.ip speak about the address that was really there.
-func (n *normaliser) source(logged string) {
-	if logged == "" {
-		return
-	}
-	addr, port, plain := parseAddress(logged)
-	if addr == "" {
-		n.put("source", "address", logged)
-		return
-	}
-	n.ev.CallerIP = addr
-	src := map[string]any{"ip": addr}
-	if !plain {
-		src["address"] = logged
-		if port != "" {
-			src["port"] = number(port)
+// Resource is what the record is about.
+func (e *Event) Resource() Resource {
+	if e.once(partResource) {
+		var entity, scope string
+		if e.Dataset() == ActivityLogs {
+			entity, scope = e.str(e.props().get("entity")), e.identity().scope
+		}
+		e.of = resourceOf(e.ResourceID(), entity, scope)
+		if a := e.Audit(); a != nil {
+			e.of.Namespace = a.Object.Namespace
+			if a.Object.Resource == "pods" && a.Object.APIGroup == "" {
+				e.of.Pod = a.Object.Name
+			}
 		}
 	}
-	n.ev.Fields["source"] = src
-	n.ev.Fields["client"] = map[string]any{"ip": addr}
-	n.put("related", "ip", []any{addr})
+	return e.of
 }
 
-// user fills user.name and user.domain from a sign-in name. It returns whether
-// the name had both parts.
-func (n *normaliser) user(login string) bool {
-	if login == "" {
-		return false
+// Notes is what was repaired or lost, in words for a reader of the alert.
+func (e *Event) Notes() []string {
+	if e.once(partNotes) {
+		if levels(e.raw) > maxDepth {
+			e.note(0, "values nested deeper than %d levels were dropped", maxDepth)
+		}
+		e.noteProperties()
+		e.Time()
+		if e.table.note != nil {
+			e.table.note(e)
+		}
+		slices.SortStableFunc(e.notes, func(a, b note) int { return cmp.Compare(a.place, b.place) })
 	}
-	name, domain, ok := splitLogin(login)
-	if !ok {
-		name = login
-	} else {
-		n.put("user", "domain", domain)
+	var texts []string
+	for _, n := range e.notes {
+		texts = append(texts, n.text)
 	}
-	n.put("user", "name", name)
-	n.put("related", "user", []any{name})
-	return ok
+	return texts
 }
 
-// splitLogin finds name@domain in a sign-in name the way Elastic does: the run
-// of letters, digits, dots, hyphens and underscores on the left of an @, and a
-// host name on its right. "live.com#a@b.example" gives a and b.example; a guest's
-// "a_b.example#EXT#@c.example" gives nothing, since # is no part of a name.
-func splitLogin(s string) (name, domain string, ok bool) {
-	for at := strings.IndexByte(s, '@'); at >= 0; {
-		start := at
-		for start > 0 && loginByte(s[start-1]) {
-			start--
-		}
-		end := at + 1
-		for end < len(s) && (alnum(s[end]) || end > at+1 && (s[end] == '-' || s[end] == '.')) {
-			end++
-		}
-		if start < at && end > at+1 {
-			return s[start:at], strings.TrimRight(s[at+1:end], ".-"), true
-		}
-		next := strings.IndexByte(s[at+1:], '@')
-		if next < 0 {
-			break
-		}
-		at += 1 + next
+// props is properties, whether it is an object, an object as JSON text, or the
+// broken beginning of one. Elastic parses the text for the activity log only;
+// elsewhere such a record would not be searchable at all.
+func (e *Event) props() *inner {
+	if e.once(partProperties) {
+		// EventProperties is of Event Hubs' own operational logs.
+		e.properties.read(e.record.get("properties", "Properties", "EventProperties"), 2)
 	}
-	return "", "", false
+	return &e.properties
 }
 
-func alnum(c byte) bool {
-	return '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
-}
-
-func loginByte(c byte) bool { return alnum(c) || c == '.' || c == '_' || c == '-' }
-
-// outcome is Elastic's rule for event.outcome: resultType if it is success or
-// failure in any case, else properties.result if it is exactly success, failure
-// or unknown. Start, Accept, Succeeded and Failed leave it unset, on purpose:
-// the rules that ask for success mean the final record of an operation.
-func (n *normaliser) outcome() {
-	switch rt, _ := get(n.rec, "resultType", "ResultType").(string); {
-	case strings.EqualFold(rt, "success"):
-		n.ev.Outcome = "success"
-	case strings.EqualFold(rt, "failure"):
-		n.ev.Outcome = "failure"
-	default:
-		if r, _ := n.props["result"].(string); r == "success" || r == "failure" || r == "unknown" {
-			n.ev.Outcome = r
-		}
+func (e *Event) noteProperties() {
+	switch e.props().state {
+	case other:
+		e.note(partProperties, "properties is neither an object nor text")
+	case broken:
+		e.note(partProperties, "properties is text that does not parse")
+	case cut:
+		e.note(partProperties, "properties is JSON text that does not parse to its end; what comes before the fault was read")
+	}
+	if e.properties.dropped() {
+		e.note(partProperties, "properties: values nested deeper than %d levels were dropped", maxDepth)
 	}
 }
 
-// eventType is the ECS event.type of the categories that old activity records
-// and some resource logs use.
-func (n *normaliser) eventType() {
-	switch c := n.ev.Category; {
-	case strings.EqualFold(c, "write"), strings.EqualFold(c, "action"):
-		n.event["type"] = []any{"change"}
-	case strings.EqualFold(c, "delete"):
-		n.event["type"] = []any{"deletion"}
-	case strings.EqualFold(c, "read"):
-		n.event["type"] = []any{"access"}
+// propertiesMap is properties decoded, nil if it has no object.
+func (e *Event) propertiesMap() map[string]any {
+	if !e.props().is() {
+		return nil
 	}
+	return e.decode(e.properties.members, e.properties.level)
 }
 
-var errNotObject = errors.New("not a JSON object")
+// renamedProperties is properties under the rules' names, with all members.
+func (e *Event) renamedProperties() map[string]any {
+	if e.once(partRenamed) {
+		e.renamed = e.table.rename(e, e.propertiesMap())
+	}
+	return e.renamed
+}
+
+// ownFields are the fields of the log itself that have no rows of their own.
+func (e *Event) ownFields() map[string]any {
+	if e.once(partTree) {
+		e.tree = e.table.build(e)
+	}
+	return e.tree
+}
+
+// propertiesText is properties where it is text without an object in it.
+func (e *Event) propertiesText() any {
+	if s := e.props().state; s != plainText && s != broken {
+		return nil
+	}
+	return e.text(e.record.get("properties", "Properties", "EventProperties"))
+}
+
+// asText is a text or, for nil, "".
+func asText(v any) string {
+	s, _ := v.(string)
+	return s
+}
+
+// Lookup returns the value of a field: nil when the event lacks it, an object for
+// the fields below a name, a list for several values. known is false when some of
+// the value was cut or withheld; value is then what is known of it.
+func (e *Event) Lookup(field string) (value any, known bool) {
+	return e.table.lookup(e, field)
+}
+
+// All returns the fields with a value, objects as one value; and, with the value
+// nil, those of which some is not known.
+func (e *Event) All() iter.Seq2[string, any] {
+	return func(yield func(string, any) bool) { e.table.all(e, yield) }
+}

@@ -21,6 +21,13 @@ var notCollected = []string{
 	"user_agent.name", "user_agent.os.name", "user_agent.version", // a database of browsers
 }
 
+var allRows = event.Fields("")
+
+// unfilled reports whether no row of the table covers a field.
+func unfilled(field string) bool {
+	return !slices.ContainsFunc(allRows, func(f event.Field) bool { return f.Covers(field) })
+}
+
 func ruleFields(t testing.TB) []string {
 	t.Helper()
 	b, err := os.ReadFile("testdata/rule-fields.txt")
@@ -77,7 +84,7 @@ func leaves(path string, v any, f func(path string, v any)) {
 func TestRuleFieldsAreFilledOrDeclaredMissing(t *testing.T) {
 	filled := map[string]bool{}
 	for _, ev := range everyEvent(t) {
-		leaves("", ev.Fields, func(path string, _ any) {
+		leaves("", fields(ev), func(path string, _ any) {
 			filled[path] = true
 			for i := strings.LastIndexByte(path, '.'); i > 0; i = strings.LastIndexByte(path[:i], '.') {
 				filled[path[:i]] = true // an object exists if a leaf of it does
@@ -101,7 +108,7 @@ func TestRuleFieldsAreFilledOrDeclaredMissing(t *testing.T) {
 	var missing []string
 	for _, field := range fields {
 		switch {
-		case event.Missing(field):
+		case unfilled(field):
 			missing = append(missing, field)
 			if isFilled(field) {
 				t.Errorf("%s is filled but declared missing", field)
@@ -117,12 +124,12 @@ func TestRuleFieldsAreFilledOrDeclaredMissing(t *testing.T) {
 
 func TestEverythingFilledIsKnown(t *testing.T) {
 	for _, ev := range everyEvent(t) {
-		leaves("", ev.Fields, func(path string, v any) {
-			if event.Missing(path) {
+		leaves("", fields(ev), func(path string, v any) {
+			if unfilled(path) {
 				t.Errorf("%s is filled but declared missing", path)
 			}
-			if !fits(event.FieldType(path), v) {
-				t.Errorf("%s: %T %v does not fit type %q", path, v, v, event.FieldType(path))
+			if !fits(event.Type(path), v) {
+				t.Errorf("%s: %T %v does not fit type %q", path, v, v, event.Type(path))
 			}
 		})
 	}
@@ -148,7 +155,7 @@ func fits(typ string, v any) bool {
 	return true
 }
 
-func TestFieldType(t *testing.T) {
+func TestType(t *testing.T) {
 	for field, want := range map[string]string{
 		"@timestamp":                                                           "date",
 		"azure.activitylogs.operation_name":                                    "keyword",
@@ -178,13 +185,13 @@ func TestFieldType(t *testing.T) {
 		".":                            "",
 		"azure.signinlogs.properties.": "keyword",
 	} {
-		if got := event.FieldType(field); got != want {
-			t.Errorf("FieldType(%q) = %q, want %q", field, got, want)
+		if got := event.Type(field); got != want {
+			t.Errorf("Type(%q) = %q, want %q", field, got, want)
 		}
 	}
 }
 
-func TestMissing(t *testing.T) {
+func TestUnfilled(t *testing.T) {
 	for field, want := range map[string]bool{
 		"event.outcome":                          false,
 		"source.as.number":                       true,
@@ -201,8 +208,8 @@ func TestMissing(t *testing.T) {
 		"*.ip":                                   false,
 		"*.as.*":                                 false, // the star may stand for a log's own subtree
 	} {
-		if got := event.Missing(field); got != want {
-			t.Errorf("Missing(%q) = %t, want %t", field, got, want)
+		if got := unfilled(field); got != want {
+			t.Errorf("unfilled(%q) = %t, want %t", field, got, want)
 		}
 	}
 }
@@ -248,8 +255,8 @@ func TestRawText(t *testing.T) {
 // follows escapes finds it.
 func rawTextHolds(t testing.TB, ev *event.Event) {
 	t.Helper()
-	raw := strings.ToLower(string(ev.Raw))
-	leaves("", ev.Fields, func(path string, v any) {
+	raw := strings.ToLower(string(ev.Raw()))
+	leaves("", fields(ev), func(path string, v any) {
 		var value string
 		switch v := v.(type) {
 		case string:
@@ -267,7 +274,7 @@ func rawTextHolds(t testing.TB, ev *event.Event) {
 		for _, text := range alternatives {
 			lits = append(lits, scan.Literal{Text: text})
 		}
-		if !scan.New(lits).Hit(ev.Raw) {
+		if !scan.New(lits).Hit(ev.Raw()) {
 			t.Errorf("%s is %q but the record has none of %q", path, value, alternatives)
 		}
 	})
@@ -276,16 +283,5 @@ func rawTextHolds(t testing.TB, ev *event.Event) {
 func TestRawTextHoldsForEverySample(t *testing.T) {
 	for _, ev := range everyEvent(t) {
 		rawTextHolds(t, ev)
-	}
-}
-
-func TestKnown(t *testing.T) {
-	for dataset, want := range map[string]bool{
-		event.ActivityLogs: true, event.PlatformLogs: true, event.AuditLogs: true, event.SignInLogs: true,
-		event.IdentityProtection: true, "azure.graphactivitylogs": false, "azure.identityprotection": false, "": false,
-	} {
-		if event.Known(dataset) != want {
-			t.Errorf("Known(%q) = %t", dataset, !want)
-		}
 	}
 }

@@ -1,148 +1,232 @@
 package event
 
-import "strings"
+import (
+	"slices"
+	"strings"
 
-// platform fills azure.platformlogs.* from a resource log.
+	"podwatch/handler/internal/jsontext"
+)
+
+// platformTable is that of resource logs, of which the audit log of a cluster is
+// one.
 //
 // properties is flattened in Elasticsearch: every leaf compares as text, also
 // numbers, which therefore keep the spelling of the record.
-func (n *normaliser) platform() {
-	ev := n.ev
-	s := n.newLog("platformlogs", len(n.rec)+3)
-	for k, v := range n.rec {
-		switch k {
+var platformTable = &table{
+	dataset: PlatformLogs,
+	fields: slices.Concat(common, source, log("azure.platformlogs"), []Field{
+		{Name: "azure.platformlogs.event_category", Type: keyword, read: eventCategory, inner: true},
+		{Name: "azure.platformlogs.properties", Type: flattened, Below: flattened, Verbatim: true, tree: (*Event).inPlatformProperties},
+		{Name: "azure.platformlogs.result_type", Type: keyword, Verbatim: true, read: field("resultType", "ResultType")},
+		{Name: "azure.platformlogs.result_signature", Type: keyword, Verbatim: true, read: field("resultSignature", "ResultSignature")},
+		{Name: "azure.platformlogs.result_description", Type: keyword, Verbatim: true, read: field("resultDescription", "ResultDescription")},
+		{Name: "azure.platformlogs.status", Type: keyword, read: field("Status")},
+		{Name: "cloud.region", Type: keyword, Verbatim: true, read: field("Region")},
+		{Name: "event.type", Type: keyword, read: eventType},
+		{Name: "geo.name", Type: keyword, read: field("location", "Location")},
+		{Name: "log.level", Type: keyword, read: field("level")},
+		{Name: "message", Type: fullText, read: (*Event).logText, inner: true},
+	}),
+	build:   (*Event).platform,
+	outcome: platformOutcome,
+	address: field("callerIpAddress", "CallerIpAddress"),
+	note:    (*Event).noteLog,
+}
+
+func (e *Event) platform() map[string]any {
+	s := make(map[string]any)
+	for i := range e.record.members {
+		m := &e.record.members[i]
+		switch m.name {
 		case "time", "Time", "resourceId", "ResourceId", "callerIpAddress", "CallerIpAddress",
 			"level", "durationMs", "DurationMs", "location", "Location", "correlationId", "CorrelationId",
 			"properties", "Properties", "EventProperties", "operationName", "OperationName",
 			"resultType", "ResultType", "resultSignature", "ResultSignature",
 			"resultDescription", "ResultDescription",
-			"category", "Category", "CategoryValue", "Status", "Region", "EventName":
+			"category", "Category", "CategoryValue", "Status", "Region", "EventName", "event_category":
 		default:
-			if v != nil {
-				s[k] = v
+			if v := e.value(m.value, 1); v != nil {
+				s[e.name(m.name)] = v
 			}
 		}
 	}
-	set(s, "category", ev.Category)
-	set(s, "operation_name", ev.Operation)
-	set(s, "result_type", text(get(n.rec, "resultType", "ResultType")))
-	set(s, "result_signature", text(get(n.rec, "resultSignature", "ResultSignature")))
-	set(s, "result_description", text(get(n.rec, "resultDescription", "ResultDescription")))
-	set(s, "status", text(n.rec["Status"]))
-	if r := text(n.rec["Region"]); r != "" {
-		n.put("cloud", "region", r)
-	}
-	if name := text(n.rec["EventName"]); name != "" && ev.Operation == "" {
-		n.event["action"] = name
-	}
-	n.outcome()
-	if ev.Outcome == "" {
-		switch st, _ := n.rec["Status"].(string); st {
+	return s
+}
+
+func platformOutcome(e *Event) any {
+	outcome := resultOutcome(e)
+	if status := e.record.get("Status"); outcome == nil && status.Kind == jsontext.String {
+		switch s := e.str(status); s {
 		case "success", "failure", "unknown", "Succeeded", "Failed":
-			ev.Outcome = strings.ToLower(st)
+			return strings.ToLower(s)
 		}
 	}
-	n.eventType()
-	n.source(strings.TrimSpace(text(get(n.rec, "callerIpAddress", "CallerIpAddress"))))
-	if l := text(n.rec["level"]); l != "" {
-		n.put("log", "level", l)
-	}
-	if l := text(get(n.rec, "location", "Location")); l != "" {
-		n.put("geo", "name", l)
-	}
-	n.platformProperties(s)
+	return outcome
 }
 
-// platformProperties fills properties with properties.log parsed in its place.
-// A log that is no JSON object is a line of a component and becomes message.
-func (n *normaliser) platformProperties(s map[string]any) {
-	s["event_category"] = "Administrative"
-	if n.props == nil {
-		if n.propsText != "" {
-			s["properties"] = n.propsText
+// auditLog is properties.log, parsed where it is an object as text. It is taken
+// out of the members of properties.
+//
+// Azure cuts it at 16 KiB, which leaves half a JSON object; Elastic then has text
+// only and its rules see nothing. What precedes the cut has what rules ask for,
+// so podwatch reads that.
+func (e *Event) auditLog() *inner {
+	if !e.once(partLog) || e.Dataset() != PlatformLogs {
+		return &e.log
+	}
+	p := e.props()
+	e.logged = p.get("log")
+	p.members = slices.DeleteFunc(p.members, func(m member) bool { return m.name == "log" })
+	if p.get("status_code").Kind == jsontext.Invalid {
+		for i := range p.members {
+			if p.members[i].name == "statusCode" {
+				p.members[i].name = "status_code"
+			}
 		}
-		if isKubeAudit(n.ev.Category) {
-			n.ev.note("kube-audit record without a readable properties.log")
-		}
-		return
 	}
-	if c := text(n.props["eventCategory"]); c != "" {
-		s["event_category"] = c
-	} else if n.props["policies"] != nil {
-		s["event_category"] = "Policy"
-	}
-	p := renamed(n.props, platformProperty)
-	delete(p, "log")
-	s["properties"] = p
-	switch log := n.props["log"].(type) {
-	case map[string]any:
-		p["log"] = log
-		n.audit(log, false)
-	case string:
-		n.logText(p, log)
-	case nil:
-		if isKubeAudit(n.ev.Category) {
-			n.ev.note("kube-audit record without properties.log")
-		}
-	default:
-		p["log"] = log
-	}
-}
-
-func platformProperty(name string) string {
-	if name == "statusCode" {
-		return "status_code"
-	}
-	return name
-}
-
-// logText parses properties.log. Azure cuts it at 16 KiB, which leaves half a
-// JSON object; Elastic then sees text only and its rules see nothing. The part
-// before the cut holds what rules ask for, so podwatch reads that.
-func (n *normaliser) logText(p map[string]any, log string) {
-	if !looksLikeObject(log) {
-		n.ev.Fields["message"] = log
-		return
-	}
-	raw := []byte(log)
-	var (
-		m      map[string]any
-		pruned bool
-		err    = errNotObject
-	)
-	if strings.HasSuffix(strings.TrimRight(log, " \t\r\n"), "}") { // else it is cut for sure
-		m, pruned, err = decodeObject(raw)
-	}
-	if err == nil {
-		if pruned {
-			n.ev.note("properties.log: values nested deeper than %d levels were dropped", maxDepth)
-		}
-		p["log"] = m
-		n.audit(m, false)
-		return
-	}
-	m, r := readPrefix(raw)
-	switch r.cutKey {
+	e.log.read(e.logged, p.level+1)
+	switch last := e.log.last; last {
 	case "requestObject", "responseObject", "":
 	default:
 		// A member that is cut may lack what would have changed its meaning, such
 		// as the subresource of an objectRef; nothing is better than half of it.
-		delete(m, r.cutKey)
+		e.log.members = slices.DeleteFunc(e.log.members, func(m member) bool { return m.name == last })
 	}
-	if len(m) == 0 {
-		n.ev.Fields["message"] = log
-		n.ev.note("properties.log does not parse")
+	if e.log.state == cut && len(e.log.members) == 0 {
+		e.log.state = broken
+	}
+	return &e.log
+}
+
+// logText is properties.log where it is a line of a component, not an object.
+func (e *Event) logText() any {
+	if s := e.auditLog().state; s != plainText && s != broken {
+		return nil
+	}
+	return e.value(e.logged, 1)
+}
+
+func (e *Event) noteLog() {
+	if !e.props().is() {
+		if e.isKubeAudit() {
+			e.note(partLog, "kube-audit record without a readable properties.log")
+		}
 		return
 	}
-	if len(log) >= cutAt-4 {
-		n.ev.note("properties.log was cut at 16 KiB; read up to the cut")
-	} else {
-		n.ev.note("properties.log does not parse after %d bytes; read up to there", r.dec.InputOffset())
+	switch e.auditLog().state {
+	case absent:
+		if e.isKubeAudit() {
+			e.note(partLog, "kube-audit record without properties.log")
+		}
+	case broken:
+		e.note(partLog, "properties.log does not parse")
+	case cut:
+		if text, _ := e.value(e.logged, 1).(string); len(text) >= cutAt-4 {
+			e.note(partLog, "properties.log was cut at 16 KiB; read up to the cut")
+		} else {
+			e.note(partLog, "properties.log does not parse to its end; what comes before the fault was read")
+		}
 	}
-	p["log"] = m
-	n.audit(m, true)
+	if e.log.dropped() {
+		e.note(partLog, "properties.log: values nested deeper than %d levels were dropped", maxDepth)
+	}
 }
 
 // cutAt is where Azure cuts properties.log, in bytes (Azure/AKS issue 4635). A
 // cut inside a character loses up to three bytes more.
 const cutAt = 16 << 10
+
+// inPlatformProperties is the tree of properties, with properties.log parsed in
+// its place.
+func (e *Event) inPlatformProperties(path string) (value any, known bool) {
+	e.auditLog()
+	rest, inLog := under(path, "log")
+	switch {
+	case path == "":
+		return e.platformProperties()
+	case !e.props().is():
+		return nil, e.properties.state != broken && (!inLog || !e.isKubeAudit())
+	case inLog:
+		value, known = e.inLog(rest)
+	default:
+		known = e.properties.state != cut
+	}
+	value = combine(value, e.find(e.properties.members, path, e.properties.level))
+	return value, known || scalar(value)
+}
+
+func (e *Event) platformProperties() (value any, known bool) {
+	if !e.props().is() {
+		return e.propertiesText(), e.properties.state != broken && !e.isKubeAudit()
+	}
+	p := renamed(e.propertiesMap(), dictionary(map[string]string{"statusCode": "status_code"}))
+	log, known := e.inLog("")
+	if log != nil {
+		p["log"] = log
+	}
+	return p, known && e.properties.state != cut
+}
+
+// inLog is what properties.log has at a path.
+func (e *Event) inLog(path string) (value any, known bool) {
+	switch e.auditLog().state {
+	case absent, plainText:
+		return nil, !e.isKubeAudit()
+	case broken:
+		return nil, false
+	case other:
+		if path == "" {
+			value = e.value(e.logged, e.properties.level)
+		}
+		return value, true
+	}
+	if path == "" {
+		return e.decode(e.log.members, e.log.level), e.log.state == whole
+	}
+	value = e.find(e.log.members, path, e.log.level)
+	if e.log.state == cut {
+		_, cutThere := under(path, e.log.last)
+		return value, scalar(value) || value != nil && !cutThere
+	}
+	return value, value != nil || !e.withheld(path)
+}
+
+// withheld reports whether the audit log lacks what is at path because the API
+// server does not log it at the level of the event, or AKS leaves it out for its
+// size.
+func (e *Event) withheld(path string) bool {
+	body, rest, _ := strings.Cut(path, ".")
+	if body != "requestObject" && body != "responseObject" {
+		return false
+	}
+	level := e.log.get("level")
+	switch v := e.log.get(body); {
+	case v.Kind == jsontext.Invalid:
+		return level.Is("Metadata") || level.Is("Request") && body == "responseObject"
+	default:
+		return rest != "" && v.Is("skipped-too-big-size-object")
+	}
+}
+
+// A Cut is where the text of an event ends early.
+type Cut uint8
+
+const (
+	Whole      Cut = iota
+	BehindVerb     // what was done is known, not all of how and to what
+	BeforeVerb     // not even that
+)
+
+// Cut reports whether some of the event is missing or cannot be read. What is
+// withheld on purpose does not count.
+func (e *Event) Cut() Cut {
+	log := e.auditLog()
+	unread := e.props().state == cut || e.properties.state == broken || log.state == cut || log.state == broken
+	switch {
+	case !unread && (log.state == whole || !e.isKubeAudit()):
+		return Whole
+	case e.isKubeAudit() && asText(e.text(log.get("verb"))) == "":
+		return BeforeVerb
+	}
+	return BehindVerb
+}

@@ -156,21 +156,14 @@ func parseResource(id string) Resource {
 	return r
 }
 
-// resource fills azure.resource.*, azure.subscription_id and related.entity as
-// Elastic cuts them out of the resource id: provider is the provider with its
-// first type, name is all that follows. Spelling is the record's own. Elastic
-// knows only ids whose fixed words are all in capitals or all as declared;
-// podwatch takes any mixture.
-func (n *normaliser) resource() {
-	id := n.ev.ResourceID
-	if id == "" {
-		return
-	}
-	res := make(map[string]any, 4)
-	n.azure["resource"] = res
-	res["id"] = id
-	n.put("related", "entity", []any{id})
+// A resourceFields is what Elastic cuts out of a resource id: provider is the
+// provider with its first type, name is all that follows. Spelling is the record's
+// own. Elastic knows only ids whose fixed words are all in capitals or all as
+// declared; podwatch takes any mixture.
+type resourceFields struct{ subscription, group, provider, name, namespace, rule string }
 
+func fieldsOf(id string) resourceFields {
+	var f resourceFields
 	var buf [24]segment
 	segs := segments(id, buf[:0])
 	provider := -1
@@ -180,30 +173,31 @@ func (n *normaliser) resource() {
 		}
 		switch {
 		case strings.EqualFold(s.text, "subscriptions") && i == 0:
-			n.azure["subscription_id"] = segs[1].text
+			f.subscription = segs[1].text
 		case strings.EqualFold(s.text, "resourceGroups") && i == 2:
-			res["group"] = segs[3].text
+			f.group = segs[3].text
 		case strings.EqualFold(s.text, "providers"):
 			provider = i + 1
 		}
 	}
 	if provider < 0 {
-		return
+		return f
 	}
 	if i := provider + 1; i+3 < len(segs) &&
 		strings.EqualFold(segs[i].text, "namespaces") && strings.EqualFold(segs[i+2].text, "authorizationRules") {
-		res["provider"] = segs[provider].text
-		res["namespace"] = segs[i+1].text
-		res["authorization_rule"] = id[segs[i+2].end+1:]
-		return
+		f.provider = segs[provider].text
+		f.namespace = segs[i+1].text
+		f.rule = id[segs[i+2].end+1:]
+		return f
 	}
 	last := provider
 	if provider+1 < len(segs) {
 		last = provider + 1
 	}
 	start := segs[provider].end - len(segs[provider].text)
-	res["provider"] = id[start:segs[last].end]
+	f.provider = id[start:segs[last].end]
 	if last+1 < len(segs) {
-		res["name"] = id[segs[last].end+1:]
+		f.name = id[segs[last].end+1:]
 	}
+	return f
 }

@@ -64,7 +64,7 @@ func TestResource(t *testing.T) {
 				"resourceId": c.id, "properties": map[string]any{"entity": c.entity},
 				"identity": map[string]any{"authorization": map[string]any{"scope": c.scope}},
 			}))
-			if diff := cmp.Diff(c.want, ev.Resource); diff != "" {
+			if diff := cmp.Diff(c.want, ev.Resource()); diff != "" {
 				t.Errorf("resource (-want +got):\n%s", diff)
 			}
 		})
@@ -99,10 +99,10 @@ func TestResourceFields(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			ev := parse(t, activity(t, map[string]any{"resourceId": c.id}))
 			c.want["id"] = c.id
-			if diff := cmp.Diff(c.want, at(ev.Fields, "azure.resource")); diff != "" {
+			if diff := cmp.Diff(c.want, at(fields(ev), "azure.resource")); diff != "" {
 				t.Errorf("azure.resource (-want +got):\n%s", diff)
 			}
-			if got := at(ev.Fields, "azure.subscription_id"); got != c.subscription {
+			if got := at(fields(ev), "azure.subscription_id"); got != c.subscription {
 				t.Errorf("azure.subscription_id %v, want %v", got, c.subscription)
 			}
 		})

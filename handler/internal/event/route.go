@@ -1,6 +1,10 @@
 package event
 
-import "strings"
+import (
+	"strings"
+
+	"podwatch/handler/internal/jsontext"
+)
 
 // route decides which log a record belongs to.
 //
@@ -11,8 +15,9 @@ import "strings"
 // its operation is a resource operation that changes something. Where that is
 // too generous the record is still a log of the same operation, and a rule that
 // names the operation is right to see it; the other error would hide it.
-func route(category, operation string, rec, props map[string]any) string {
-	if category == "" && operation == "" && rec["EventName"] == nil {
+func (e *Event) route() string {
+	category, operation := e.Category(), e.Operation()
+	if category == "" && operation == "" && e.record.get("EventName").Kind == jsontext.Invalid {
 		// Metrics have neither, and nothing else in them to query.
 		return ""
 	}
@@ -37,7 +42,7 @@ func route(category, operation string, rec, props map[string]any) string {
 		"azfwapplicationrule", "azfwnetworkrule", "azfwnatrule", "azfwdnsquery":
 		return "azure.firewall_logs"
 	}
-	if props["log"] != nil || isKubeAudit(category) {
+	if e.isKubeAudit() || e.props().get("log").Kind != jsontext.Invalid {
 		return PlatformLogs
 	}
 	switch c {
@@ -45,33 +50,32 @@ func route(category, operation string, rec, props map[string]any) string {
 		"recommendation", "security", "write", "delete", "action":
 		return ActivityLogs
 	}
-	if isActivityIdentity(get(rec, "identity", "Identity")) || activityCategory(props["eventCategory"]) {
-		return ActivityLogs
-	}
-	if changesResource(operation) {
+	if e.hasActivityIdentity() || activityCategory(e.str(e.props().get("eventCategory"))) || changesResource(operation) {
 		return ActivityLogs
 	}
 	return PlatformLogs
 }
 
-func isKubeAudit(category string) bool {
+func (e *Event) isKubeAudit() bool {
+	category := e.Category()
 	return strings.EqualFold(category, "kube-audit") || strings.EqualFold(category, "kube-audit-admin")
 }
 
-// isActivityIdentity reports whether the identity has Resource Manager's parts.
+// hasActivityIdentity reports whether the identity has Resource Manager's parts.
 // Other services write "claim" (singular), a name, or nothing.
-func isActivityIdentity(v any) bool {
-	switch v := v.(type) {
-	case map[string]any:
-		return get(v, "authorization", "Authorization") != nil || get(v, "claims", "Claims") != nil
-	case string:
-		return looksLikeObject(v) && strings.Contains(v, `laims"`) && strings.Contains(v, `uthorization"`)
+func (e *Event) hasActivityIdentity() bool {
+	v := e.record.get("identity", "Identity")
+	if v.Kind == jsontext.String {
+		s := e.str(v)
+		return looksLikeObject(s) && strings.Contains(s, `laims"`) && strings.Contains(s, `uthorization"`)
 	}
-	return false
+	var id inner
+	id.read(v, 2)
+	return id.get("authorization", "Authorization", "claims", "Claims").Kind != jsontext.Invalid
 }
 
-func activityCategory(v any) bool {
-	switch strings.ToLower(text(v)) {
+func activityCategory(category string) bool {
+	switch strings.ToLower(category) {
 	case "administrative", "policy", "servicehealth", "resourcehealth", "autoscale", "alert", "recommendation", "security":
 		return true
 	}
@@ -91,4 +95,9 @@ func changesResource(op string) bool {
 
 func hasSuffixFold(s, suffix string) bool {
 	return len(s) >= len(suffix) && strings.EqualFold(s[len(s)-len(suffix):], suffix)
+}
+
+// otherDatasets are those that are routed but not normalised.
+var otherDatasets = []string{
+	"azure.graphactivitylogs", "azure.aadgraphactivitylogs", "azure.provisioning", "azure.application_gateway", "azure.firewall_logs",
 }

@@ -1,200 +1,144 @@
 package event
 
 import (
+	"cmp"
 	"encoding/json"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 )
 
-// signIn fills azure.signinlogs.* from Entra ID's sign-in logs, interactive or
-// not, of users, service principals and managed identities. Elastic turns every
-// name into lower case with underscores and renames a few by hand.
+// signInTable is that of Entra ID's sign-in logs, interactive or not, of users,
+// service principals and managed identities. Elastic turns every name into lower
+// case with underscores and renames a few by hand.
 //
 // Not filled, because it needs a database: source.as, source.geo and
 // user_agent.name, .version, .os.
-func (n *normaliser) signIn() {
-	ev := n.ev
-	top := renamed(n.rec, unchanged)
-	drop(top, "time", "resourceId", "callerIpAddress", "level", "Level", "durationMs", "location",
-		"tenantId", "correlationId", "properties", "operationName")
-	s, _ := snakeValue(top).(map[string]any)
-	n.azure["signinlogs"] = s
-	set(s, "operation_name", ev.Operation)
-	set(n.azure, "tenant_id", ev.TenantID)
-	if l := text(get(n.rec, "Level", "level")); l != "" {
-		n.put("log", "level", l)
-	}
-	if l := text(n.rec["location"]); l != "" {
-		n.put("geo", "country_iso_code", l)
-	}
-	n.event["category"] = []any{"authentication"}
-	n.event["type"] = []any{"info"}
+var signInTable = &table{
+	dataset: SignInLogs,
+	fields: slices.Concat(common, source, user, log("azure.signinlogs"), []Field{
+		{Name: "azure.signinlogs.properties", Type: group, Below: keyword},
+		{Name: "azure.tenant_id", Type: keyword, Verbatim: true, read: (*Event).tenant},
+		{Name: "event.category", Type: keyword, read: constant([]any{"authentication"})},
+		{Name: "event.type", Type: keyword, read: constant([]any{"info"})},
+		{Name: "event.id", Type: keyword, read: named("id"), inner: true},
+		{Name: "geo.country_iso_code", Type: keyword, read: field("location")},
+		{Name: "geo.city_name", Type: keyword, read: named("location.city"), inner: true},
+		{Name: "geo.country_name", Type: keyword, read: named("location.state"), inner: true},
+		{Name: "geo.location.lat", Type: double, read: coordinate("latitude"), inner: true},
+		{Name: "geo.location.lon", Type: double, read: coordinate("longitude"), inner: true},
+		{Name: "geo.location", Type: group},
+		{Name: "log.level", Type: keyword, read: field("Level", "level")},
+		{Name: "message", Type: fullText, read: signInMessage, inner: true},
+		{Name: "user.full_name", Type: keyword, Verbatim: true, read: named("user_display_name"), inner: true},
+		{Name: "user.id", Type: keyword, Verbatim: true, read: named("user_id"), inner: true},
+		{Name: "user_agent.original", Type: keyword, Verbatim: true, read: named("user_agent"), inner: true},
+	},
+		typed(date, "", "azure.signinlogs.properties.", "created_at"),
+		typed(long, "", "azure.signinlogs.properties.", "autonomous_system_number", "status.error_code"),
+		typed(double, "", "azure.signinlogs.properties.", "processing_time_ms"),
+		typed(boolean, "", "azure.signinlogs.properties.", "is_interactive", "is_tenant_restricted", "is_through_global_secure_access",
+			"flagged_for_review", "device_detail.is_compliant", "device_detail.is_managed"),
+		typed(flattened, flattened, "azure.signinlogs.properties.", "applied_conditional_access_policies", "authentication_details",
+			"authentication_processing_details", "authentication_requirement_policies", "network_location_details"),
+		typed(group, "", "azure.signinlogs.properties.", "status", "device_detail", "mfa_detail", "agent", "conditional_access_audiences",
+			"private_link_details", "token_protection_status_details"),
+	),
+	build: (*Event).signIn,
+	rename: func(_ *Event, properties map[string]any) map[string]any {
+		p, _ := snakeValue(properties).(map[string]any)
+		return p
+	},
+	outcome: signInOutcome,
+	address: func(e *Event) any {
+		p := e.renamedProperties()
+		return cmp.Or(scalarText(p["ip_address"]), scalarText(p["ipaddress"]), e.str(e.record.get("callerIpAddress")))
+	},
+	login: func(e *Event) string { return scalarText(e.renamedProperties()["user_principal_name"]) },
+}
 
-	p, _ := snakeValue(n.props).(map[string]any)
-	if p == nil {
-		p = map[string]any{}
-	}
+func (e *Event) signIn() map[string]any {
+	top := renamed(e.Record(), unchanged)
+	drop(top, "time", "resourceId", "callerIpAddress", "level", "Level", "durationMs", "location",
+		"tenantId", "correlationId", "properties", "operationName", "category")
+	s := snakeValue(top).(map[string]any)
+	p := maps.Clone(e.renamedProperties())
 	s["properties"] = p
-	caller := text(p["ip_address"])
-	if caller == "" {
-		caller = text(p["ipaddress"])
-	}
-	if caller == "" {
-		caller = text(n.rec["callerIpAddress"])
-	}
-	delete(p, "ip_address")
-	delete(p, "ipaddress")
-	if caller = strings.TrimSpace(caller); caller != "" {
-		n.source(caller)
-		n.put("source", "address", caller)
-	}
+	drop(p, "ip_address", "ipaddress")
 	rename(p, "created_date_time", "created_at")
 	rename(p, "processing_time_in_milliseconds", "processing_time_ms")
 	rename(p, "risk_level_during_sign_in", "risk_level_during_signin")
-	replace(p, "authentication_processing_details", keyed)
-	if ua := text(p["user_agent"]); ua != "" {
-		n.put("user_agent", "original", ua)
+	replace(p, "authentication_processing_details", e.keyed)
+	if scalarText(p["user_agent"]) != "" {
 		delete(p, "user_agent")
 	}
-	if id := text(p["id"]); id != "" {
-		n.event["id"] = id
+	if status := objectIn(p, "status"); status != nil {
+		status = maps.Clone(status)
+		drop(status, "failure_reason", "additional_details")
+		p["status"] = status
 	}
-	status := object(p, "status")
-	n.signInOutcome(status)
-	n.signInMessage(status)
-	n.signInPlace(p)
-	n.user(text(p["user_principal_name"]))
-	if name := text(p["user_display_name"]); name != "" {
-		n.put("user", "full_name", name)
+	if objectIn(p, "location") != nil {
+		delete(p, "location")
 	}
-	if id := text(p["user_id"]); id != "" {
-		n.put("user", "id", id)
-	}
+	return s
 }
 
 // signInOutcome follows the error code: 0 or none is success. Where the status
 // is missing altogether Elastic calls the sign-in a success too; podwatch then
-// looks at resultType, which holds the same number, so that a failed sign-in
+// looks at resultType, which has the same number, so that a failed sign-in
 // does not raise the alerts for successful ones.
-func (n *normaliser) signInOutcome(status map[string]any) {
-	code := text(status["error_code"])
+func signInOutcome(e *Event) any {
+	code := scalarText(objectIn(e.renamedProperties(), "status")["error_code"])
 	if code == "" {
-		code = text(n.rec["resultType"])
+		code = e.str(e.record.get("resultType"))
 	}
-	n.ev.Outcome = "success"
 	if v, err := strconv.ParseInt(strings.TrimSpace(code), 10, 64); err == nil && v > 0 {
-		n.ev.Outcome = "failure"
+		return "failure"
 	}
+	return "success"
 }
 
-func (n *normaliser) signInMessage(status map[string]any) {
-	reason, details := text(status["failure_reason"]), text(status["additional_details"])
-	delete(status, "failure_reason")
-	delete(status, "additional_details")
-	switch {
-	case reason != "" && details != "":
-		n.ev.Fields["message"] = reason + " (" + details + ")"
-	case reason != "" || details != "":
-		n.ev.Fields["message"] = reason + details
+func signInMessage(e *Event) any {
+	status := objectIn(e.renamedProperties(), "status")
+	reason, details := scalarText(status["failure_reason"]), scalarText(status["additional_details"])
+	if reason != "" && details != "" {
+		return reason + " (" + details + ")"
 	}
+	return filled(reason + details)
 }
 
-func (n *normaliser) signInPlace(p map[string]any) {
-	place := object(p, "location")
-	if place == nil {
-		return
-	}
-	delete(p, "location")
-	if city := text(place["city"]); city != "" {
-		n.put("geo", "city_name", city)
-	}
-	if state := text(place["state"]); state != "" {
-		n.put("geo", "country_name", state)
-	}
-	at := object(place, "geo_coordinates")
-	lat, okLat := at["latitude"].(json.Number)
-	lon, okLon := at["longitude"].(json.Number)
-	if okLat && okLon {
-		n.put("geo", "location", map[string]any{"lat": lat, "lon": lon})
+// coordinate returns the reader of a number that Elastic takes only with its pair.
+func coordinate(name string) func(*Event) any {
+	return func(e *Event) any {
+		at := objectIn(objectIn(e.renamedProperties(), "location"), "geo_coordinates")
+		_, okLat := at["latitude"].(json.Number)
+		_, okLon := at["longitude"].(json.Number)
+		if !okLat || !okLon {
+			return nil
+		}
+		return at[name]
 	}
 }
 
 // keyed turns an array of key and value pairs into a map.
-func keyed(v any) any {
-	v = parsed(v)
+func (e *Event) keyed(v any) any {
+	v = e.parsed(v)
 	list, ok := v.([]any)
 	if !ok {
 		return v
 	}
 	out := make(map[string]any, len(list))
-	for _, e := range list {
-		pair, ok := e.(map[string]any)
+	for _, element := range list {
+		pair, ok := element.(map[string]any)
 		if !ok {
 			return v
 		}
-		key := text(pair["key"])
+		key := scalarText(pair["key"])
 		if key == "" {
 			return v
 		}
 		out[key] = pair["value"]
 	}
 	return out
-}
-
-func rename(m map[string]any, from, to string) {
-	if v, ok := m[from]; ok {
-		delete(m, from)
-		m[to] = v
-	}
-}
-
-// snakeValue copies v with all names in it in snake case. Text that holds JSON
-// is left alone.
-func snakeValue(v any) any {
-	switch v := v.(type) {
-	case map[string]any:
-		if v == nil {
-			return nil
-		}
-		out := renamed(v, snakeCase)
-		for k, e := range out {
-			out[k] = snakeValue(e)
-		}
-		return out
-	case []any:
-		out := make([]any, len(v))
-		for i, e := range v {
-			out[i] = snakeValue(e)
-		}
-		return out
-	}
-	return v
-}
-
-// snakeCase is Elastic's: an underscore between a small letter and the capitals
-// after it, then all small. riskLevelDuringSignIn becomes
-// risk_level_during_sign_in, userIPAddress user_ipaddress.
-func snakeCase(s string) string {
-	capitals := 0
-	for i := 0; i < len(s); i++ {
-		if 'A' <= s[i] && s[i] <= 'Z' {
-			capitals++
-		}
-	}
-	if capitals == 0 {
-		return s
-	}
-	var b strings.Builder
-	b.Grow(len(s) + capitals)
-	for i := 0; i < len(s); i++ {
-		c := s[i]
-		if 'A' <= c && c <= 'Z' {
-			if i > 0 && 'a' <= s[i-1] && s[i-1] <= 'z' {
-				b.WriteByte('_')
-			}
-			c += 'a' - 'A'
-		}
-		b.WriteByte(c)
-	}
-	return b.String()
 }

@@ -75,34 +75,34 @@ func TestTimeForms(t *testing.T) {
 	} {
 		ev := parse(t, activity(t, map[string]any{"time": c.in}))
 		got := ""
-		if !ev.Time.IsZero() {
-			got = ev.Time.Format(time.RFC3339Nano)
+		if !ev.Time().IsZero() {
+			got = ev.Time().Format(time.RFC3339Nano)
 		}
 		if got != c.want {
 			t.Errorf("time %.40q: got %q, want %q", c.in, got, c.want)
 		}
-		if stamp, set := ev.Fields["@timestamp"]; set != (c.want != "") {
+		if stamp, set := fields(ev)["@timestamp"]; set != (c.want != "") {
 			t.Errorf("time %.40q: @timestamp %v", c.in, stamp)
 		}
-		if noted := len(ev.Notes) > 0; noted != (c.want == "") {
-			t.Errorf("time %.40q: notes %q", c.in, ev.Notes)
+		if noted := len(ev.Notes()) > 0; noted != (c.want == "") {
+			t.Errorf("time %.40q: notes %q", c.in, ev.Notes())
 		}
 	}
-	if got := at(parse(t, activity(t, map[string]any{"time": "2007-01-09T09:41:00.6816663Z"})).Fields, "@timestamp"); got != "2007-01-09T09:41:00.681Z" {
+	if got := at(fields(parse(t, activity(t, map[string]any{"time": "2007-01-09T09:41:00.6816663Z"}))), "@timestamp"); got != "2007-01-09T09:41:00.681Z" {
 		t.Errorf("@timestamp %v is not in milliseconds", got)
 	}
 }
 
 func TestTimeIsNeverInvented(t *testing.T) {
 	for _, v := range []any{nil, 1168335660000, true, map[string]any{}} {
-		if ev := parse(t, activity(t, map[string]any{"time": v})); !ev.Time.IsZero() || len(ev.Notes) == 0 {
-			t.Errorf("time %v: got %v, notes %q", v, ev.Time, ev.Notes)
+		if ev := parse(t, activity(t, map[string]any{"time": v})); !ev.Time().IsZero() || len(ev.Notes()) == 0 {
+			t.Errorf("time %v: got %v, notes %q", v, ev.Time(), ev.Notes())
 		}
 	}
 	// A kube-audit event says itself when its request came in.
 	ev := parse(t, changed(t, "kube-delete-202.json", map[string]any{"time": nil}))
-	if want := time.Date(2026, 11, 9, 8, 14, 30, 402113000, time.UTC); !ev.Time.Equal(want) {
-		t.Errorf("kube-audit without time: got %v, want %v", ev.Time, want)
+	if want := time.Date(2026, 11, 9, 8, 14, 30, 402113000, time.UTC); !ev.Time().Equal(want) {
+		t.Errorf("kube-audit without time: got %v, want %v", ev.Time(), want)
 	}
 }
 
@@ -128,20 +128,20 @@ func TestCallerAddress(t *testing.T) {
 		{"", "", nil, nil},
 	} {
 		ev := parse(t, activity(t, map[string]any{"callerIpAddress": c.in}))
-		if ev.CallerIP != c.ip {
-			t.Errorf("%q: CallerIP %q, want %q", c.in, ev.CallerIP, c.ip)
+		if ev.CallerIP() != c.ip {
+			t.Errorf("%q: CallerIP %q, want %q", c.in, ev.CallerIP(), c.ip)
 		}
 		var ip any
 		if c.ip != "" {
 			ip = c.ip
 		}
-		got := []any{at(ev.Fields, "source.ip"), at(ev.Fields, "client.ip"), at(ev.Fields, "source.port"), at(ev.Fields, "source.address")}
+		got := []any{at(fields(ev), "source.ip"), at(fields(ev), "client.ip"), at(fields(ev), "source.port"), at(fields(ev), "source.address")}
 		if diff := cmp.Diff([]any{ip, ip, c.port, c.original}, got); diff != "" {
 			t.Errorf("%q: source.ip, client.ip, source.port, source.address (-want +got):\n%s", c.in, diff)
 		}
 	}
-	if ev := parse(t, activity(t, map[string]any{"callerIpAddress": nil})); ev.Fields["source"] != nil || ev.CallerIP != "" {
-		t.Errorf("without address: %v", ev.Fields["source"])
+	if ev := parse(t, activity(t, map[string]any{"callerIpAddress": nil})); fields(ev)["source"] != nil || ev.CallerIP() != "" {
+		t.Errorf("without address: %v", fields(ev)["source"])
 	}
 }
 
@@ -172,8 +172,8 @@ func TestOutcome(t *testing.T) {
 		{nil, map[string]any{"result": map[string]any{}}, ""},
 	} {
 		ev := parse(t, activity(t, map[string]any{"resultType": c.result, "properties": c.properties}))
-		if ev.Outcome != c.want || text(at(ev.Fields, "event.outcome")) != c.want {
-			t.Errorf("resultType %v, properties %v: got %q and %v, want %q", c.result, c.properties, ev.Outcome, at(ev.Fields, "event.outcome"), c.want)
+		if ev.Outcome() != c.want || text(at(fields(ev), "event.outcome")) != c.want {
+			t.Errorf("resultType %v, properties %v: got %q and %v, want %q", c.result, c.properties, ev.Outcome(), at(fields(ev), "event.outcome"), c.want)
 		}
 	}
 }
@@ -212,20 +212,20 @@ func TestIdentityForms(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			ev := parse(t, activity(t, map[string]any{"identity": c.identity}))
 			got := []any{
-				at(ev.Fields, "azure.activitylogs.identity.claims.appid"),
-				at(ev.Fields, "azure.activitylogs.identity.authorization.evidence.principal_type"),
-				at(ev.Fields, "azure.activitylogs.identity_name"),
+				at(fields(ev), "azure.activitylogs.identity.claims.appid"),
+				at(fields(ev), "azure.activitylogs.identity.authorization.evidence.principal_type"),
+				at(fields(ev), "azure.activitylogs.identity_name"),
 			}
 			if diff := cmp.Diff([]any{c.appid, c.principal, c.who}, got); diff != "" {
 				t.Errorf("appid, principal_type, identity_name (-want +got):\n%s", diff)
 			}
-			if c.appid != nil && at(ev.Fields, "azure.activitylogs.identity.claims.a_b") != "c" {
+			if c.appid != nil && at(fields(ev), "azure.activitylogs.identity.claims.a_b") != "c" {
 				t.Error("a dot in a claim's key is no underscore")
 			}
 		})
 	}
-	if ev := parse(t, `{"category":"Write","operationName":"a.b/c/write","identity":null,"time":"2026-01-01T00:00:00Z"}`); ev.Dataset != event.ActivityLogs {
-		t.Errorf("identity null: dataset %q", ev.Dataset)
+	if ev := parse(t, `{"category":"Write","operationName":"a.b/c/write","identity":null,"time":"2026-01-01T00:00:00Z"}`); ev.Dataset() != event.ActivityLogs {
+		t.Errorf("identity null: dataset %q", ev.Dataset())
 	}
 }
 
@@ -257,11 +257,11 @@ func TestUserFields(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			ev := parse(t, activity(t, map[string]any{"identity": map[string]any{"claims": c.claims}}))
-			got, _ := ev.Fields["user"].(map[string]any)
+			got, _ := fields(ev)["user"].(map[string]any)
 			if diff := cmp.Diff(c.want, got); diff != "" {
 				t.Errorf("user (-want +got):\n%s", diff)
 			}
-			if at(ev.Fields, "azure.activitylogs.identity.claims.name") != nil {
+			if at(fields(ev), "azure.activitylogs.identity.claims.name") != nil {
 				t.Error("the display name stayed in claims")
 			}
 		})
@@ -286,13 +286,13 @@ func TestPropertiesForms(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			ev := parse(t, activity(t, map[string]any{"properties": c.properties}))
-			if got := at(ev.Fields, "azure.activitylogs.properties.status_code"); got != c.status {
+			if got := at(fields(ev), "azure.activitylogs.properties.status_code"); got != c.status {
 				t.Errorf("status_code %v, want %v", got, c.status)
 			}
-			if len(ev.Notes) != c.notes {
-				t.Errorf("notes %q, want %d", ev.Notes, c.notes)
+			if len(ev.Notes()) != c.notes {
+				t.Errorf("notes %q, want %d", ev.Notes(), c.notes)
 			}
-			if ev.Outcome != "success" || ev.Operation == "" {
+			if ev.Outcome() != "success" || ev.Operation() == "" {
 				t.Error("the rest of the record was lost")
 			}
 		})
@@ -304,17 +304,17 @@ func TestRequestBodyIsParsedResponseBodyIsNot(t *testing.T) {
 		"requestbody":  `{"properties":{"roleDefinitionId":"r-1"}}`,
 		"responseBody": `{"properties":{}}`,
 	}}))
-	if got := at(ev.Fields, "azure.activitylogs.properties.requestbody.properties.roleDefinitionId"); got != "r-1" {
+	if got := at(fields(ev), "azure.activitylogs.properties.requestbody.properties.roleDefinitionId"); got != "r-1" {
 		t.Errorf("roleDefinitionId %v", got)
 	}
-	if got := at(ev.Fields, "azure.activitylogs.properties.responseBody"); got != `{"properties":{}}` {
+	if got := at(fields(ev), "azure.activitylogs.properties.responseBody"); got != `{"properties":{}}` {
 		t.Errorf("responseBody %v", got)
 	}
-	if got := at(ev.Record, "properties.requestbody"); got != `{"properties":{"roleDefinitionId":"r-1"}}` {
+	if got := at(ev.Record(), "properties.requestbody"); got != `{"properties":{"roleDefinitionId":"r-1"}}` {
 		t.Errorf("the record was changed: %v", got)
 	}
 	ev = parse(t, activity(t, map[string]any{"properties": map[string]any{"requestbody": `"{broken`}}))
-	if got := at(ev.Fields, "azure.activitylogs.properties.requestbody"); got != `"{broken` {
+	if got := at(fields(ev), "azure.activitylogs.properties.requestbody"); got != `"{broken` {
 		t.Errorf("requestbody that is no object: %v", got)
 	}
 }
@@ -334,7 +334,7 @@ func TestLevelAndDuration(t *testing.T) {
 		{map[string]any{"level": map[string]any{}, "durationMs": nil}, nil, nil},
 	} {
 		ev := parse(t, activity(t, c.members))
-		if diff := cmp.Diff([]any{c.level, c.duration}, []any{at(ev.Fields, "log.level"), at(ev.Fields, "event.duration")}); diff != "" {
+		if diff := cmp.Diff([]any{c.level, c.duration}, []any{at(fields(ev), "log.level"), at(fields(ev), "event.duration")}); diff != "" {
 			t.Errorf("%v: log.level, event.duration (-want +got):\n%s", c.members, diff)
 		}
 	}
@@ -354,7 +354,7 @@ func TestEventTypeAndCategory(t *testing.T) {
 		{"Administrative", map[string]any{"eventCategory": "Security", "policies": "[]"}, nil, "Security"},
 	} {
 		ev := parse(t, activity(t, map[string]any{"category": c.category, "properties": c.properties}))
-		got := []any{at(ev.Fields, "event.type"), at(ev.Fields, "azure.activitylogs.event_category"), at(ev.Fields, "azure.activitylogs.properties.eventCategory")}
+		got := []any{at(fields(ev), "event.type"), at(fields(ev), "azure.activitylogs.event_category"), at(fields(ev), "azure.activitylogs.properties.eventCategory")}
 		if diff := cmp.Diff([]any{c.eventType, c.eventCat, nil}, got); diff != "" {
 			t.Errorf("%s: event.type, event_category, eventCategory (-want +got):\n%s", c.category, diff)
 		}
@@ -389,17 +389,17 @@ func TestRoute(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			ev := parse(t, c.record)
-			if ev.Dataset != c.want {
-				t.Fatalf("dataset %q, want %q", ev.Dataset, c.want)
+			if ev.Dataset() != c.want {
+				t.Fatalf("dataset %q, want %q", ev.Dataset(), c.want)
 			}
 			if c.want == "" {
-				if ev.Fields == nil || len(ev.Fields) != 0 {
-					t.Errorf("fields %v", ev.Fields)
+				if fields(ev) == nil || len(fields(ev)) != 0 {
+					t.Errorf("fields %v", fields(ev))
 				}
 				return
 			}
-			if at(ev.Fields, "data_stream.dataset") != c.want || at(ev.Fields, "event.dataset") != c.want {
-				t.Errorf("fields name another dataset: %v", ev.Fields)
+			if at(fields(ev), "data_stream.dataset") != c.want || at(fields(ev), "event.dataset") != c.want {
+				t.Errorf("fields name another dataset: %v", fields(ev))
 			}
 		})
 	}
@@ -407,33 +407,33 @@ func TestRoute(t *testing.T) {
 
 func TestNotAnObject(t *testing.T) {
 	for _, c := range []struct{ in, want string }{
-		{``, "parse record: not a JSON object but nothing"},
-		{`null`, "parse record: not a JSON object but null"},
-		{`[]`, "parse record: not a JSON object but array"},
-		{`"x"`, "parse record: not a JSON object but string"},
-		{`{"a":`, "parse record: unexpected EOF"},
-		{`{"a":1} {"a":2}`, "parse record: 7 bytes after the object"},
+		{``, "parse record: unexpected end of JSON input"},
+		{`null`, "parse record: not a JSON object"},
+		{`[]`, "parse record: not a JSON object"},
+		{`"x"`, "parse record: not a JSON object"},
+		{`{"a":`, "parse record: unexpected end of JSON input"},
+		{`{"a":1} {"a":2}`, "parse record: invalid character '{' after top-level value"},
 		{`{a:1}`, "parse record: invalid character 'a' looking for beginning of object key string"},
-		{strings.Repeat(`{"a":`, 100), "parse record: EOF"},
-		{strings.Repeat(`[`, 100), "parse record: not a JSON object"},
+		{strings.Repeat(`{"a":`, 100), "parse record: unexpected end of JSON input"},
+		{strings.Repeat(`{"a":`, 1000), "parse record: unexpected end of JSON input"},
 	} {
-		ev, err := event.Parse([]byte(c.in))
+		ev, err := event.Read([]byte(c.in), 0)
 		if ev != nil || err == nil || err.Error() != c.want {
-			t.Errorf("Parse(%.20q): %v, %v, want error %q", c.in, ev, err, c.want)
+			t.Errorf("Read(%.20q): %v, %v, want error %q", c.in, ev, err, c.want)
 		}
 	}
 }
 
 func TestDuplicateAndEmptyKeys(t *testing.T) {
 	ev := parse(t, `{"category":"Delete","operationName":"first","operationName":"a.b/c/delete","":"x","properties":{"":"y","a":[{"" :1,"b":2}]}}`)
-	if ev.Operation != "a.b/c/delete" {
-		t.Errorf("operation %q: the last of duplicate keys counts", ev.Operation)
+	if ev.Operation() != "a.b/c/delete" {
+		t.Errorf("operation %q: the last of duplicate keys counts", ev.Operation())
 	}
 	want := map[string]any{"a": []any{map[string]any{"b": json.Number("2")}}}
-	if diff := cmp.Diff(want, at(ev.Fields, "azure.activitylogs.properties")); diff != "" {
+	if diff := cmp.Diff(want, at(fields(ev), "azure.activitylogs.properties")); diff != "" {
 		t.Errorf("properties (-want +got):\n%s", diff)
 	}
-	if _, ok := ev.Record[""]; ok {
+	if _, ok := ev.Record()[""]; ok {
 		t.Error("empty key in the record")
 	}
 }
@@ -442,11 +442,11 @@ func TestMembersOfOneNameDoNotDependOnMapOrder(t *testing.T) {
 	record := `{"category":"SignInLogs","operationName":"x","properties":{"ipAddress":"192.0.2.1","IpAddress":"192.0.2.2","userId":"a","UserId":"b","user_id":"c","x":null}}`
 	for range 50 {
 		ev := parse(t, record)
-		if got := at(ev.Fields, "azure.signinlogs.properties.user_id"); got != "c" {
+		if got := at(fields(ev), "azure.signinlogs.properties.user_id"); got != "c" {
 			t.Fatalf("user_id %v, want the member that has the name already", got)
 		}
-		if ev.CallerIP != "192.0.2.2" {
-			t.Fatalf("ip_address %v, want the first in order", ev.CallerIP)
+		if ev.CallerIP() != "192.0.2.2" {
+			t.Fatalf("ip_address %v, want the first in order", ev.CallerIP())
 		}
 	}
 }
@@ -456,16 +456,16 @@ func TestDepthIsBounded(t *testing.T) {
 	check := func(t *testing.T, record string) *event.Event {
 		t.Helper()
 		ev := parse(t, record)
-		if len(ev.Notes) == 0 || !strings.Contains(strings.Join(ev.Notes, "; "), "deeper than 64 levels") {
-			t.Errorf("notes %q", ev.Notes)
+		if len(ev.Notes()) == 0 || !strings.Contains(strings.Join(ev.Notes(), "; "), "deeper than 64 levels") {
+			t.Errorf("notes %q", ev.Notes())
 		}
-		if d := depthOf(ev.Fields); d > 80 {
+		if d := depthOf(fields(ev)); d > 80 {
 			t.Errorf("fields are %d levels deep", d)
 		}
 		return ev
 	}
 	ev := check(t, `{"category":"Delete","operationName":"a.b/c/delete","resultType":"Success","properties":{"x":`+deep+`,"entity":"e"},"correlationId":"c-1"}`)
-	if ev.Outcome != "success" || ev.CorrelationID != "c-1" || at(ev.Fields, "azure.activitylogs.properties.entity") != "e" {
+	if ev.Outcome() != "success" || ev.CorrelationID() != "c-1" || at(fields(ev), "azure.activitylogs.properties.entity") != "e" {
 		t.Error("a deep value cost the rest of the record")
 	}
 	log, err := json.Marshal(`{"verb":"delete","requestObject":` + deep + `,"responseStatus":{"code":200}}`)
@@ -473,8 +473,8 @@ func TestDepthIsBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	ev = check(t, `{"category":"kube-audit","properties":{"log":`+string(log)+`}}`)
-	if ev.Audit == nil || ev.Audit.Verb != "delete" || ev.Audit.Code != 200 || ev.Audit.Truncated {
-		t.Errorf("audit %+v", ev.Audit)
+	if ev.Audit() == nil || ev.Audit().Verb != "delete" || ev.Audit().Code != 200 || ev.Audit().Truncated {
+		t.Errorf("audit %+v", ev.Audit())
 	}
 	arrays := strings.Repeat(`[`, 200_000) + strings.Repeat(`]`, 200_000)
 	check(t, `{"category":"Delete","operationName":"a.b/c/delete","properties":{"x":`+arrays+`}}`)

@@ -154,12 +154,12 @@ func parseExpiry(text string) (time.Time, error) {
 func (s *Set) Exceptions() []*Exception { return slices.Clone(s.exceptions) }
 
 // Suppress returns the name of the first exception that the alert meets, or "".
-// fields are the fields of the alert's event.
-func (s *Set) Suppress(a *alert.Alert, fields func() map[string]any) string {
+// event returns the alert's event.
+func (s *Set) Suppress(a *alert.Alert, event func() kql.Document) string {
 	if len(s.exceptions) == 0 {
 		return ""
 	}
-	document := newDocument(a, kql.Map(fields()))
+	document := newDocument(a, event())
 	for _, e := range s.exceptions {
 		if e.meets(a, document) {
 			return e.Name
@@ -170,8 +170,8 @@ func (s *Set) Suppress(a *alert.Alert, fields func() map[string]any) string {
 
 // Fits reports whether an alert fits the exception's rules and match, leaving
 // aside when it happened and what preceded it: how wide the exception is.
-func (e *Exception) Fits(a *alert.Alert, fields map[string]any) bool {
-	return e.isFor(a) && e.match.Judge(newDocument(a, kql.Map(fields))) == kql.True
+func (e *Exception) Fits(a *alert.Alert, event kql.Document) bool {
+	return e.isFor(a) && e.match.Judge(newDocument(a, event)) == kql.True
 }
 
 func (e *Exception) meets(a *alert.Alert, document kql.Document) bool {

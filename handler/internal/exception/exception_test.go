@@ -7,6 +7,7 @@ import (
 
 	"podwatch/handler/internal/alert"
 	"podwatch/handler/internal/exception"
+	"podwatch/handler/internal/kql"
 )
 
 // parse compiles one exception given by the lines below its name.
@@ -248,4 +249,4 @@ func TestShippedExamplesParseAndAreClean(t *testing.T) {
 	}
 }
 
-func of(fields map[string]any) func() map[string]any { return func() map[string]any { return fields } }
+func of(fields kql.Map) func() kql.Document { return func() kql.Document { return fields } }

@@ -10,7 +10,7 @@ var matchOptions = kql.Options{Type: fieldType, FoldCase: foldCase, MissingUnkno
 
 // fieldType gives a field's type, ours first and then the event's.
 func fieldType(field string) kql.Type {
-	name := event.FieldType(field)
+	name := event.Type(field)
 	if f, ok := ours(field); ok {
 		name = f.Type
 	}

@@ -99,11 +99,11 @@ func alertOf(t testing.TB, record string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ev, err := event.Parse([]byte(record))
+	ev, err := event.Read([]byte(record), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	matches := set.Match(ev)
+	matches := set.Match(nil, ev)
 	if len(matches) != 1 {
 		t.Fatalf("%d matches, want one for %s", len(matches), record)
 	}

@@ -260,12 +260,12 @@ func TestSmokeTestSendsADeletion(t *testing.T) {
 	if err := json.Unmarshal(out, &body); err != nil || len(body.Records) != 1 {
 		t.Fatalf("%v in %s", err, out)
 	}
-	ev, err := event.Parse(body.Records[0])
+	ev, err := event.Read(body.Records[0], 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if ev.Dataset != "azure.activitylogs" || !strings.EqualFold(ev.Operation, "microsoft.kubernetes/connectedclusters/pods/delete") ||
-		!strings.EqualFold(ev.Outcome, "success") || ev.Resource.ClusterName != "podwatch-smoke-test" || ev.Resource.Pod == "" || len(ev.CorrelationID) != 36 {
+	if ev.Dataset() != "azure.activitylogs" || !strings.EqualFold(ev.Operation(), "microsoft.kubernetes/connectedclusters/pods/delete") ||
+		!strings.EqualFold(ev.Outcome(), "success") || ev.Resource().ClusterName != "podwatch-smoke-test" || ev.Resource().Pod == "" || len(ev.CorrelationID()) != 36 {
 		t.Errorf("the smoke test sends %s", out)
 	}
 }

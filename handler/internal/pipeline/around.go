@@ -36,7 +36,7 @@ func (d *detection) lookAround(candidates []*candidate) {
 	defer func() {
 		// Which of them was found first must not matter.
 		slices.SortFunc(d.events, func(a, b *event.Event) int {
-			return cmp.Or(a.Time.Compare(b.Time), bytes.Compare(a.Raw, b.Raw))
+			return cmp.Or(a.Time().Compare(b.Time()), bytes.Compare(a.Raw(), b.Raw()))
 		})
 	}()
 	related := d.related(candidates)
@@ -58,8 +58,8 @@ func (d *detection) lookAround(candidates []*candidate) {
 				return
 			}
 			// What cannot be read was passed over before, and still is.
-			if ev, err := event.Parse(record.JSON); err == nil && d.keep(ev) {
-				ev.Raw = bytes.Clone(ev.Raw)
+			if ev, err := event.Read(record.JSON, 0); err == nil {
+				d.keep(ev)
 			}
 		}
 	}

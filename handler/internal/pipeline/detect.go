@@ -19,6 +19,7 @@ import (
 	"podwatch/handler/internal/event"
 	"podwatch/handler/internal/export"
 	"podwatch/handler/internal/invocation"
+	"podwatch/handler/internal/kql"
 	"podwatch/handler/internal/rule"
 	"podwatch/handler/internal/scan"
 )
@@ -85,15 +86,15 @@ type candidate struct {
 // batch.
 const maxHeld = 1000
 
-// fields are those of the event.
-func (c *candidate) fields() map[string]any {
+// document is the event, for a query.
+func (c *candidate) document() kql.Document {
 	if c.event != nil {
-		return c.event.Fields
+		return c.event
 	}
-	if ev, err := event.Parse(c.raw); err == nil {
-		return ev.Fields
+	if ev, err := event.Read(c.raw, 0); err == nil {
+		return ev
 	}
-	return nil // it was read once
+	return kql.Map{} // it was read once
 }
 
 // Begin starts a search for what the rules need in an invocation that is still
@@ -165,6 +166,7 @@ type detection struct {
 	candidates []*candidate
 	raised     map[string]bool // alert ids of this batch
 	sources    map[string]bool
+	reader     event.Reader
 	curious    bool // the source of each message is wanted
 	split      export.Result
 }
@@ -220,18 +222,30 @@ func (d *detection) evaluate(message int, record export.Record) (err error) {
 			err = fmt.Errorf("evaluate record: podwatch broke on it: %v", r)
 		}
 	}()
-	ev, err := event.Parse(record.JSON)
-	if err != nil {
-		return err
+	for ev, err := range d.reader.Events(record.JSON) {
+		if err != nil {
+			return err
+		}
+		d.batch.Counts.Events++
+		if source := source(ev); source != "" {
+			d.sources[source] = true
+		}
+		matches := d.Rules.Match(nil, ev)
+		if len(matches) == 0 && !d.keeps(ev) {
+			continue
+		}
+		own, err := event.Read(record.JSON, 0) // the message makes room for the next one
+		if err != nil {
+			return err
+		}
+		d.keep(own)
+		d.noteMatches(message, record, own, matches)
 	}
-	if record.Repaired != "" {
-		ev.Notes = append(ev.Notes, "the record was mended: "+record.Repaired)
-	}
-	d.batch.Counts.Events++
-	matches := d.Rules.Match(ev)
-	if d.note(ev) || len(matches) > 0 {
-		ev.Raw = bytes.Clone(ev.Raw) // the message makes room for the next one
-	}
+	return nil
+}
+
+// noteMatches makes candidates of what an event matched.
+func (d *detection) noteMatches(message int, record export.Record, ev *event.Event, matches []rule.Match) {
 	for _, m := range matches {
 		d.batch.Counts.Matches++
 		if m.Routine {
@@ -242,50 +256,47 @@ func (d *detection) evaluate(message int, record export.Record) (err error) {
 		}
 		who := caller.From(ev)
 		a := alert.New(m, ev, who, d.Now())
+		if record.Repaired != "" {
+			a.Note("the record was mended: " + record.Repaired)
+		}
 		if d.raised[a.AlertId] {
 			d.batch.Counts.Repeats++
 			continue
 		}
 		d.raised[a.AlertId] = true
-		c := &candidate{match: m, message: message, raw: ev.Raw, first: who, caller: who.Clone(), alert: a}
+		c := &candidate{match: m, message: message, raw: ev.Raw(), first: who, caller: who.Clone(), alert: a}
 		if len(d.candidates) < maxHeld {
 			c.event = ev
 		}
 		d.candidates = append(d.candidates, c)
 	}
-	return nil
 }
 
-// note keeps what later steps want to know of an event that need not match. It
-// reports whether the event itself is kept.
-func (d *detection) note(ev *event.Event) bool {
-	if source := source(ev); source != "" {
-		d.sources[source] = true
-	}
-	return d.keep(ev)
+// keeps reports whether the surroundings have a use for an event.
+func (d *detection) keeps(ev *event.Event) bool {
+	return len(d.events) < maxBatchEvents && (ev.Dataset() == event.ActivityLogs || ev.Audit() != nil)
 }
 
 // keep keeps an event for the surroundings, if they have a use for it.
-func (d *detection) keep(ev *event.Event) bool {
-	if ev.Dataset != event.ActivityLogs && ev.Audit == nil || len(d.events) >= maxBatchEvents {
-		return false
+func (d *detection) keep(ev *event.Event) {
+	if d.keeps(ev) {
+		d.events = append(d.events, ev)
 	}
-	d.events = append(d.events, ev)
-	return true
 }
 
 // source names what a record tells about the feed: which log, of which cluster
 // or subscription. It is "" for a record of neither.
 func source(ev *event.Event) string {
+	resource := ev.Resource()
 	switch {
-	case ev.Dataset == "":
+	case ev.Dataset() == "":
 		return ""
-	case ev.Resource.ClusterName != "" && ev.Dataset == "azure.platformlogs":
-		return ev.Category + " of cluster " + ev.Resource.ClusterName
-	case ev.Resource.SubscriptionID != "":
-		return ev.Dataset + " of subscription " + ev.Resource.SubscriptionID
+	case resource.ClusterName != "" && ev.Dataset() == event.PlatformLogs:
+		return ev.Category() + " of cluster " + resource.ClusterName
+	case resource.SubscriptionID != "":
+		return ev.Dataset() + " of subscription " + resource.SubscriptionID
 	}
-	return ev.Dataset
+	return ev.Dataset()
 }
 
 // asksAtOnce bounds the questions to the ledger about one batch.
@@ -338,7 +349,7 @@ func (d *detection) raise(ctx context.Context) []*alert.Alert {
 	for i, c := range d.candidates {
 		a := alerts[i]
 		a.Links = d.Portal.Links(a)
-		if name := d.Exceptions.Suppress(a, c.fields); name != "" {
+		if name := d.Exceptions.Suppress(a, c.document); name != "" {
 			a.Suppressed, a.SuppressedBy = true, name
 			d.batch.Counts.Suppressed++
 		}

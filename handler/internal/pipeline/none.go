@@ -7,6 +7,7 @@ import (
 	"podwatch/handler/internal/alert"
 	"podwatch/handler/internal/caller"
 	"podwatch/handler/internal/event"
+	"podwatch/handler/internal/kql"
 )
 
 // None stands for every part that is switched off: it looks nothing up,
@@ -20,7 +21,7 @@ func (None) Resolve(context.Context, []*caller.Caller) {}
 func (None) Surround(context.Context, []*alert.Alert, []*event.Event) {}
 
 // Suppress finds no exception.
-func (None) Suppress(*alert.Alert, func() map[string]any) string { return "" }
+func (None) Suppress(*alert.Alert, func() kql.Document) string { return "" }
 
 // Admit posts everything at once.
 func (None) Admit(context.Context, []*alert.Alert) (bool, error) { return true, nil }

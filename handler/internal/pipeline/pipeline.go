@@ -20,13 +20,14 @@ import (
 	"podwatch/handler/internal/alert"
 	"podwatch/handler/internal/caller"
 	"podwatch/handler/internal/event"
+	"podwatch/handler/internal/kql"
 	"podwatch/handler/internal/rule"
 	"podwatch/handler/internal/scan"
 )
 
 // Rules says which events matter. It is immutable and safe for concurrent use.
 type Rules interface {
-	Match(ev *event.Event) []rule.Match
+	Match(dst []rule.Match, ev *event.Event) []rule.Match
 	Rule(id string) *rule.Rule
 	// Literals returns text of which every record that can match holds some.
 	Literals() (lits []rule.Literal, all bool)
@@ -49,7 +50,7 @@ type Surroundings interface {
 // Exceptions are the reasons not to alert. Suppress returns the name of the
 // exception that an alert meets, or "". fields returns the event's, at some cost.
 type Exceptions interface {
-	Suppress(a *alert.Alert, fields func() map[string]any) string
+	Suppress(a *alert.Alert, event func() kql.Document) string
 }
 
 // A Sink delivers alerts to one place. Deliver returns nil when all were

@@ -20,6 +20,7 @@ import (
 	"podwatch/handler/internal/caller"
 	"podwatch/handler/internal/event"
 	"podwatch/handler/internal/invocation"
+	"podwatch/handler/internal/kql"
 	"podwatch/handler/internal/pipeline"
 	"podwatch/handler/internal/rule"
 	"podwatch/handler/internal/sink"
@@ -238,7 +239,7 @@ func TestRedeliverTellsALaterTryFromNoUse(t *testing.T) {
 // except suppresses everything.
 type except struct{ pipeline.None }
 
-func (except) Suppress(*alert.Alert, func() map[string]any) string { return "maintenance" }
+func (except) Suppress(*alert.Alert, func() kql.Document) string { return "maintenance" }
 
 func TestSuppressedAlertsAreOnRecordAndInterruptNobody(t *testing.T) {
 	w := newWorld(t)
@@ -338,11 +339,11 @@ func TestWithoutLedgerAlertsGoOutRatherThanNot(t *testing.T) {
 // panicking breaks on one record.
 type panicking struct{ pipeline.Rules }
 
-func (p panicking) Match(ev *event.Event) []rule.Match {
-	if strings.Contains(ev.ResourceID, "arc-broken") {
+func (p panicking) Match(dst []rule.Match, ev *event.Event) []rule.Match {
+	if strings.Contains(ev.ResourceID(), "arc-broken") {
 		panic("a bug")
 	}
-	return p.Rules.Match(ev)
+	return p.Rules.Match(dst, ev)
 }
 
 func TestARecordThatBreaksPodwatchCostsItself(t *testing.T) {

@@ -1,7 +1,9 @@
 package rule_test
 
 import (
+	"encoding/json"
 	"fmt"
+	"strings"
 	"testing"
 
 	"podwatch/handler/internal/event"
@@ -43,7 +45,7 @@ func BenchmarkMatch(b *testing.B) {
 			b.Run(fmt.Sprintf("%s/rules=%d", kind, n), func(b *testing.B) {
 				b.ReportAllocs()
 				for b.Loop() {
-					if set.Match(ev) != nil {
+					if set.Match(nil, ev) != nil {
 						b.Fatal("matched")
 					}
 				}
@@ -52,17 +54,61 @@ func BenchmarkMatch(b *testing.B) {
 	}
 }
 
-func BenchmarkMatchBuiltIn(b *testing.B) {
+// BenchmarkDecide reads a record and decides it by the built-in rules.
+func BenchmarkDecide(b *testing.B) {
 	set, _ := load(b, rule.BuiltIn())
-	for _, name := range []string{"act-match-user", "kube-delete-force", "kube-delete-replicaset-controller", "kube-noise-exec"} {
-		ev := event1(b, records(b, name+".json")[0])
-		b.Run(name, func(b *testing.B) {
+	routine := records(b, "kube-delete-replicaset-controller.json")[0]
+	for _, c := range []struct {
+		name   string
+		record []byte
+	}{
+		{"routine/2KB", withBody(b, routine, 2<<10)},
+		{"routine/20KB", withBody(b, routine, 20<<10)},
+		{"routine/kubelet", records(b, "kube-delete-kubelet.json")[0]},
+		{"person", records(b, "kube-delete-force.json")[0]},
+		{"no match", records(b, "kube-noise-exec.json")[0]},
+		{"activity", records(b, "act-match-user.json")[0]},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			var reader event.Reader
+			var matches []rule.Match
 			b.ReportAllocs()
+			b.SetBytes(int64(len(c.record)))
 			for b.Loop() {
-				set.Match(ev)
+				for ev, err := range reader.Events(c.record) {
+					if err != nil {
+						b.Fatal(err)
+					}
+					matches = set.Match(matches[:0], ev)
+				}
 			}
 		})
 	}
+}
+
+// withBody returns a kube-audit record of about size bytes, by its response.
+func withBody(t testing.TB, record []byte, size int) []byte {
+	t.Helper()
+	var r struct {
+		Category, OperationName, ResourceID, Time string
+		Properties                                map[string]string
+	}
+	if err := json.Unmarshal(record, &r); err != nil {
+		t.Fatal(err)
+	}
+	var labels strings.Builder
+	for i := 0; labels.Len() < size-len(record); i++ {
+		fmt.Fprintf(&labels, `,"app.example.com/part-%d":"value-%d"`, i, i)
+	}
+	log := strings.TrimSpace(r.Properties["log"])
+	r.Properties["log"] = strings.TrimSuffix(log, "}") + `,"responseObject":{"kind":"Pod"` + labels.String() + "}}\n"
+	out, err := json.Marshal(map[string]any{
+		"category": r.Category, "operationName": r.OperationName, "resourceId": r.ResourceID, "time": r.Time, "properties": r.Properties,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
 }
 
 func BenchmarkLoadBuiltIn(b *testing.B) { // part of every cold start

@@ -80,11 +80,11 @@ func (r *Report) alone(e *Entry) bool {
 
 // outcome evaluates one record and says what r made of it.
 func (s *Set) outcome(r *Rule, record []byte) string {
-	ev, err := event.Parse(record)
+	ev, err := event.Read(record, 0)
 	if err != nil {
 		return err.Error()
 	}
-	for _, m := range s.Match(ev) {
+	for _, m := range s.Match(nil, ev) {
 		if m.Rule == r {
 			if m.Routine {
 				return wantRoutine

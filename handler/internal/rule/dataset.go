@@ -13,8 +13,7 @@ import (
 // collected lists the logs that podwatch turns into events, as far as package
 // event confirms them. Index patterns are compared with it.
 func collected() []string {
-	all := []string{"azure.activitylogs", "azure.platformlogs", "azure.auditlogs", "azure.signinlogs", "azure.identity_protection"}
-	return slices.DeleteFunc(all, func(d string) bool { return !event.Known(d) })
+	return event.Datasets()
 }
 
 // datasetsOf returns the datasets that a query can match events of. bounded is

@@ -205,7 +205,7 @@ func (e *Entry) judge(dr *draft) {
 	if !bounded {
 		e.Datasets, bounded = datasetsOfIndex(dr.Index)
 	}
-	missing := slices.DeleteFunc(slices.Clone(e.Datasets), event.Known)
+	missing := slices.DeleteFunc(slices.Clone(e.Datasets), func(d string) bool { return slices.Contains(event.Datasets(), d) })
 	what := strings.Join(missing, ", ")
 	switch {
 	case !bounded, len(e.Datasets) > 0 && len(missing) == 0:

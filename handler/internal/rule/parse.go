@@ -311,8 +311,9 @@ func (dr *draft) parseKQL(path, key, query string) *kql.Node {
 		line, column := dr.doc.within(path, query, offsetOf(query, w.Line, w.Column))
 		dr.warnings = append(dr.warnings, Warning{File: dr.doc.file, Line: line, Column: column, Code: w.Code, Msg: key + ": " + w.Msg})
 	}
+	rows := event.Fields("")
 	for _, field := range fieldsOf(n) {
-		if event.Missing(field) {
+		if !slices.ContainsFunc(rows, func(f event.Field) bool { return f.Covers(field) }) {
 			line, column := dr.doc.within(path, query, max(strings.Index(query, field), 0))
 			dr.warnings = append(dr.warnings, Warning{File: dr.doc.file, Line: line, Column: column, Code: "missing-field",
 				Msg: fmt.Sprintf("%s: %s is never filled here, so no condition on it holds", key, field)})
@@ -365,7 +366,7 @@ func offsetOf(text string, line, column int) int {
 
 // fieldType tells package kql how Elastic's index would hold a field.
 func fieldType(field string) kql.Type {
-	t, err := kql.ParseType(event.FieldType(field))
+	t, err := kql.ParseType(event.Type(field))
 	if err != nil {
 		return kql.TypeUnknown
 	}

@@ -109,37 +109,33 @@ func (s *Set) Rules() []*Rule {
 	return all
 }
 
-// Match returns the rules that ev meets, in the order in which they were
+// Match appends the rules that ev meets to dst, in the order in which they were
 // loaded. It evaluates only rules that can match events of ev's dataset and
-// operation, and allocates only when one does.
-func (s *Set) Match(ev *event.Event) []Match {
-	b := s.datasets[ev.Dataset]
+// operation.
+func (s *Set) Match(dst []Match, ev *event.Event) []Match {
+	b := s.datasets[ev.Dataset()]
 	if b == nil {
 		b = s.other
 	}
-	doc := kql.Map(ev.Fields)
-	var met []*compiled
+	var space [8]*compiled
+	met := space[:0]
 	for _, c := range b.any {
-		if c.query.Match(doc) {
+		if c.query.Match(ev) {
 			met = append(met, c)
 		}
 	}
 	for i := range b.guards {
-		for _, c := range b.guards[i].candidates(doc) {
-			if c.query.Match(doc) {
+		for _, c := range b.guards[i].candidates(ev) {
+			if c.query.Match(ev) {
 				met = append(met, c)
 			}
 		}
 	}
-	if met == nil {
-		return nil
-	}
 	slices.SortFunc(met, func(a, b *compiled) int { return a.order - b.order })
-	matches := make([]Match, len(met))
-	for i, c := range met {
-		matches[i] = c.match(doc)
+	for _, c := range met {
+		dst = append(dst, c.match(ev))
 	}
-	return matches
+	return dst
 }
 
 // match fills in what depends on the event that the rule matched. Only what is

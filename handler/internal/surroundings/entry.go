@@ -44,35 +44,35 @@ func (e Entry) prepared() Entry {
 // false for what has no place in a timeline: reads, routine, and other logs.
 func FromEvent(ev *event.Event) (e Entry, ok bool) {
 	switch {
-	case ev.Time.IsZero():
+	case ev.Time().IsZero():
 		return Entry{}, false
-	case ev.Dataset == event.ActivityLogs:
+	case ev.Dataset() == event.ActivityLogs:
 		return fromActivity(ev)
-	case ev.Audit != nil:
+	case ev.Audit() != nil:
 		return fromAudit(ev)
 	}
 	return Entry{}, false
 }
 
 func fromActivity(ev *event.Event) (Entry, bool) {
-	if ev.Operation == "" {
+	if ev.Operation() == "" {
 		return Entry{}, false
 	}
-	resultType, _ := ev.Record["resultType"].(string)
-	identity, _ := ev.Record["identity"].(map[string]any)
+	resultType, _ := ev.Record()["resultType"].(string)
+	identity, _ := ev.Record()["identity"].(map[string]any)
 	claims, _ := identity["claims"].(map[string]any)
-	id := ev.ResourceID
-	if properties, _ := ev.Record["properties"].(map[string]any); properties != nil {
+	id := ev.ResourceID()
+	if properties, _ := ev.Record()["properties"].(map[string]any); properties != nil {
 		if entity, _ := properties["entity"].(string); strings.EqualFold(entity, id) {
 			id = entity // the same in readable case
 		}
 	}
 	e := Entry{
-		Time: ev.Time, OperationName: ev.Operation, ResourceID: id, Target: target(id),
-		Outcome: outcome(resultType), CorrelationID: ev.CorrelationID, what: describe(ev.Operation, ""),
+		Time: ev.Time(), OperationName: ev.Operation(), ResourceID: id, Target: target(id),
+		Outcome: outcome(resultType), CorrelationID: ev.CorrelationID(), what: describe(ev.Operation(), ""),
 	}
 	if resultType == "" {
-		e.Outcome = outcome(ev.Outcome)
+		e.Outcome = outcome(ev.Outcome())
 	}
 	e.identify("", claims)
 	return e.prepared(), true
@@ -127,7 +127,7 @@ func outcome(s string) string {
 // foreshadow a deletion. Kubernetes' own controllers are left out: they follow
 // orders, and there are thousands.
 func fromAudit(ev *event.Event) (Entry, bool) {
-	a := ev.Audit
+	a := ev.Audit()
 	// 101 is how a shell answers; 0 is a record without a response.
 	done := a.Code >= 200 && a.Code <= 299 || a.Code == 101 || a.Code == 0
 	if a.Stage != "ResponseComplete" || !done || controller(a.User.Name) {
@@ -142,7 +142,7 @@ func fromAudit(ev *event.Event) (Entry, bool) {
 		name += "/" + a.Object.Subresource
 	}
 	e := Entry{
-		Time: ev.Time, OperationName: name, ResourceID: ev.Resource.ClusterID, Outcome: "succeeded", what: op,
+		Time: ev.Time(), OperationName: name, ResourceID: ev.Resource().ClusterID, Outcome: "succeeded", what: op,
 		Target: strings.Trim(a.Object.Namespace+"/"+a.Object.Name, "/"), CorrelationID: a.ID,
 	}
 	if !a.Received.IsZero() {

@@ -456,7 +456,7 @@ func TestLookConcurrently(t *testing.T) {
 // parse reads a record, a JSON object.
 func parse(t *testing.T, record string) *event.Event {
 	t.Helper()
-	ev, err := event.Parse([]byte(record))
+	ev, err := event.Read([]byte(record), 0)
 	if err != nil {
 		t.Fatal(err)
 	}

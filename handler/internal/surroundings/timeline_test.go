@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"podwatch/handler/internal/event"
+	"podwatch/handler/internal/logtest"
 )
 
 var at = time.Date(2026, 11, 9, 8, 14, 22, 0, time.UTC)
@@ -261,7 +262,11 @@ func TestFromAudit(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			tt.audit.Stage = "ResponseComplete"
-			e, ok := FromEvent(&event.Event{Time: at, Audit: &tt.audit, Resource: event.Resource{ClusterID: aks}})
+			ev, err := event.Read(logtest.AuditRecord(aks, at, tt.audit), 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			e, ok := FromEvent(ev)
 			got := ""
 			if ok {
 				got = fmt.Sprintf("%s %s: %s (%s)", e.Caller, e.what.words, e.Target, e.OperationName)

@@ -1,0 +1,373 @@
+package event
+
+import (
+	"path"
+	"slices"
+	"strings"
+)
+
+// A Field is a row of the table: a field of a data set, or all that a record has
+// below a name.
+type Field struct {
+	Name string // dotted; "*" is any number
+	Type string // in Elasticsearch; "" where it follows from the value
+
+	// Below is the Type of the fields below Name that have no row of their own.
+	Below string
+
+	// Verbatim: values are text of the record, compared as text.
+	Verbatim bool
+
+	// read returns the value, nil if there is none.
+	read func(*Event) any
+
+	// tree returns the value at a path below Name, or for "" all that is there. A
+	// row with neither read nor tree is about the type of a field that lies in
+	// another's tree.
+	tree func(e *Event, path string) (value any, known bool)
+
+	// inner: the value is read from properties, which may be cut.
+	inner bool
+}
+
+// Covers reports whether field, which may have wildcards, can be a field that the
+// row fills.
+func (f *Field) Covers(field string) bool {
+	fixed, _, wildcard := strings.Cut(field, "*")
+	switch {
+	case f.read == nil && f.tree == nil:
+		return false
+	case !wildcard:
+		return field == f.Name || f.tree != nil && strings.HasPrefix(field, f.Name+".")
+	}
+	matches, _ := path.Match(field, f.Name) // what is no pattern matches nothing
+	return f.tree != nil && (strings.HasPrefix(fixed, f.Name+".") || strings.HasPrefix(f.Name+".", fixed)) || matches
+}
+
+// The types of fields.
+const (
+	keyword   = "keyword"
+	flattened = "flattened"
+	fullText  = "text"
+	group     = "object"
+	date      = "date"
+	ip        = "ip"
+	long      = "long"
+	double    = "double"
+	boolean   = "boolean"
+)
+
+// A table is what is special about a data set.
+type table struct {
+	dataset string
+	name    any // dataset
+	fields  []Field
+
+	outcome func(*Event) any                            // event.outcome
+	address func(*Event) any                            // the caller's, as logged
+	login   func(*Event) string                         // the caller's sign-in name
+	rename  func(*Event, map[string]any) map[string]any // properties, see Event.renamedProperties
+	build   func(*Event) map[string]any                 // see Event.ownFields
+	note    func(*Event)                                // reads all that there may be notes of
+
+	// otherAddress is what CallerIP falls back on, which is no source.ip.
+	otherAddress func(*Event) string
+
+	rows  map[string]int  // index of the fields with read
+	trees []*Field        // of fields, those with tree, the longest name first
+	above map[string]bool // the names above rows
+
+	unasked []answer // one for each of fields
+}
+
+// notKnown is the value of a field that cannot be known.
+var notKnown any = struct{}{}
+
+func (t *table) lookup(e *Event, field string) (value any, known bool) {
+	if i, ok := t.rows[field]; ok {
+		if value, known = e.answer(i); value != nil || !known {
+			return value, known
+		}
+	}
+	known = true
+	for _, f := range t.trees {
+		rest, ok := under(field, f.Name)
+		if !ok {
+			continue
+		}
+		v, k := f.tree(e, rest)
+		value = combine(value, v)
+		if known = known && k; !e.record.dotted {
+			break // only a name with dots gets into the tree of another row
+		}
+	}
+	if t.above[field] {
+		value = combine(value, t.objectAt(e, field))
+	}
+	return value, known
+}
+
+// An answer is the value of a row with read.
+type answer struct {
+	value       any
+	known, read bool
+}
+
+// answer returns the value of a row with read, which is read once.
+func (e *Event) answer(row int) (value any, known bool) {
+	a := &e.answers[row]
+	if !a.read {
+		f := &e.table.fields[row]
+		a.value, a.read = f.read(e), true
+		a.known = a.value != nil || !f.inner || e.props().state != cut
+		if a.value == notKnown {
+			a.value, a.known = nil, false
+		}
+	}
+	return a.value, a.known
+}
+
+// objectAt returns the rows below a name as an object.
+func (t *table) objectAt(e *Event, name string) any {
+	m := make(map[string]any)
+	for i := range t.fields {
+		f := &t.fields[i]
+		if rest, ok := under(f.Name, name); ok && rest != "" && f.read != nil {
+			if v, _ := e.answer(i); v != nil {
+				m[rest] = v
+			}
+		}
+	}
+	if len(m) == 0 {
+		return nil
+	}
+	return m
+}
+
+func (t *table) all(e *Event, yield func(string, any) bool) {
+	for i := range t.fields {
+		f := &t.fields[i]
+		var value any
+		known := true
+		switch {
+		case f.read != nil:
+			value, known = e.answer(i)
+		case f.tree != nil:
+			value, known = f.tree(e, "")
+		}
+		if value != nil && !yield(f.Name, value) || !known && !yield(f.Name, nil) {
+			return
+		}
+	}
+}
+
+// tables has the data sets by name.
+var tables = map[string]*table{}
+
+// byName has the rows of all data sets.
+var byName = map[string]*Field{}
+
+func init() {
+	for _, t := range []*table{activityTable, platformTable, auditTable, signInTable, riskTable} {
+		t.ready()
+		for i := range t.fields {
+			byName[t.fields[i].Name] = &t.fields[i]
+		}
+	}
+	for _, name := range append(otherDatasets, "") {
+		t := &table{dataset: name}
+		if name != "" {
+			t.fields = common
+		}
+		t.ready()
+	}
+}
+
+func (t *table) ready() {
+	tables[t.dataset] = t
+	t.name = t.dataset
+	t.rows, t.above = map[string]int{}, map[string]bool{}
+	t.unasked = make([]answer, len(t.fields))
+	for i := range t.fields {
+		f := &t.fields[i]
+		if f.tree != nil {
+			t.trees = append(t.trees, f)
+		}
+		if f.read == nil {
+			continue
+		}
+		t.rows[f.Name] = i
+		for end := range f.Name {
+			if f.Name[end] == '.' {
+				t.above[f.Name[:end]] = true
+			}
+		}
+	}
+	slices.SortFunc(t.trees, func(a, b *Field) int { return len(b.Name) - len(a.Name) })
+}
+
+// log returns the rows of a log's own fields: all that a record brings, with the
+// types of those that Elastic maps in each log.
+func log(root string) []Field {
+	fields := []Field{
+		{Name: root, tree: (*Event).inOwnFields},
+		{Name: root + ".operation_name", Type: keyword, Verbatim: true, read: func(e *Event) any { return e.operation }},
+		{Name: root + ".category", Type: keyword, Verbatim: true, read: func(e *Event) any { return e.category }},
+		{Name: root + ".identity", Type: keyword, Verbatim: true},
+	}
+	for _, name := range []string{
+		"identity_name", "operation_version", "result_type", "result_signature", "result_description", "status", "tenant_id",
+	} {
+		fields = append(fields, Field{Name: root + "." + name, Type: keyword, Verbatim: true})
+	}
+	return fields
+}
+
+// inOwnFields is the tree of a log's own fields.
+func (e *Event) inOwnFields(path string) (value any, known bool) {
+	own := e.ownFields()
+	if path == "" {
+		return own, e.props().state != cut
+	}
+	value = findIn(own, path)
+	_, inProperties := under(path, "properties")
+	return value, !inProperties || e.props().state != cut || scalar(value)
+}
+
+func scalar(v any) bool {
+	switch v.(type) {
+	case nil, []any, map[string]any:
+		return false
+	}
+	return true
+}
+
+// typed returns rows without values, about the types of fields in a tree.
+func typed(typ, below string, root string, names ...string) []Field {
+	var fields []Field
+	for _, name := range names {
+		fields = append(fields, Field{Name: root + name, Type: typ, Below: below, Verbatim: typ == keyword || typ == flattened})
+	}
+	return fields
+}
+
+// Fields returns the rows of a data set; for "" those of all.
+func Fields(dataset string) []Field {
+	if t := tables[dataset]; t != nil && dataset != "" {
+		return slices.Clone(t.fields)
+	}
+	var all []Field
+	if dataset == "" {
+		for _, name := range Datasets() {
+			all = append(all, tables[name].fields...)
+		}
+	}
+	return all
+}
+
+// Datasets returns the names of the data sets that podwatch normalises.
+func Datasets() []string {
+	return []string{ActivityLogs, PlatformLogs, AuditLogs, SignInLogs, IdentityProtection}
+}
+
+// Type returns the name of the Elasticsearch type that a field has where
+// Elastic's Azure integration stores it, and "" for a field that podwatch does
+// not know, whose type then follows from its value. All below a flattened field
+// is "flattened": leaves there compare as text, whatever they are in JSON.
+// field may have wildcards for names in between.
+func Type(field string) string {
+	f, exact := rowOf(field)
+	switch {
+	case f == nil:
+		return ""
+	case exact:
+		return f.Type
+	case f.Below != flattened && strings.HasSuffix(field, ".*"):
+		return group
+	}
+	return f.Below
+}
+
+// rowOf returns the row of a field, or the nearest that it lies below.
+func rowOf(field string) (f *Field, exact bool) {
+	if f := byName[field]; f != nil {
+		return f, true
+	}
+	if f := byName[starred(field)]; f != nil {
+		return f, true
+	}
+	for i := strings.LastIndexByte(field, '.'); i > 0; i = strings.LastIndexByte(field[:i], '.') {
+		if f := byName[field[:i]]; f != nil && (f.tree != nil || f.Below != "") {
+			return f, false
+		}
+	}
+	return nil, false
+}
+
+// starred puts "*" in the place of the numbers in a name.
+func starred(field string) string {
+	parts := strings.Split(field, ".")
+	for i, part := range parts {
+		if part != "" && strings.Trim(part, "0123456789") == "" {
+			parts[i] = "*"
+		}
+	}
+	return strings.Join(parts, ".")
+}
+
+// RawText returns text of which a raw record has at least one piece when its
+// event has value in field, possibly in another case: search ignoring ASCII case.
+// verbatim is false when nothing can be promised. value may also be a part of the
+// field's value, such as a wildcard pattern has between its stars.
+//
+// The text may have escapes in the record, see package scan. The promise is narrow:
+//   - only fields whose value is copied from the record, not derived, mapped or
+//     compared other than as text;
+//   - only characters that no JSON writer escapes, so a value is cut at slashes,
+//     quotes, angle brackets and the like, and its longest piece is taken;
+//   - event.outcome is not promised at all: the sign-in logs derive it from a
+//     number.
+func RawText(field, value string) (alternatives []string, verbatim bool) {
+	if field == "data_stream.dataset" || field == "event.dataset" {
+		return categories[value], categories[value] != nil
+	}
+	piece := longestPlain(value)
+	if f, exact := rowOf(field); f == nil || piece == "" || strings.Contains(field, "*") || !f.verbatim(exact) {
+		return nil, false
+	}
+	return []string{piece}, true
+}
+
+func (f *Field) verbatim(exact bool) bool {
+	if exact {
+		return f.Verbatim
+	}
+	return f.Below == keyword || f.Below == flattened
+}
+
+// categories has the data sets that are chosen by the category alone.
+var categories = map[string][]string{
+	AuditLogs:          {"AuditLogs"},
+	SignInLogs:         {"SignInLogs"},
+	IdentityProtection: {"RiskyUsers", "UserRiskEvents"},
+}
+
+// longestPlain is the longest run in s of characters that every JSON writer
+// writes as they are, in a string and in JSON text inside a string.
+func longestPlain(s string) string {
+	best, start := "", 0
+	for i := 0; i <= len(s); i++ {
+		if i < len(s) && plainByte(s[i]) {
+			continue
+		}
+		if i-start > len(best) {
+			best = s[start:i]
+		}
+		start = i + 1
+	}
+	return best
+}
+
+func plainByte(c byte) bool {
+	return alnum(c) || c == '.' || c == '_' || c == '-' || c == ' ' || c == ':'
+}
