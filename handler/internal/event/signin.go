@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -16,7 +17,7 @@ import (
 // user_agent.name, .version, .os.
 var signInTable = &table{
 	dataset: SignInLogs,
-	fields: rows(common, source, user, log("azure.signinlogs"), []Field{
+	fields: slices.Concat(common, source, user, log("azure.signinlogs"), []Field{
 		{Name: "azure.signinlogs.properties", Type: group, Below: keyword},
 		{Name: "azure.tenant_id", Type: keyword, Verbatim: true, read: (*Event).tenant},
 		{Name: "event.category", Type: keyword, read: constant([]any{"authentication"})},
