@@ -293,7 +293,7 @@ func TestDecidingARoutineDeletionAllocatesNoMoreForALargeRecord(t *testing.T) {
 					matches = set.Match(matches[:0], ev)
 				}
 			})
-			if len(matches) != 1 || !matches[0].Routine || allocs > 5 {
+			if len(matches) != 1 || !matches[0].Routine || allocs > 2 {
 				t.Errorf("%s of %d bytes: %+v, %v allocations", name, size, matches, allocs)
 			}
 		}
