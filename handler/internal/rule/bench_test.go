@@ -45,7 +45,7 @@ func BenchmarkMatch(b *testing.B) {
 			b.Run(fmt.Sprintf("%s/rules=%d", kind, n), func(b *testing.B) {
 				b.ReportAllocs()
 				for b.Loop() {
-					if set.Match(ev) != nil {
+					if set.Match(nil, ev) != nil {
 						b.Fatal("matched")
 					}
 				}
@@ -77,7 +77,7 @@ func BenchmarkDecide(b *testing.B) {
 					if err != nil {
 						b.Fatal(err)
 					}
-					set.Match(ev)
+					set.Match(nil, ev)
 				}
 			}
 		})
