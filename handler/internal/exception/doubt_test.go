@@ -16,6 +16,7 @@ import (
 	"podwatch/handler/internal/alert"
 	"podwatch/handler/internal/caller"
 	"podwatch/handler/internal/event"
+	"podwatch/handler/internal/kql"
 	"podwatch/handler/internal/rule"
 )
 
@@ -53,7 +54,7 @@ func TestWhatIsNotKnownSuppressesNothing(t *testing.T) {
 			if test.change != nil {
 				test.change(a)
 			}
-			if got := parse(t, "match: >-", "  "+test.match).Suppress(a, of(nil)) != ""; got != test.want {
+			if got := parse(t, "match: >-", "  "+test.match).Suppress(a, kql.Map(nil)) != ""; got != test.want {
 				t.Errorf("suppressed is %t, want %t", got, test.want)
 			}
 		})
@@ -63,11 +64,11 @@ func TestWhatIsNotKnownSuppressesNothing(t *testing.T) {
 func TestPrecedingOperationWithoutOutcomeIsNoEvidence(t *testing.T) {
 	set := parse(t, "match: 'cluster.kind: arc'", "preceded_by: {match: 'not outcome: failure', same: cluster, within: 15m}")
 	a := deletion(t)
-	if set.Suppress(a, of(nil)) == "" {
+	if set.Suppress(a, kql.Map(nil)) == "" {
 		t.Error("an operation that succeeded does not suppress")
 	}
 	a.Timeline[0].Outcome = ""
-	if set.Suppress(a, of(nil)) != "" {
+	if set.Suppress(a, kql.Map(nil)) != "" {
 		t.Error("an operation without an outcome suppresses")
 	}
 }
@@ -107,13 +108,13 @@ func TestRemovingAFieldSuppressesNothing(t *testing.T) {
 			}
 			set := parse(t, "match: "+string(encoded))
 			tried++
-			if set.Suppress(s.alert, of(s.event.Fields)) != "" {
+			if set.Suppress(s.alert, s.event) != "" {
 				continue
 			}
 			alerted++
 			for _, field := range []string{field1, field2, names[random.IntN(len(names))], names[random.IntN(len(names))]} {
 				a, fields := s.without(field)
-				if set.Suppress(a, of(fields)) != "" {
+				if set.Suppress(a, fields) != "" {
 					t.Errorf("%s: does not suppress %s, but does without %s", query, s.name, field)
 				}
 			}
@@ -127,7 +128,7 @@ func TestRemovingAFieldSuppressesNothing(t *testing.T) {
 type sample struct {
 	name   string
 	alert  *alert.Alert
-	event  *event.Event
+	event  kql.Map
 	values map[string]string // fields that can be removed: names in the alert's struct are mapped
 }
 
@@ -155,19 +156,19 @@ func sampleAlerts(t *testing.T) []sample {
 		if err := json.Unmarshal(body, &wrapper); err != nil || wrapper.Records == nil {
 			wrapper.Records = []json.RawMessage{body}
 		}
-		ev, err := event.Parse(wrapper.Records[0])
-		if err != nil || ev.Dataset == "" {
+		ev, err := event.Read(wrapper.Records[0], 0)
+		if err != nil || ev.Dataset() == "" {
 			continue
 		}
-		a := alert.New(rule.Match{Rule: &rule.Rule{ID: "r", Name: "rule"}, Severity: "medium"}, ev, caller.From(ev), time.Now())
+		a := alert.New(alert.Finding{Match: rule.Match{Rule: &rule.Rule{ID: "r", Name: "rule"}, Severity: "medium"}}, ev, caller.From(ev), time.Now())
 		a.ResourceTags = map[string]string{"environment": "dev"}
-		s := sample{filepath.Base(file), a, ev, map[string]string{"resource.tags.environment": "dev"}}
+		s := sample{filepath.Base(file), a, maps.Collect(ev.All()), map[string]string{"resource.tags.environment": "dev"}}
 		for field, column := range columns {
 			if v := reflect.ValueOf(a).Elem().FieldByName(column).String(); v != "" {
 				s.values[field] = v
 			}
 		}
-		texts(ev.Fields, "", s.values)
+		texts(s.event, "", s.values)
 		samples = append(samples, s)
 	}
 	if len(samples) < 50 {
@@ -192,7 +193,7 @@ func texts(object map[string]any, path string, found map[string]string) {
 
 // without returns copies of the alert and of the fields of its event in which
 // one field is missing.
-func (s sample) without(field string) (*alert.Alert, map[string]any) {
+func (s sample) without(field string) (*alert.Alert, kql.Map) {
 	a := *s.alert
 	if column, ok := columns[field]; ok {
 		reflect.ValueOf(&a).Elem().FieldByName(column).SetString("")
@@ -200,7 +201,7 @@ func (s sample) without(field string) (*alert.Alert, map[string]any) {
 	if field == "resource.tags.environment" {
 		a.ResourceTags = map[string]string{}
 	}
-	return &a, remove(s.event.Fields, "", field)
+	return &a, remove(s.event, "", field)
 }
 
 func remove(object map[string]any, path, field string) map[string]any {

@@ -68,7 +68,7 @@ func TestSuppressByMatch(t *testing.T) {
 		"near-miss: one half does not hold": {`kubernetes.namespace: line-control and cluster.kind: aks`, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := parse(t, "match: >-", "  "+test.match).Suppress(deletion(t), of(fields)) != ""
+			got := parse(t, "match: >-", "  "+test.match).Suppress(deletion(t), kql.Map(fields)) != ""
 			if got != test.want {
 				t.Errorf("suppressed is %t, want %t", got, test.want)
 			}
@@ -78,7 +78,7 @@ func TestSuppressByMatch(t *testing.T) {
 
 func TestSuppressGivesTheNameAndLeavesFieldsAlone(t *testing.T) {
 	fields := map[string]any{}
-	if got := parse(t, "match: 'cluster.kind: arc'").Suppress(deletion(t), of(fields)); got != "test" {
+	if got := parse(t, "match: 'cluster.kind: arc'").Suppress(deletion(t), kql.Map(fields)); got != "test" {
 		t.Errorf("Suppress = %q, want the exception's name", got)
 	}
 	if len(fields) != 0 {
@@ -106,7 +106,7 @@ func TestRulesAndExpiryLimitAnException(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			set := parse(t, append([]string{"match: 'cluster.kind: arc'"}, test.lines...)...)
-			if got := set.Suppress(deletion(t), of(nil)) != ""; got != test.want {
+			if got := set.Suppress(deletion(t), kql.Map(nil)) != ""; got != test.want {
 				t.Errorf("suppressed is %t, want %t", got, test.want)
 			}
 		})
@@ -138,7 +138,7 @@ func TestScheduleAcrossClockChanges(t *testing.T) {
 				"schedule: {cron: '"+test.cron+"', duration: "+test.duration+", time_zone: Europe/Amsterdam}")
 			a := deletion(t)
 			a.EventTime = at(t, test.moment)
-			if got := set.Suppress(a, of(nil)) != ""; got != test.want {
+			if got := set.Suppress(a, kql.Map(nil)) != ""; got != test.want {
 				t.Errorf("at %s covered is %t, want %t", test.moment, got, test.want)
 			}
 		})
@@ -166,7 +166,7 @@ func TestPrecededBy(t *testing.T) {
 				test.change(a)
 			}
 			set := parse(t, "match: 'cluster.kind: arc'", "preceded_by: "+test.precededBy)
-			if got := set.Suppress(a, of(nil)) != ""; got != test.want {
+			if got := set.Suppress(a, kql.Map(nil)) != ""; got != test.want {
 				t.Errorf("suppressed is %t, want %t", got, test.want)
 			}
 		})
@@ -240,13 +240,11 @@ func TestShippedExamplesParseAndAreClean(t *testing.T) {
 	}
 	a := deletion(t)
 	a.EventTime = at(t, "2026-11-09T12:00:00Z")
-	if got := set.Suppress(a, of(nil)); got != "dev-and-test-by-tag" {
+	if got := set.Suppress(a, kql.Map(nil)); got != "dev-and-test-by-tag" {
 		t.Errorf("the tagged deletion is suppressed by %q", got)
 	}
 	a.ResourceTags = nil
-	if got := set.Suppress(a, of(nil)); got != "" {
+	if got := set.Suppress(a, kql.Map(nil)); got != "" {
 		t.Errorf("the untagged deletion is suppressed by %q", got)
 	}
 }
-
-func of(fields kql.Map) func() kql.Document { return func() kql.Document { return fields } }
