@@ -311,15 +311,19 @@ func (dr *draft) parseKQL(path, key, query string) *kql.Node {
 		line, column := dr.doc.within(path, query, offsetOf(query, w.Line, w.Column))
 		dr.warnings = append(dr.warnings, Warning{File: dr.doc.file, Line: line, Column: column, Code: w.Code, Msg: key + ": " + w.Msg})
 	}
-	rows := event.Fields("")
 	for _, field := range fieldsOf(n) {
-		if !slices.ContainsFunc(rows, func(f event.Field) bool { return f.Covers(field) }) {
+		if !filled(field) {
 			line, column := dr.doc.within(path, query, max(strings.Index(query, field), 0))
 			dr.warnings = append(dr.warnings, Warning{File: dr.doc.file, Line: line, Column: column, Code: "missing-field",
 				Msg: fmt.Sprintf("%s: %s is never filled here, so no condition on it holds", key, field)})
 		}
 	}
 	return n
+}
+
+// filled reports whether some log fills a field.
+func filled(field string) bool {
+	return slices.ContainsFunc(event.Fields(""), func(f event.Field) bool { return f.Covers(field) })
 }
 
 // fieldsOf returns the names of the fields in n, sorted; nil has none.
@@ -425,6 +429,12 @@ func list(before string, names []string) string {
 // readOwn reads the keys that podwatch adds to Elastic's.
 func (dr *draft) readOwn(t *table) {
 	dr.FoldCase = t.texts("fold_case")
+	dr.Daily = t.texts("daily")
+	for i, f := range dr.Daily {
+		if !filled(f) {
+			dr.warn(fmt.Sprintf("%s[%d]", t.at("daily"), i), "missing-field", "daily names %s, which is never filled here", f)
+		}
+	}
 	dr.Routine = t.text("routine")
 	if dr.Routine != "" {
 		dr.routine = dr.parseKQL(t.at("routine"), "routine", dr.Routine)
