@@ -159,7 +159,7 @@ func (b *builder) sinks() error {
 func (b *builder) teams() error {
 	s, err := teams.New(string(b.cfg.TeamsWebhookURL), teams.Options{
 		AllowedHosts: b.cfg.TeamsWebhookHosts,
-		Guide:        b.guide,
+		Advice:       b.advice,
 		Delivery:     b.delivery(),
 	})
 	if err != nil {
@@ -176,12 +176,13 @@ func (b *builder) delivery() sink.Options {
 	return sink.Options{Logger: b.log, Tries: 4}
 }
 
-// guide is a rule's investigation guide for the card.
-func (b *builder) guide(ruleID string) string {
-	if r := b.Rules.Rule(ruleID); r != nil {
-		return r.Note
+// advice is what a rule's file contains for the card.
+func (b *builder) advice(ruleID string) teams.Advice {
+	r := b.Rules.Rule(ruleID)
+	if r == nil {
+		return teams.Advice{}
 	}
-	return ""
+	return teams.Advice{Guide: r.Note, FalsePositives: r.FalsePositives, References: r.References, Highlighted: r.Highlighted}
 }
 
 func (b *builder) logAnalytics() error {

@@ -1,15 +1,15 @@
 // Package teams posts alerts to a Microsoft Teams channel as Adaptive Cards,
 // through a Workflows webhook.
 //
-// Alerts of one rule, caller and cluster become one card, one request each. Every
-// value of an alert is text that somebody may have chosen with malice: it stands
-// only where Teams reads no Markdown, without control, direction or invisible
-// characters, and bounded. Buttons lead to the Azure portal and nowhere else. A
-// card is never larger than [MaxCard]; what was left out for that is said on it.
+// Alerts of one rule, caller and cluster become one card, in one request. Every
+// value of an alert may be chosen by an attacker: it is in runs of text only,
+// changed where a client would parse Markdown or a URL in it, without control,
+// direction or invisible characters, and bounded. Buttons lead to the Azure portal
+// only. A card has elements of version 1.2 only, and is never larger than
+// [MaxMessage]; it names what was left out for that.
 //
-// Accepted means that the workflow was started. Whether it posts the card shows
-// only in its run history, so each message is checked against what Teams can
-// draw before it is sent.
+// Accepted means that the workflow was started. Whether it posts the card is
+// visible only in its run history.
 package teams
 
 import (
@@ -29,9 +29,9 @@ const Name = "teams"
 
 // Options of the sink. The zero value is right for production.
 type Options struct {
-	AllowedHosts []string                   // hosts of webhooks, with all below them, besides Microsoft's
+	AllowedHosts []string                   // hosts of webhooks, with their subdomains, besides Microsoft's
 	PortalHosts  []string                   // hosts that buttons may lead to; empty: the Azure portal of each cloud
-	Guide        func(ruleID string) string // what to do about a rule's alerts, in Markdown of our own; may be nil
+	Advice       func(ruleID string) Advice // what a rule's file contains for those who read its alerts; nil: nothing
 	Delivery     sink.Options               // times, transport and logger of a delivery
 }
 
@@ -54,21 +54,21 @@ func New(webhook string, o Options) (*Sink, error) {
 	if len(portals) == 0 {
 		portals = []string{"portal.azure.com", "portal.azure.us", "portal.azure.cn"}
 	}
-	guide := o.Guide
-	if guide == nil {
-		guide = func(string) string { return "" }
+	advice := o.Advice
+	if advice == nil {
+		advice = func(string) Advice { return Advice{} }
 	}
 	return &Sink{
 		webhook: u,
 		client:  sink.NewClient(Name, o.Delivery, sink.URLSecrets(u)...),
-		cards:   cards{portals: portals, guide: guide},
+		cards:   cards{portals: portals, advice: advice},
 	}, nil
 }
 
 // Name returns "teams".
 func (s *Sink) Name() string { return Name }
 
-// String returns the name, so that no print of a sink tells its URL.
+// String returns the name, so that printing a sink does not show its URL.
 func (s *Sink) String() string { return Name }
 
 // GoString is String for %#v.
@@ -80,10 +80,10 @@ func (s *Sink) GoString() string { return Name }
 func (s *Sink) Deliver(ctx context.Context, alerts []*alert.Alert) []error {
 	var outcome map[*alert.Alert]error
 	var down error
-	for _, group := range alert.Group(alerts) {
+	for _, together := range alert.Group(alerts) {
 		err := down
 		if err == nil {
-			err = s.post(ctx, group)
+			err = s.post(ctx, together)
 		}
 		if err == nil {
 			continue
@@ -91,7 +91,7 @@ func (s *Sink) Deliver(ctx context.Context, alerts []*alert.Alert) []error {
 		if outcome == nil {
 			outcome = map[*alert.Alert]error{}
 		}
-		for _, a := range group {
+		for _, a := range together {
 			outcome[a] = err
 		}
 		var e *sink.Error
@@ -110,15 +110,10 @@ func (s *Sink) Deliver(ctx context.Context, alerts []*alert.Alert) []error {
 }
 
 // post delivers the card of one group.
-func (s *Sink) post(ctx context.Context, group []*alert.Alert) error {
-	message, err := s.cards.message(group)
-	if err != nil {
-		// The same alerts will make the same card.
-		return s.client.Fail(false, err)
-	}
+func (s *Sink) post(ctx context.Context, alerts []*alert.Alert) error {
+	message := s.cards.message(group{Alerts: alerts, Total: len(alerts)})
 	return s.client.Do(ctx, func(ctx context.Context) (*http.Response, error) {
-		// There is no Authorization header: with one beside the signature the
-		// workflow refuses.
+		// No Authorization header: the workflow refuses one beside the signature.
 		req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.webhook.String(), bytes.NewReader(message))
 		if err != nil {
 			return nil, err
