@@ -1,6 +1,8 @@
 package teams
 
 import (
+	"fmt"
+	"maps"
 	"net/url"
 	"slices"
 	"strings"
@@ -42,9 +44,7 @@ func (d drawing) detailItems() []element {
 	add("User agent", a.UserAgent)
 	add("Role", a.CallerRole)
 	add("Belongs to", a.CallerOwnerResource)
-	if tags := d.tags(a); len(tags) > 0 {
-		lines = append(lines, tight(subtle("Cluster tags  "), run(someOf(tags, 15))))
-	}
+	add("Cluster tags", tags(a)...)
 	add("Tactic", a.Tactics[:min(len(a.Tactics), 5)]...)
 	add("Technique", a.Techniques[:min(len(a.Techniques), 5)]...)
 	add("Correlation", a.CorrelationId)
@@ -54,12 +54,16 @@ func (d drawing) detailItems() []element {
 }
 
 // tags returns the cluster's tags, by name.
-func (d drawing) tags(a *alert.Alert) []string {
+func tags(a *alert.Alert) []string {
+	const most = 15
+	names := slices.Sorted(maps.Keys(a.ResourceTags))
 	var tags []string
-	for name, value := range a.ResourceTags {
-		tags = append(tags, plain(name, d.value/2)+"="+plain(value, d.value/2))
+	for _, name := range names[:min(len(names), most)] {
+		tags = append(tags, name+"="+a.ResourceTags[name])
 	}
-	slices.Sort(tags)
+	if more := len(names) - most; more > 0 {
+		tags = append(tags, fmt.Sprintf("and %d more", more))
+	}
 	return tags
 }
 

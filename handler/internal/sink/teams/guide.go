@@ -34,7 +34,7 @@ func (a Advice) elements() []element {
 	}
 	list("References", links)
 	if fields := plain(someOf(a.Highlighted, 10), maxValue); fields != "" {
-		elements = append(elements, tight(bold("Look first at: "), run(fields)))
+		elements = append(elements, rich(bold("Look first at: "), run(fields)))
 	}
 	return elements
 }

@@ -75,7 +75,7 @@ func (d drawing) workloads() []element {
 	}
 	var spaces []string
 	for _, t := range tally(d.Alerts, func(a *alert.Alert) string { return a.Namespace }) {
-		spaces = append(spaces, d.plain(cmp.Or(t.name, "none"))+" "+t.String())
+		spaces = append(spaces, d.plain(cmp.Or(t.name, "none"))+" ("+t.String()+")")
 	}
 	return append(lines, tight(subtle("By namespace: "), run(someOf(spaces, d.shape.list))))
 }
