@@ -88,7 +88,7 @@ func inert(text string) string {
 		case r == '`':
 			r = 'ˋ'
 		case r == '_' && !within(text, i):
-			r = '＿'
+			r = 'ˍ'
 		}
 		out.WriteRune(r)
 	}

@@ -30,7 +30,7 @@ func TestPlain(t *testing.T) {
 		"[a][b]":      "[a]\u200b[b]",
 		"[a]: b":      "[a]\u200b: b",
 		"**a**":       "∗∗a∗∗",
-		"_a_ b_c __d": "＿a＿ b_c ＿＿d",
+		"_a_ b_c __d": "ˍaˍ b_c ˍˍd",
 		"`a`":         "ˋaˋ",
 		"~~a~~":       "\u200b~\u200b~a~\u200b~",
 		"- a - b":     "\u200b- a - b",
