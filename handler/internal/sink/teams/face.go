@@ -171,7 +171,6 @@ func (d drawing) facts() []element {
 	add("Who", d.caller(d.first))
 	add("From", d.from(d.first))
 	add("Where", d.where(d.first))
-	add("What", d.what())
 	rows = append(rows, d.when())
 	add("Before", d.before())
 	return rows
@@ -236,26 +235,6 @@ func (d drawing) where(a *alert.Alert) []element {
 		runs = append(runs, subtle(" in resource group "+group))
 	}
 	return runs
-}
-
-// what names the pod, and the namespaces.
-func (d drawing) what() []element {
-	var runs []element
-	if pod := d.plain(d.first.Pod); pod != "" && different(d.Alerts) == 1 {
-		runs = append(runs, run("pod "), bold(pod))
-	}
-	spaces := d.namespaces()
-	if len(spaces) == 0 {
-		return runs
-	}
-	text := "namespace "
-	if len(spaces) > 1 {
-		text = "namespaces "
-	}
-	if len(runs) > 0 {
-		text = ", " + text
-	}
-	return append(runs, run(text+someOf(spaces, 5)))
 }
 
 const dateTime = "2006-01-02 15:04:05"
