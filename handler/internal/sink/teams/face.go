@@ -79,6 +79,9 @@ func (d drawing) sentence() []element {
 		if d.Total > 1 {
 			s = append(s, run(", "+times(d.Total)))
 		}
+		if d.first.Pod != "" {
+			return append(s, run(" on pod "), bold(d.object(d.first)), run(" of cluster "), bold(d.show(d.first.ClusterName)))
+		}
 		if name := d.plain(lastSegment(d.first.ResourceId)); name != "" {
 			s = append(s, run(" on "), bold(name))
 		}

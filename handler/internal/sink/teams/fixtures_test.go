@@ -188,7 +188,10 @@ func all(alerts ...*alert.Alert) group { return group{Alerts: alerts, Total: len
 func cases() map[string]group {
 	twice := sinktest.Alerts(2)
 	twice[1].Pod = twice[0].Pod
+	exec := eviction()
+	exec.RuleName, exec.Operation, exec.DeletionKind = "Command in a Pod", "create pods/exec", ""
 	return map[string]group{
+		"no deletion":       all(exec),
 		"user":              all(user()),
 		"service principal": all(servicePrincipal()),
 		"eviction":          all(eviction()),
