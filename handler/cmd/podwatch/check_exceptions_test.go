@@ -77,7 +77,7 @@ func TestReplay(t *testing.T) {
 	if status, out, errs := run(user, service, user); status != 0 || strings.Count(out, "\n") != 2 || !strings.Contains(out, `"CallerName":"dana.ortiz@example.com"`) {
 		t.Errorf("status %d, out %s, errors %s", status, out, errs)
 	}
-	if status, out, _ := run("--summary", user, service, user); status != 0 || !strings.Contains(out, `"Alerts":2`) || !strings.Contains(out, `"Repeats":1`) {
+	if status, out, _ := run("--summary", user, service, user); status != 0 || !strings.Contains(out, `"alerts":2`) || !strings.Contains(out, `"repeats":1`) {
 		t.Errorf("status %d, summary %s", status, out)
 	}
 	if status, out, errs := run(user, "-"); status != 1 || strings.Count(out, "\n") != 1 || !strings.Contains(errs, "standard input: byte 0") {
