@@ -107,7 +107,7 @@ func TestRemovingAFieldSuppressesNothing(t *testing.T) {
 			}
 			set := parse(t, "match: "+string(encoded))
 			tried++
-			if set.Suppress(s.alert, of(s.event.Fields)) != "" {
+			if set.Suppress(s.alert, kql.Map(s.fields)) != "" {
 				continue
 			}
 			alerted++
@@ -127,7 +127,7 @@ func TestRemovingAFieldSuppressesNothing(t *testing.T) {
 type sample struct {
 	name   string
 	alert  *alert.Alert
-	event  *event.Event
+	fields map[string]any    // of the event
 	values map[string]string // fields that can be removed: names in the alert's struct are mapped
 }
 
@@ -155,19 +155,19 @@ func sampleAlerts(t *testing.T) []sample {
 		if err := json.Unmarshal(body, &wrapper); err != nil || wrapper.Records == nil {
 			wrapper.Records = []json.RawMessage{body}
 		}
-		ev, err := event.Parse(wrapper.Records[0])
-		if err != nil || ev.Dataset == "" {
+		ev, err := event.Read(wrapper.Records[0], 0)
+		if err != nil || ev.Dataset() == "" {
 			continue
 		}
-		a := alert.New(rule.Match{Rule: &rule.Rule{ID: "r", Name: "rule"}, Severity: "medium"}, ev, caller.From(ev), time.Now())
+		a := alert.New(alert.Finding{Match: rule.Match{Rule: &rule.Rule{ID: "r", Name: "rule"}, Severity: "medium"}}, ev, caller.From(ev), time.Now())
 		a.ResourceTags = map[string]string{"environment": "dev"}
-		s := sample{filepath.Base(file), a, ev, map[string]string{"resource.tags.environment": "dev"}}
+		s := sample{filepath.Base(file), a, maps.Collect(ev.All()), map[string]string{"resource.tags.environment": "dev"}}
 		for field, column := range columns {
 			if v := reflect.ValueOf(a).Elem().FieldByName(column).String(); v != "" {
 				s.values[field] = v
 			}
 		}
-		texts(ev.Fields, "", s.values)
+		texts(s.fields, "", s.values)
 		samples = append(samples, s)
 	}
 	if len(samples) < 50 {
@@ -200,7 +200,7 @@ func (s sample) without(field string) (*alert.Alert, map[string]any) {
 	if field == "resource.tags.environment" {
 		a.ResourceTags = map[string]string{}
 	}
-	return &a, remove(s.event.Fields, "", field)
+	return &a, remove(s.fields, "", field)
 }
 
 func remove(object map[string]any, path, field string) map[string]any {

@@ -13,7 +13,7 @@ import (
 // parse compiles one exception given by the lines below its name.
 func parse(t *testing.T, lines ...string) *exception.Set {
 	t.Helper()
-	set, err := exception.Parse("test.yaml", []byte(file(lines...)))
+	set, err := exception.Parse("test.yaml", []byte(file(lines...)), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -195,7 +195,7 @@ func TestParseRefuses(t *testing.T) {
 		"every mistake of one, not first": {"exceptions:\n  - {name: a, match: 'a: b'}\n", "reason is missing\nowner is missing"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := exception.Parse("test.yaml", []byte(test.text))
+			_, err := exception.Parse("test.yaml", []byte(test.text), nil)
 			if err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("error is %v, want one with %q", err, test.want)
 			}
@@ -249,4 +249,4 @@ func TestShippedExamplesParseAndAreClean(t *testing.T) {
 	}
 }
 
-func of(fields kql.Map) func() kql.Document { return func() kql.Document { return fields } }
+func of(fields kql.Map) kql.Document { return fields }
