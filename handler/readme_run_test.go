@@ -5,7 +5,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
@@ -23,136 +25,258 @@ import (
 	"podwatch/handler/internal/config"
 )
 
-// readmeRuns runs commands of README as they stand there, in a copy of the
-// repository (see newWorkplace). Where README has a placeholder, or a port that
-// may be taken, the run puts something in its place.
-var readmeRuns = map[string]func(*testing.T, *workplace, command){
-	"make build": func(t *testing.T, w *workplace, _ command) {
-		for _, name := range []string{"handler", "podwatch"} { // newWorkplace has run it
-			if info, err := os.Stat(filepath.Join(w.dir, "bin", name)); err != nil || info.Mode()&0o111 == 0 {
-				t.Errorf("make build leaves no executable bin/%s: %v", name, err)
-			}
-		}
-	},
-	"make run":   runMakeRun,
-	"make start": runMakeStart,
-	"make fuzz":  runMakeFuzz,
-	"make bench": func(t *testing.T, w *workplace, c command) {
-		if got := w.goCalls(t, c.text); !slices.Contains(got, "test -run ^$ -bench . -benchmem ./handler/...") {
-			t.Errorf("make bench calls go with %q", got)
-		}
-	},
-	"cp infra/main.bicepparam infra/my.bicepparam": func(t *testing.T, w *workplace, c command) {
-		w.bash(t, c.text)
-		if text, err := os.ReadFile(filepath.Join(w.dir, "infra", "my.bicepparam")); err != nil || !strings.Contains(string(text), "using './main.bicep'") {
-			t.Errorf("the copy does not use main.bicep beside it: %v", err)
-		}
-	},
-
-	"bin/podwatch check [RULE...]":                                         prints("", "", "cases pass"),
-	"bin/podwatch check handler/rules":                                     prints("", "", "2 rules, 2 running"),
-	"bin/podwatch replay FILE...":                                          prints("FILE...", "handler/cmd/podwatch/samples/*.json", `"AlertId":"`),
-	"bin/podwatch match --query QUERY":                                     prints("QUERY", `'a: b' <<<'{"a":"b"}'`, "true\n"),
-	"bin/podwatch check --exceptions function_app/exceptions.example.yaml": prints("", "", "after-scaling (platform-team@example.com, until"),
-	"bin/podwatch replay --exceptions function_app/exceptions.example.yaml --summary handler/cmd/podwatch/samples/*.json": prints("", "", `"Alerts":6`),
-	`echo '{"event":{"outcome":"success"},"azure":{"activitylogs":{"operation_name":"X/DELETE"}}}' | ` +
-		`bin/podwatch match --query 'event.outcome: success and azure.activitylogs.operation_name: *DELETE'`: prints("", "", "true\n"),
-
-	standIn: runStandIn,
+// A proof is how a command is known to work. One that needs Azure is parsed, and
+// the tests that exercise what it starts are named.
+type proof struct {
+	run   func(*testing.T, *workplace, command)
+	runBy string   // another command, whose run includes this one
+	seen  []string // beginnings of lines of tests and of CI
+	azure bool
 }
 
-// prints runs a command with what stands for a placeholder and wants a text on
-// standard output.
-func prints(placeholder, instead, want string) func(*testing.T, *workplace, command) {
+const (
+	standIn     = "node infra/local/eventhub.mjs --port 5672 --hub podwatch-logs:4"
+	requeueTest = "func TestRequeue"
+	followTest  = "func TestNothingIsLostOrTwiceFromHubToInbox("
+	deployTest  = "func TestDeployScript("
+)
+
+func seen(lines ...string) proof  { return proof{seen: lines} }
+func azure(lines ...string) proof { return proof{seen: lines, azure: true} }
+
+// proofs has every command of the documents. A command that is missing here fails
+// TestDocumentation, and so does one that no document has.
+var proofs = map[string]proof{
+	"make run":          {run: runMakeRun},
+	"make start":        {run: runMakeStart},
+	"make fuzz":         {run: runMakeFuzz},
+	"make build":        {run: runMakeBuild},
+	"make bench":        {run: runMakeBench},
+	"make test":         seen("make test"),
+	"make browser-test": seen("make browser-test"),
+	"make race lint":    seen("make race", "make lint"),
+	"make lint":         seen("make lint"),
+	"make vulncheck":    seen("if ! findings=$(make vulncheck 2>&1)"),
+	"make package":      seen("func TestPackageRunsAsItIsUnpacked("),
+	"func start":        {runBy: "make start"},
+
+	"go run ./infra/pack -o dist.zip dist": seen("package: stage ", "func TestPackageRunsAsItIsUnpacked("),
+
+	"bin/podwatch run":                 {runBy: "make run"},
+	"bin/podwatch replay FILE...":      {run: prints(`"AlertId":"`, "FILE...", "handler/cmd/podwatch/samples/*.json")},
+	"bin/podwatch check [RULE...]":     {run: prints("cases pass", " [RULE...]", "")},
+	"bin/podwatch check handler/rules": {run: prints("2 rules, 2 running")},
+	"bin/podwatch match --query QUERY": {run: prints("true\n", "QUERY", `'a: b' <<<'{"a":"b"}'`)},
+	"bin/podwatch send FILE...":        {runBy: standIn},
+
+	"bin/podwatch check --exceptions function_app/exceptions.example.yaml":                                                {run: prints("after-scaling (platform-team@example.com, until")},
+	"bin/podwatch replay --exceptions function_app/exceptions.example.yaml --summary handler/cmd/podwatch/samples/*.json": {run: prints(`"Alerts":6`)},
+	`echo '{"event":{"outcome":"success"},"azure":{"activitylogs":{"operation_name":"X/DELETE"}}}' | ` +
+		`bin/podwatch match --query 'event.outcome: success and azure.activitylogs.operation_name: *DELETE'`: {run: prints("true\n")},
+
+	standIn: {run: runStandIn},
+	"export EventHub='Endpoint=sb://127.0.0.1:5672;SharedAccessKeyName=any;SharedAccessKey=any;UseDevelopmentEmulator=true'": {runBy: standIn},
+	"export EVENT_HUB_NAME=podwatch-logs":       {runBy: standIn},
+	"bin/podwatch send --lines export.jsonl":    {runBy: standIn},
+	"bin/podwatch replay --event-hub --summary": {runBy: standIn},
+	"bin/podwatch run --event-hub":              seen(followTest),
+
+	"FAULT_RUNS=1000 go test -v -timeout 0 -run TestNothingIsLost ./handler/...":      {run: namesTests},
+	"HOSTILE_SECONDS=60 go test -v -timeout 0 -run TestHostileRequests ./handler/...": {run: namesTests},
+	"go test -run '^$' -bench Beside -benchtime 40x ./handler/...":                    {run: namesTests},
+	"go test -run '^$' -bench 'Start|PeakMemory' -benchtime 20x ./handler/...":        {run: namesTests},
+	"go test -run '^$' -bench BenchmarkMatch ./handler/...":                           {run: namesTests},
+	"go test -run '^$' -bench Replay -benchtime 3x ./handler/...":                     {run: namesTests},
+
+	"az login": azure(),
+	"az functionapp list-flexconsumption-locations":                                                azure(),
+	"az functionapp deployment source config-zip --resource-group GROUP --name APP --src dist.zip": azure(),
+	"(cd dist && func azure functionapp publish APP)":                                              azure(),
+	"cp infra/main.bicepparam infra/my.bicepparam":                                                 {run: runCopy, azure: true},
+	"export TEAMS_WEBHOOK_URL='https://...'":                                                       azure(deployTest),
+	"make deploy SUBSCRIPTION=... LOCATION=westeurope PARAMETERS=infra/my.bicepparam":              azure(deployTest),
+	"make destroy SUBSCRIPTION=... CLUSTERS='RESOURCE_ID ...'":                                     azure("func TestDestroyScript("),
+	"infra/smoke.sh SUBSCRIPTION":                                                                  azure(deployTest, "func TestSmokeTestSendsADeletion("),
+	"infra/grant-graph.sh PRINCIPAL_ID":                                                            azure("func TestGrantGraphScript("),
+	"az deployment sub create --name podwatch --location westeurope --template-file infra/main.bicep --parameters infra/my.bicepparam":                       azure("func TestTemplates(", "func TestParameterExampleFits("),
+	"az deployment sub create --subscription SUBSCRIPTION --location LOCATION --template-file infra/permissions.bicep --parameters principalId=PRINCIPAL_ID": azure("func TestTemplates("),
+
+	"bin/podwatch requeue":           azure(requeueTest),
+	"bin/podwatch requeue --dry-run": azure(requeueTest),
+	"bin/podwatch run --event-hub podwatch-logs --namespace NS.servicebus.windows.net --latest":                                  azure(followTest),
+	"bin/podwatch replay --event-hub podwatch-logs --namespace NS.servicebus.windows.net --from 24h --exceptions FILE --summary": azure("func TestReplayEvaluatesWhatAHubRetains("),
+	"bin/podwatch send --namespace NS.servicebus.windows.net --event-hub podwatch-logs FILE":                                     azure("func TestSend("),
+}
+
+// prints runs a command, with values instead of its placeholders, and checks that
+// standard output contains a text, ignoring case.
+func prints(want string, oldnew ...string) func(*testing.T, *workplace, command) {
 	return func(t *testing.T, w *workplace, c command) {
-		text := strings.ReplaceAll(c.text, "["+strings.Trim(placeholder, "[]")+"]", instead)
-		if placeholder != "" {
-			text = strings.ReplaceAll(text, placeholder, instead)
-		}
-		text = regexp.MustCompile(` \[[A-Z.]+\]`).ReplaceAllString(text, "") // may be left out
-		if out := w.bash(t, text); !strings.Contains(out, want) {
+		text := strings.NewReplacer(oldnew...).Replace(c.text)
+		if out := w.bash(t, text); !strings.Contains(strings.ToLower(out), strings.ToLower(want)) {
 			t.Errorf("%s prints\n%s\nwithout %q", text, out, want)
 		}
 	}
 }
 
-func TestReadmeCommandsRun(t *testing.T) {
+func TestDocumentationCommandsRun(t *testing.T) {
 	w := newWorkplace(t)
 	done := map[string]bool{}
-	for _, c := range w.readme.commands {
-		run := readmeRuns[c.text]
-		if run == nil || done[c.text] {
-			continue
+	for _, name := range slices.Sorted(maps.Keys(w.documents)) {
+		for _, c := range w.documents[name].commands {
+			p := proofs[c.text]
+			if done[c.text] || p.run == nil && !p.azure {
+				continue
+			}
+			done[c.text] = true
+			t.Run(c.text, func(t *testing.T) {
+				if p.run != nil {
+					p.run(t, w, c)
+				} else if err := w.parse(t, c.text); err != nil {
+					t.Error(err)
+				}
+			})
 		}
-		done[c.text] = true
-		t.Run(c.text, func(t *testing.T) { run(t, w, c) })
 	}
-	// The exception that README shows is one.
-	t.Run("exception", func(t *testing.T) {
-		name := filepath.Join(t.TempDir(), "exceptions.yaml")
-		if err := os.WriteFile(name, []byte(w.other(t, "exceptions:")+"\n"), 0o600); err != nil {
+	t.Run("the example of an exception", func(t *testing.T) {
+		w.write(t, "example.yaml", w.block(t, "docs/exceptions.md", "yaml"))
+		prints("after-scaling (")(t, w, command{text: "bin/podwatch check --exceptions example.yaml"})
+	})
+	t.Run("the example of a rule", func(t *testing.T) {
+		w.write(t, "example.toml", w.block(t, "docs/rules.md", "toml"))
+		prints("1 rule, 1 running")(t, w, command{text: "bin/podwatch check example.toml"})
+	})
+	t.Run("mistakes in what is only parsed", func(t *testing.T) {
+		for text, want := range map[string]string{
+			"bin/podwatch replay --event-hub x --exemptions FILE": "unknown flag: --exemptions",
+			"bin/podwatch push FILE":                              `unknown command "push"`,
+			"make deploy SUBSCRIPTION=... REGION=westeurope":      "make does not use REGION=westeurope",
+			"make employ SUBSCRIPTION=...":                        "No rule to make target",
+			"infra/grant-names.sh PRINCIPAL_ID":                   "infra/grant-names.sh does not exist",
+			"infra/main.bicep SUBSCRIPTION":                       "infra/main.bicep is not executable",
+			"az deployment sub create --template-file infra/permissions.bicep --parameters principal=": "infra/permissions.bicep has no parameter principal",
+		} {
+			if err := w.parse(t, text); err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("parse %s: got error %v, want %q", text, err, want)
+			}
+		}
+	})
+	t.Run("the columns of an alert", func(t *testing.T) {
+		first, _, _ := strings.Cut(w.bash(t, "bin/podwatch replay handler/cmd/podwatch/samples/*.json"), "\n")
+		var columns map[string]any
+		if err := json.Unmarshal([]byte(first), &columns); err != nil {
 			t.Fatal(err)
 		}
-		if out := w.bash(t, "bin/podwatch check --exceptions "+name); !strings.Contains(out, "after-scaling (") {
-			t.Errorf("check prints\n%s", out)
+		for name := range columns {
+			if !regexp.MustCompile(`(?m)^\|[\w, ]*\b` + name + `\b[\w, ]*\|`).MatchString(w.documents["docs/fields.md"].text) {
+				t.Errorf("docs/fields.md does not have the column %s", name)
+			}
 		}
 	})
 }
 
-// A workplace is a folder that looks like the repository to the commands of
-// README, with executables of its own.
+var (
+	ourPath      = regexp.MustCompile(`(?:infra|handler|function_app)/[\w./-]+`)
+	makeVariable = regexp.MustCompile(`[A-Z_]+=('[^']*'|\S+)`)
+	bicepRun     = regexp.MustCompile(`--template-file (\S+) .*--parameters (\w+)=`)
+)
+
+// parse checks a command without running it: subcommand and flags of podwatch,
+// target and variables of make, files, parameters of a template.
+func (w *workplace) parse(t *testing.T, text string) error {
+	t.Helper()
+	if strings.HasPrefix(text, "bin/podwatch ") {
+		_, err := w.try(t, text+" --help")
+		return err
+	}
+	if strings.HasPrefix(text, "make ") {
+		out, err := w.try(t, w.makeCommand(text)+" -n")
+		for _, given := range makeVariable.FindAllStringSubmatch(text, -1) {
+			if err == nil && !strings.Contains(out, strings.Trim(given[1], "'")) {
+				err = errors.New("make does not use " + given[0])
+			}
+		}
+		return err
+	}
+	for _, path := range ourPath.FindAllString(text, -1) {
+		if path == "infra/my.bicepparam" { // the copy, see runCopy
+			continue
+		}
+		info, err := os.Stat(filepath.Join("..", path))
+		if err != nil {
+			return errors.New(path + " does not exist")
+		}
+		if strings.HasPrefix(text, path) && info.Mode()&0o111 == 0 {
+			return errors.New(path + " is not executable")
+		}
+	}
+	if at := bicepRun.FindStringSubmatch(text); at != nil {
+		template, err := os.ReadFile(filepath.Join("..", at[1]))
+		if err != nil || !strings.Contains(string(template), "\nparam "+at[2]+" ") {
+			return errors.New(at[1] + " has no parameter " + at[2])
+		}
+	}
+	return nil
+}
+
+// namesTests checks that the tests or benchmarks which a long run of go test names
+// exist.
+func namesTests(t *testing.T, w *workplace, c command) {
+	all := evidence(t)
+	for _, at := range regexp.MustCompile(`-(run|bench) '?([\w^$|]+)`).FindAllStringSubmatch(c.text, -1) {
+		for _, name := range strings.Split(at[2], "|") {
+			kind := map[string]string{"run": "Test", "bench": "Benchmark"}[at[1]]
+			name = strings.TrimPrefix(name, kind)
+			if name != "^$" && !regexp.MustCompile(`\nfunc `+kind+`\w*`+name).MatchString(all) {
+				t.Errorf("%s: there is no %s that matches %s", c.text, strings.ToLower(kind), at[2])
+			}
+		}
+	}
+}
+
+func runMakeBuild(t *testing.T, w *workplace, _ command) {
+	for _, name := range []string{"handler", "podwatch"} { // newWorkplace has run it
+		if info, err := os.Stat(filepath.Join(w.dir, "bin", name)); err != nil || info.Mode()&0o111 == 0 {
+			t.Errorf("make build leaves no executable bin/%s: %v", name, err)
+		}
+	}
+}
+
+func runMakeBench(t *testing.T, w *workplace, c command) {
+	if got := w.goCalls(t, c.text); !slices.Contains(got, "test -run ^$ -bench . -benchmem ./handler/...") {
+		t.Errorf("make bench calls go with %q", got)
+	}
+}
+
+func runCopy(t *testing.T, w *workplace, c command) {
+	w.bash(t, c.text)
+	if text, err := os.ReadFile(filepath.Join(w.dir, "infra", "my.bicepparam")); err != nil || !strings.Contains(string(text), "using './main.bicep'") {
+		t.Errorf("the copy does not use main.bicep beside it: %v", err)
+	}
+}
+
+// A workplace is a folder that looks like the repository to the commands of the
+// documents, with executables of its own.
 type workplace struct {
-	dir    string
-	readme markdown
+	dir       string
+	documents map[string]document
 }
 
 func newWorkplace(t *testing.T) *workplace {
 	t.Helper()
-	w := &workplace{dir: t.TempDir(), readme: readMarkdown(readReadme(t))}
+	w := &workplace{dir: t.TempDir(), documents: documentation(t)}
 	repository, err := filepath.Abs("..")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"handler", "function_app"} {
-		if err := os.Symlink(filepath.Join(repository, name), filepath.Join(w.dir, name)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	// Commands write into infra, so it is a copy.
-	from, to := filepath.Join(repository, "infra"), filepath.Join(w.dir, "infra")
-	err = filepath.WalkDir(from, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		below, err := filepath.Rel(from, path)
-		if err != nil {
-			return err
-		}
-		switch {
-		case entry.Name() == "node_modules":
-			if err := os.Symlink(path, filepath.Join(to, below)); err != nil || !entry.IsDir() {
-				return err
-			}
-			return fs.SkipDir
-		case entry.IsDir():
-			return os.MkdirAll(filepath.Join(to, below), 0o755)
-		}
-		content, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		return os.WriteFile(filepath.Join(to, below), content, 0o755)
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	// Commands write into infra, so it is a folder of its own.
+	w.bash(t, "ln -s '"+repository+"'/{handler,function_app} . && mkdir infra && ln -s '"+repository+"'/infra/* infra/")
 	w.make(t, "build")
 	return w
 }
 
-// bareEnvironment is what a person's shell has before any setting of podwatch
-// is exported. What a make that runs this test says to its children is not for
-// others.
+// bareEnvironment is the environment without podwatch's settings, and without the
+// variables that a make which runs this test exports.
 func bareEnvironment() []string {
 	not := append(config.Settings(), "MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "HANDLER_GOOS", "HANDLER_GOARCH", "CGO_ENABLED", "FUZZTIME", "AZURITE", "RUN_FLAGS")
 	return slices.DeleteFunc(os.Environ(), func(entry string) bool {
@@ -161,8 +285,9 @@ func bareEnvironment() []string {
 	})
 }
 
-// bash runs a line, or several, and returns its standard output.
-func (w *workplace) bash(t *testing.T, text string, env ...string) string {
+// try runs a line, or several, and returns its standard output. Its error has what
+// was written to standard error.
+func (w *workplace) try(t *testing.T, text string, env ...string) (string, error) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "bash", "-euo", "pipefail", "-c", text)
 	cmd.Dir, cmd.Env = w.dir, append(bareEnvironment(), env...)
@@ -170,17 +295,34 @@ func (w *workplace) bash(t *testing.T, text string, env ...string) string {
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
-		t.Fatalf("%s: %v\n%s%s", text, err, out, stderr.String())
+		err = fmt.Errorf("%s: %w\n%s%s", text, err, out, stderr.String())
 	}
-	return string(out)
+	return string(out), err
 }
 
-// installed is what make would install anew when it looks out of date, under
-// the feet of other tests.
+// bash is try for what must not fail.
+func (w *workplace) bash(t *testing.T, text string, env ...string) string {
+	t.Helper()
+	out, err := w.try(t, text, env...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func (w *workplace) write(t *testing.T, name, text string) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(w.dir, name), []byte(text+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// installed is what make would install again, while other tests use it, when it is
+// older than package.json.
 const installed = "infra/local/node_modules/.package-lock.json"
 
-// makeCommand is a command of README that begins with make, as it stands there,
-// with the repository's Makefile, writing only into the workplace.
+// makeCommand is a make command of the documents, with the repository's Makefile. It
+// writes only into the workplace.
 func (w *workplace) makeCommand(text string, variables ...string) string {
 	arguments := strings.TrimPrefix(text, "make ")
 	repository, _ := filepath.Abs("..") // newWorkplace has asked
@@ -219,21 +361,21 @@ func (w *workplace) goCalls(t *testing.T, text string) []string {
 	return strings.Split(strings.TrimSpace(string(calls)), "\n")
 }
 
-// other is the block of README that begins so.
-func (w *workplace) other(t *testing.T, beginning string) string {
+// block is a document's first block in a language.
+func (w *workplace) block(t *testing.T, name, language string) string {
 	t.Helper()
-	for _, block := range w.readme.others {
-		if strings.HasPrefix(block, beginning) {
-			return block
+	for _, b := range w.documents[name].blocks {
+		if b.language == language {
+			return b.text
 		}
 	}
-	t.Fatalf("README has no block that begins with %q", beginning)
+	t.Fatalf("%s has no %s block", name, language)
 	return ""
 }
 
 var clock = regexp.MustCompile(`(?:\d{4}-\d\d-\d\d )?\d\d:\d\d:\d\d`)
 
-// runMakeRun does what README's first paragraphs promise: the samples, the alert
+// runMakeRun does what docs/local.md promises: the samples, the alert
 // that is shown there, the line for curl, and an end that leaves nothing.
 func runMakeRun(t *testing.T, w *workplace, c command) {
 	text := w.makeCommand(c.text, "RUN_FLAGS=--port 0 --page-port 0 --drop "+filepath.Join(w.dir, "drop"))
@@ -296,9 +438,9 @@ func runMakeRun(t *testing.T, w *workplace, c command) {
 		t.Errorf("something still listens on %s", address[1])
 	}
 	printed := clock.ReplaceAllString(alerts.text.String(), "TIME")
-	for line := range strings.Lines(clock.ReplaceAllString(w.other(t, "MEDIUM "), "TIME")) {
+	for line := range strings.Lines(clock.ReplaceAllString(w.block(t, "docs/local.md", "text"), "TIME")) {
 		if !strings.Contains(printed, strings.TrimSpace(line)) {
-			t.Errorf("README shows an alert with the line %q, and make run prints none:\n%s", line, printed)
+			t.Errorf("docs/local.md has an alert with the line %q, and make run prints none:\n%s", line, printed)
 		}
 	}
 }
@@ -400,7 +542,7 @@ func runMakeFuzz(t *testing.T, w *workplace, c command) {
 	}
 }
 
-// runStandIn runs a block of README: start the stand-in on a free port, and send
+// runStandIn runs a block of the documents: start the stand-in on a free port, and send
 // to it.
 func runStandIn(t *testing.T, w *workplace, c command) {
 	free, err := net.Listen("tcp", "127.0.0.1:0")
@@ -434,51 +576,15 @@ func runStandIn(t *testing.T, w *workplace, c command) {
 
 	w.bash(t, "cat handler/cmd/podwatch/samples/*.json | tr -d '\\n' >message.json; (cat message.json; echo; cat message.json; echo) >export.jsonl")
 	var lines []string
-	for _, other := range w.readme.commands {
+	for _, other := range w.documents["docs/local.md"].commands {
 		if other.block == c.block && other.text != c.text {
 			lines = append(lines, atPort(other.text))
 		}
 	}
 	lines = append(lines,
 		"bin/podwatch send message.json",
-		"bin/podwatch replay --event-hub --summary")
-	if out := w.bash(t, strings.Join(lines, "\n")); !strings.Contains(out, `"Messages":3`) {
+		"bin/podwatch replay --event-hub --summary 2>&1")
+	if out := w.bash(t, strings.Join(lines, "\n")); !strings.Contains(out, "read 3 messages") {
 		t.Errorf("two lines and a file are sent, and the hub has\n%s", out)
 	}
-}
-
-// helpTexts are the help of every subcommand, as the tool prints it.
-func helpTexts(t *testing.T) map[string]string {
-	t.Helper()
-	tool := filepath.Join(t.TempDir(), "podwatch")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", tool, "./cmd/podwatch").CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
-	}
-	help := map[string]string{}
-	for _, name := range []string{"run", "send", "replay", "match", "check", "requeue"} {
-		out, err := exec.CommandContext(t.Context(), tool, name, "--help").Output()
-		if err != nil {
-			t.Fatalf("podwatch %s --help: %v", name, err)
-		}
-		help[name] = string(out)
-	}
-	return help
-}
-
-// sourceText is all Go code below handler but the tests of README.
-func sourceText(t *testing.T) string {
-	t.Helper()
-	var all strings.Builder
-	err := filepath.WalkDir(".", func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasPrefix(path, "readme") {
-			return err
-		}
-		text, err := os.ReadFile(path)
-		all.Write(text)
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return all.String()
 }

@@ -78,8 +78,11 @@ func checkException(e *exception.Exception, samples []sampleAlert, lookups bool)
 		checked.Expires = inZone(e.Expires)
 	}
 	for _, w := range e.Windows(now, 3) {
-		checked.Windows = append(checked.Windows, fmt.Sprintf("%s to %s (%s to %s UTC)",
-			w.Start.Format(minutes), inZone(w.End), w.Start.UTC().Format(minutes), w.End.UTC().Format(minutes)))
+		window := w.Start.Format(minutes) + " to " + inZone(w.End)
+		if w.End.Location().String() != "UTC" {
+			window += fmt.Sprintf(" (%s to %s)", w.Start.UTC().Format(minutes), inZone(w.End.UTC()))
+		}
+		checked.Windows = append(checked.Windows, window)
 	}
 	for _, s := range samples {
 		if e.Fits(s.alert, s.event) {

@@ -17,6 +17,7 @@ import (
 	"podwatch/handler/internal/alert"
 	"podwatch/handler/internal/caller"
 	"podwatch/handler/internal/event"
+	"podwatch/handler/internal/jsontext"
 	"podwatch/handler/internal/rule"
 )
 
@@ -42,9 +43,14 @@ func parse(t *testing.T, name string, oldnew ...string) *event.Event {
 	return ev
 }
 
-func newAlert(ev *event.Event) *alert.Alert {
+// newFinding is a match of the event.
+func newFinding(ev *event.Event) alert.Finding {
 	m := rule.Match{Rule: &rule.Rule{ID: ruleID, Name: "Pods deleted"}, Severity: "medium", RiskScore: 47}
-	return alert.New(m, ev, caller.From(ev), now)
+	return alert.Finding{Match: m, ID: alert.ID(ruleID, ev), Record: jsontext.Text{Raw: ev.Raw()}}
+}
+
+func newAlert(ev *event.Event) *alert.Alert {
+	return alert.New(newFinding(ev), ev, caller.From(ev), now)
 }
 
 func TestIDIsTheSameForTheSameDeletionOnly(t *testing.T) {
@@ -136,6 +142,9 @@ var reserved = []string{"id", "type", "title", "tenantid", "uniqueid", "_resourc
 func TestMembersAreFitForColumns(t *testing.T) {
 	for field := range reflect.TypeFor[alert.Alert]().Fields() {
 		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+		if name == "-" {
+			continue // not in the row
+		}
 		if name != field.Name {
 			t.Errorf("member %q of field %s: the column and the field are to have one name", name, field.Name)
 		}
@@ -210,17 +219,100 @@ func TestARecordWithoutTimeSaysSo(t *testing.T) {
 	}
 }
 
-func TestGroup(t *testing.T) {
-	one := func(rule, who, cluster string) *alert.Alert {
-		return &alert.Alert{RuleId: rule, CallerId: who, ClusterId: cluster, AlertId: rule + who + cluster}
+// TestGroups: the highest risk first, of those the smallest. Alerts about podwatch
+// itself are not gathered.
+func TestGroups(t *testing.T) {
+	one := func(rule, who, cluster string, risk int) *alert.Alert {
+		return &alert.Alert{RuleId: rule, CallerId: who, ClusterId: cluster, AlertId: rule + who + cluster, RiskScore: risk}
 	}
-	alerts := []*alert.Alert{one("r", "a", "/c"), one("r", "b", "/c"), one("r", "A", "/C"), one("s", "a", "/c"), one("r", "a", "/d")}
+	own := func(key string) *alert.Alert {
+		return alert.NewOwn(alert.OwnFact{Key: key, What: "No records from " + key, Severity: "low"}, now)
+	}
+	alerts := []*alert.Alert{
+		one("r", "a", "/c", 47), one("r", "b", "/c", 47), one("r", "A", "/C", 47), one("s", "a", "/c", 21),
+		own("x"), one("r", "a", "/d", 47), one("s", "a", "/c", 73), own("y"),
+	}
 	var got []string
-	for _, g := range alert.Group(alerts) {
-		got = append(got, fmt.Sprintf("%d%s", len(g), g[0].AlertId))
+	for _, g := range alert.Groups(alerts) {
+		if g.Total != len(g.Alerts) {
+			t.Errorf("group %q has %d alerts and a total of %d", g.Key, len(g.Alerts), g.Total)
+		}
+		got = append(got, fmt.Sprintf("%d %s", g.Total, strings.Join([]string{g.Alerts[0].RuleId, g.Alerts[0].CallerId, g.Alerts[0].ClusterId}, " ")))
 	}
-	if diff := cmp.Diff([]string{"2ra/c", "1rb/c", "1sa/c", "1ra/d"}, got); diff != "" {
+	if diff := cmp.Diff([]string{"2 s a /c", "1 r b /c", "1 r a /d", "2 r a /c", "1 podwatch-feed  ", "1 podwatch-feed  "}, got); diff != "" {
 		t.Errorf("groups (-want +got):\n%s", diff)
+	}
+}
+
+func TestAFindingReadsItsEventAgain(t *testing.T) {
+	ev := parse(t, "kube-delete-force")
+	f := newFinding(ev)
+	quoted := jsontext.AppendQuote(nil, ev.Raw())
+	f.Record = jsontext.Text{Raw: quoted[1 : len(quoted)-1], Depth: 1}
+	again, err := f.Event()
+	if err != nil || alert.ID(ruleID, again) != f.ID {
+		t.Fatalf("got another event, %v", err)
+	}
+	clear(quoted)
+	if !bytes.Equal(again.Raw(), ev.Raw()) {
+		t.Error("the event shares the memory of the batch")
+	}
+	f.Nth = 1
+	if _, err := f.Event(); err == nil {
+		t.Error("a record of one event has a second")
+	}
+	f.Record = jsontext.Text{Raw: []byte(`\x`), Depth: 1}
+	if _, err := f.Event(); err == nil {
+		t.Error("a malformed text was read")
+	}
+}
+
+func TestNewKeepsWhatWasRepaired(t *testing.T) {
+	ev := parse(t, "act-match-user")
+	f := newFinding(ev)
+	f.Notes = []string{"the record was mended: a comma"}
+	f.Routine, f.Rule.BuildingBlock = true, true
+	a := alert.New(f, ev, caller.From(ev), now)
+	if !strings.Contains(strings.Join(a.Notes, "\n"), f.Notes[0]) || !a.Routine || !a.BuildingBlock || a.AlertId != f.ID {
+		t.Errorf("alert %s, routine %t, building block %t, notes %q", a.AlertId, a.Routine, a.BuildingBlock, a.Notes)
+	}
+}
+
+// TestBare: an alert that could not be completed has the identity that its finding
+// has, so that it is not delivered twice.
+func TestBare(t *testing.T) {
+	ev := parse(t, "act-match-user")
+	f := newFinding(ev)
+	a := alert.Bare(f, now, "a panic")
+	got, err := alert.Parse(a.JSON())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.AlertId != f.ID || got.RuleId != ruleID || got.RuleName != "Pods deleted" || got.Severity != "medium" || got.RiskScore != 47 || !got.EventTime.Equal(now) {
+		t.Errorf("the alert is %+v", got)
+	}
+	if !bytes.Equal(got.Event, compact(t, ev.Raw())) || !strings.Contains(strings.Join(got.Notes, "\n"), "a panic") {
+		t.Errorf("event %.60s, notes %q", got.Event, got.Notes)
+	}
+	f.Record = jsontext.Text{Raw: []byte(`\x`), Depth: 1}
+	if got, err := alert.Parse(alert.Bare(f, now, "x").JSON()); err != nil || got.AlertId != f.ID {
+		t.Errorf("of a record that cannot be unquoted: %v", err)
+	}
+}
+
+// TestNewOwn: a fact has one identity however often it is found.
+func TestNewOwn(t *testing.T) {
+	fact := alert.OwnFact{Key: "silent", What: "No records from x", Note: "Look there.", Severity: "medium", Since: now.Add(-time.Hour)}
+	a, again := alert.NewOwn(fact, now), alert.NewOwn(fact, now.Add(time.Hour))
+	if !a.Own() || a.AlertId != again.AlertId || a.RiskScore != 47 || a.RuleName != fact.What || !a.EventTime.Equal(fact.Since) || len(a.Notes) != 1 {
+		t.Errorf("the alert is %+v", a)
+	}
+	fact.Key, fact.Since = "heard", time.Time{}
+	if other := alert.NewOwn(fact, now); other.AlertId == a.AlertId || !other.EventTime.Equal(now) {
+		t.Errorf("another fact is alert %s of %s", other.AlertId, other.EventTime)
+	}
+	if newAlert(parse(t, "act-match-user")).Own() {
+		t.Error("an alert about a deletion is one about podwatch")
 	}
 }
 
@@ -252,7 +344,7 @@ func TestLinksCarryIdentifiersOnly(t *testing.T) {
 func TestSetCallerDropsNotesThatNoLongerHold(t *testing.T) {
 	ev := parse(t, "act-match-user")
 	first := caller.Caller{ID: "1", Notes: []string{"the name is not known", "the client chooses its user agent"}}
-	a := alert.New(rule.Match{Rule: &rule.Rule{ID: ruleID}}, ev, first, now)
+	a := alert.New(newFinding(ev), ev, first, now)
 	a.Note("something else")
 	a.SetCaller(first, caller.Caller{ID: "1", Name: "Dana", Notes: []string{"the client chooses its user agent", "the account is disabled"}})
 	if diff := cmp.Diff([]string{"the client chooses its user agent", "something else", "the account is disabled"}, a.Notes); diff != "" {

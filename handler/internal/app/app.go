@@ -128,7 +128,7 @@ const unreadableContainer = "unreadable-messages"
 func (b *builder) sinks() error {
 	if !b.cfg.TeamsWebhook.IsZero() {
 		client := &outbound.Client{Service: "Teams", Endpoint: b.cfg.TeamsWebhook, Attempt: state.PostTime}
-		b.routes = append(b.routes, deliver.Route{Sink: teams.New(client, b.guides()), People: true})
+		b.routes = append(b.routes, deliver.Route{Sink: teams.New(client, b.advice()), People: true})
 	}
 	if !b.cfg.LogAnalyticsEndpoint.IsZero() {
 		client, err := b.client("Log Analytics", b.cfg.LogAnalyticsEndpoint, b.cfg.Cloud.MonitorScope, state.PostTime)
@@ -143,13 +143,13 @@ func (b *builder) sinks() error {
 	return nil
 }
 
-// guides are the investigation guides of the rules, by id.
-func (b *builder) guides() map[string]string {
-	guides := map[string]string{}
+// advice is what the rules' files contain for the card, by rule id.
+func (b *builder) advice() map[string]teams.Advice {
+	advice := map[string]teams.Advice{}
 	for _, r := range b.Rules.Rules() {
-		guides[r.ID] = r.Note
+		advice[r.ID] = teams.Advice{Guide: r.Note, FalsePositives: r.FalsePositives, References: r.References, Highlighted: r.Highlighted}
 	}
-	return guides
+	return advice
 }
 
 // parts are those of an Enricher that looks nothing up.

@@ -1,4 +1,4 @@
-package app_test
+package app
 
 import (
 	"bytes"
@@ -12,16 +12,16 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"podwatch/handler/internal/alert"
-	"podwatch/handler/internal/sink/console"
 	"podwatch/handler/internal/sink/sinktest"
 )
 
-func TestOneAlertALine(t *testing.T) {
+func TestConsoleWritesOneAlertALine(t *testing.T) {
+	t.Parallel()
 	var out bytes.Buffer
 	alerts := sinktest.Alerts(3)
 	alerts[1].UserAgent = "curl <&> one\ntwo"
-	if failures := console.New(&out).Deliver(t.Context(), alerts); failures != nil {
-		t.Fatal(failures)
+	if n, err := NewConsole(&out).Post(t.Context(), alert.Group{Alerts: alerts}); n != 3 || err != nil {
+		t.Fatal(n, err)
 	}
 	lines := strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n")
 	if len(lines) != 3 {
@@ -41,16 +41,17 @@ func TestOneAlertALine(t *testing.T) {
 	}
 }
 
-// TestTerminalsAreSafe: what reaches a terminal has no character to obey, and
-// decodes to what was in the record.
-func TestTerminalsAreSafe(t *testing.T) {
+// TestConsoleIsSafeForTerminals: what reaches a terminal has no character to obey,
+// and decodes to what was in the record.
+func TestConsoleIsSafeForTerminals(t *testing.T) {
+	t.Parallel()
 	const hostile = "\x1b[2J\x07\x00\x7f\u009b31m\u0085 \u202egnp.exe \u2066x\u2069\u200b\u200d\ufeff\u2028\u2029\U000e0041\u00ad <b>ü</b> 🙂"
 	a := sinktest.Alert(0)
 	a.Pod, a.CallerName, a.Notes = hostile, hostile, []string{hostile}
 	a.Event = json.RawMessage(`{"x":"` + "\u202e\u009b\U000e0041" + `"}`)
 	var out bytes.Buffer
-	if failures := console.New(&out).Deliver(t.Context(), []*alert.Alert{a}); failures != nil {
-		t.Fatal(failures)
+	if _, err := NewConsole(&out).Post(t.Context(), alert.Group{Alerts: []*alert.Alert{a}}); err != nil {
+		t.Fatal(err)
 	}
 	line := strings.TrimSuffix(out.String(), "\n")
 	for _, r := range line {
@@ -75,12 +76,13 @@ func TestTerminalsAreSafe(t *testing.T) {
 	}
 }
 
-func TestLinesDoNotMix(t *testing.T) {
+func TestConsoleLinesDoNotMix(t *testing.T) {
+	t.Parallel()
 	var out bytes.Buffer
-	s := console.New(&out)
+	s := NewConsole(&out)
 	var wait sync.WaitGroup
 	for range 4 {
-		wait.Go(func() { s.Deliver(t.Context(), sinktest.Alerts(25)) })
+		wait.Go(func() { _, _ = s.Post(t.Context(), alert.Group{Alerts: sinktest.Alerts(25)}) })
 	}
 	wait.Wait()
 	for line := range strings.Lines(out.String()) {
@@ -100,9 +102,13 @@ func (f *full) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func TestFailuresAreToldPerAlert(t *testing.T) {
-	failures := console.New(&full{}).Deliver(t.Context(), sinktest.Alerts(3))
-	if len(failures) != 3 || failures[0] != nil || failures[1] == nil || failures[2] == nil {
-		t.Errorf("got %v, want an error for the last two", failures)
+// TestConsoleThatFails: an error is about the alerts up to the one that failed, so
+// that no line is lost.
+func TestConsoleThatFails(t *testing.T) {
+	t.Parallel()
+	alerts := sinktest.Alerts(3)
+	n, err := NewConsole(&full{}).Post(t.Context(), alert.Group{Alerts: alerts})
+	if n != 2 || err == nil || !strings.Contains(err.Error(), alerts[1].AlertId) || !strings.Contains(err.Error(), "disk full") {
+		t.Errorf("%d alerts, error %v; want an error about the second", n, err)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"regexp"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/cloud"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 
@@ -32,7 +33,7 @@ func (b *builder) credential() (azcore.TokenCredential, error) {
 // default chain, for a laptop, would first try whatever else the environment holds,
 // such as a secret left in the settings.
 func newCredential(cfg *config.Config) (azcore.TokenCredential, error) {
-	options := policy.ClientOptions{Cloud: cfg.Cloud.Azure}
+	options := policy.ClientOptions{Cloud: cloud.Configuration{ActiveDirectoryAuthorityHost: cfg.Cloud.Authority}}
 	if !cfg.ManagedIdentity {
 		return azidentity.NewDefaultAzureCredential(&azidentity.DefaultAzureCredentialOptions{ClientOptions: options})
 	}

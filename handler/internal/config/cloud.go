@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
-
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/cloud"
 )
 
 // A Cloud is one of Azure's separate clouds: what differs between them.
@@ -14,7 +12,7 @@ type Cloud struct {
 	ARM          string // Azure Resource Manager
 	MonitorScope string // token scope of the Logs Ingestion API; azcore knows none
 	Portal       string
-	Azure        cloud.Configuration // authority and audiences for the SDK
+	Authority    string // of Entra ID
 }
 
 var (
@@ -23,21 +21,21 @@ var (
 		ARM:          "https://management.azure.com",
 		MonitorScope: "https://monitor.azure.com/.default",
 		Portal:       "https://portal.azure.com",
-		Azure:        cloud.AzurePublic,
+		Authority:    "https://login.microsoftonline.com/",
 	}
 	usGovernment = Cloud{
 		Graph:        "https://graph.microsoft.us",
 		ARM:          "https://management.usgovcloudapi.net",
 		MonitorScope: "https://monitor.azure.us/.default",
 		Portal:       "https://portal.azure.us",
-		Azure:        cloud.AzureGovernment,
+		Authority:    "https://login.microsoftonline.us/",
 	}
 	china = Cloud{
 		Graph:        "https://microsoftgraph.chinacloudapi.cn",
 		ARM:          "https://management.chinacloudapi.cn",
 		MonitorScope: "https://monitor.azure.cn/.default",
 		Portal:       "https://portal.azure.cn",
-		Azure:        cloud.AzureChina,
+		Authority:    "https://login.chinacloudapi.cn/",
 	}
 )
 

@@ -14,10 +14,10 @@ import (
 
 // Times of a batch at one sink.
 const (
-	postFor     = 15 * time.Second // after that no new request begins
-	awaitAnswer = state.PostTime   // of a request that was sent
-	patience    = 5 * time.Second  // a longer pause that a sink asks for parks it
-	firstDelay  = 500 * time.Millisecond
+	awaitAnswer = state.PostTime    // of a request that was sent
+	postFor     = awaitAnswer / 4   // 15 s: after that no new request begins
+	patience    = awaitAnswer / 12  // 5 s: a longer pause that a sink asks for parks it
+	firstDelay  = awaitAnswer / 120 // 500 ms: before the second attempt
 )
 
 // A visit is the delivery of one batch to one route. Only one goroutine uses it

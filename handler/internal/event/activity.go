@@ -1,6 +1,7 @@
 package event
 
 import (
+	"slices"
 	"strings"
 
 	"podwatch/handler/internal/jsontext"
@@ -9,7 +10,7 @@ import (
 // activityTable is the activity log's: the operations of Azure Resource Manager.
 var activityTable = &table{
 	dataset: ActivityLogs,
-	fields: rows(common, source, user, log("azure.activitylogs"), []Field{
+	fields: slices.Concat(common, source, user, log("azure.activitylogs"), []Field{
 		{Name: "azure.activitylogs.event_category", Type: keyword, read: eventCategory, inner: true},
 		{Name: "azure.activitylogs.identity", Type: keyword, Verbatim: true, Below: keyword},
 		{Name: "azure.activitylogs.properties", Verbatim: true, Type: flattened, Below: flattened},

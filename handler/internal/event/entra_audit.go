@@ -2,6 +2,7 @@ package event
 
 import (
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -15,7 +16,7 @@ import (
 // "1", …: rules ask for target_resources.0 and for target_resources.*.
 var auditTable = &table{
 	dataset: AuditLogs,
-	fields: rows(common, source, log("azure.auditlogs"), []Field{
+	fields: slices.Concat(common, source, log("azure.auditlogs"), []Field{
 		{Name: "azure.auditlogs.level", Type: double},
 		{Name: "azure.auditlogs.properties", Type: group, Below: keyword},
 		{Name: "azure.tenant_id", Type: keyword, Verbatim: true, read: (*Event).tenant},

@@ -37,7 +37,7 @@ type Reader struct {
 }
 
 // Events returns the events of a record, one JSON object: today exactly one. An
-// event and the lists in its values are valid until the next, and as long as
+// event and its values other than scalars are valid until the next, and as long as
 // record does not change. The error reports why record is no JSON object; oddities
 // inside of an object are notes of the event.
 func (r *Reader) Events(record []byte) iter.Seq2[*Event, error] {
@@ -67,16 +67,23 @@ func Read(record []byte, n int) (*Event, error) {
 // An Event is one record under the rules' names. It remembers what it has read,
 // and therefore is not safe for concurrent use.
 type Event struct {
-	raw   []byte
-	pool  *pool // nil: values are not shared with other records
-	table *table
-	lists []any // memory of lists in values, where pool is set
-
+	raw     []byte
+	pool    *pool // nil: values are not shared with other records
+	table   *table
 	answers []answer // by row
 
-	record     object
+	// Memory that is used again: of lists and maps in values, where pool is set, of
+	// a text without its escapes, and of the members that a path may go through.
+	lists      []any
+	maps       []map[string]any
+	mapsUsed   int
+	plain      []byte
+	candidates []member
+
+	record     object // its members
 	properties inner
-	log        inner // properties.log
+	log        inner          // properties.log
+	logged     jsontext.Value // the same, as it is in the record
 
 	category, operation any // text, nil if there is none
 
@@ -92,10 +99,12 @@ type Event struct {
 	notes   []note
 }
 
-// begin reads what tells the log of the record.
+// begin reads what decides which log the record is of.
 func (e *Event) begin(record []byte) error {
+	e.freeMaps()
 	*e = Event{
-		raw: record, pool: e.pool, lists: e.lists[:0], answers: e.answers[:0],
+		raw: record, pool: e.pool,
+		answers: e.answers[:0], lists: e.lists[:0], maps: e.maps, plain: e.plain[:0], candidates: e.candidates[:0],
 		record: e.record.empty(), properties: e.properties.empty(), log: e.log.empty(),
 	}
 	if err := e.findMembers(); err != nil {

@@ -34,23 +34,35 @@ func Missing(dataset, category, field string) (nearest string, missing bool) {
 			return "", true
 		}
 	}
-	names := slices.Clone(listed)
 	filled := false
 	for _, f := range Fields(dataset) {
-		names = append(names, f.Name)
 		_, above := under(f.Name, field)
 		filled = filled || above || f.Covers(field)
+		if f.Name == field {
+			return "", !filled
+		}
 	}
-	if slices.Contains(names, field) || strings.Contains(field, "*") || slices.ContainsFunc(listed, func(l string) bool {
-		_, above := under(l, field)
-		return above || matchParts(l, field)
-	}) {
+	if strings.Contains(field, "*") || filled && !slices.ContainsFunc(listed, func(l string) bool { return rootOf(l) == rootOf(field) }) ||
+		slices.ContainsFunc(listed, func(l string) bool { _, above := under(l, field); return above || l == starred(field) }) {
 		return "", !filled
 	}
-	if nearest = Nearest(field, names); filled && (nearest == "" || !slices.Contains(listed, nearest) || !misspelt(field, nearest)) {
+	names := slices.Clone(listed)
+	if !filled {
+		for _, f := range Fields(dataset) {
+			names = append(names, f.Name)
+		}
+	}
+	if nearest = Nearest(field, names); filled && (nearest == "" || !misspelt(field, nearest)) {
 		return "", false
 	}
 	return nearest, true
+}
+
+// rootOf is the name of the properties that a field is below, such as
+// azure.signinlogs.properties.
+func rootOf(field string) string {
+	parts := strings.SplitN(field, ".", 4)
+	return strings.Join(parts[:min(3, len(parts))], ".")
 }
 
 // misspelt reports whether a name is another spelling of a listed one.

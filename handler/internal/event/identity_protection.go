@@ -1,12 +1,15 @@
 package event
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // riskTable is that of Entra ID Protection: risky users and risk detections. Its
 // own fields are below azure.identityprotection.
 var riskTable = &table{
 	dataset: IdentityProtection,
-	fields: rows(common, source, user, log("azure.identityprotection"), []Field{
+	fields: slices.Concat(common, source, user, log("azure.identityprotection"), []Field{
 		{Name: "azure.identityprotection.properties", Type: group, Below: keyword},
 		{Name: "azure.tenant_id", Type: keyword, Verbatim: true, read: (*Event).tenant},
 		{Name: "user.email", Type: keyword, Verbatim: true, read: named("user_principal_name"), inner: true},

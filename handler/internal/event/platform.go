@@ -1,6 +1,7 @@
 package event
 
 import (
+	"slices"
 	"strings"
 
 	"podwatch/handler/internal/jsontext"
@@ -13,7 +14,7 @@ import (
 // numbers, which therefore keep the spelling of the record.
 var platformTable = &table{
 	dataset: PlatformLogs,
-	fields: rows(common, source, log("azure.platformlogs"), []Field{
+	fields: slices.Concat(common, source, log("azure.platformlogs"), []Field{
 		{Name: "azure.platformlogs.event_category", Type: keyword, read: eventCategory, inner: true},
 		{Name: "azure.platformlogs.properties", Type: flattened, Below: flattened, Verbatim: true, tree: (*Event).inPlatformProperties},
 		{Name: "azure.platformlogs.result_type", Type: keyword, Verbatim: true, read: field("resultType", "ResultType")},
@@ -63,25 +64,36 @@ func platformOutcome(e *Event) any {
 	return outcome
 }
 
-// auditLog is properties.log, parsed where it is an object as text.
+// auditLog is properties.log, parsed where it is an object as text. It is taken
+// out of the members of properties.
 //
 // Azure cuts it at 16 KiB, which leaves half a JSON object; Elastic then has text
 // only and its rules see nothing. What precedes the cut has what rules ask for,
 // so podwatch reads that.
 func (e *Event) auditLog() *inner {
-	if e.once(partLog) && e.Dataset() == PlatformLogs {
-		level := e.props().level + 1
-		e.log.read(e.properties.get("log"), level)
-		switch last := e.log.last; last {
-		case "requestObject", "responseObject", "":
-		default:
-			// A member that is cut may lack what would have changed its meaning, such
-			// as the subresource of an objectRef; nothing is better than half of it.
-			e.log.remove(last)
+	if !e.once(partLog) || e.Dataset() != PlatformLogs {
+		return &e.log
+	}
+	p := e.props()
+	e.logged = p.get("log")
+	p.members = slices.DeleteFunc(p.members, func(m member) bool { return m.name == "log" })
+	if p.get("status_code").Kind == jsontext.Invalid {
+		for i := range p.members {
+			if p.members[i].name == "statusCode" {
+				p.members[i].name = "status_code"
+			}
 		}
-		if e.log.state == cut && len(e.log.members) == 0 {
-			e.log.state = broken
-		}
+	}
+	e.log.read(e.logged, p.level+1)
+	switch last := e.log.last; last {
+	case "requestObject", "responseObject", "":
+	default:
+		// A member that is cut may lack what would have changed its meaning, such
+		// as the subresource of an objectRef; nothing is better than half of it.
+		e.log.members = slices.DeleteFunc(e.log.members, func(m member) bool { return m.name == last })
+	}
+	if e.log.state == cut && len(e.log.members) == 0 {
+		e.log.state = broken
 	}
 	return &e.log
 }
@@ -91,7 +103,7 @@ func (e *Event) logText() any {
 	if s := e.auditLog().state; s != plainText && s != broken {
 		return nil
 	}
-	return e.value(e.properties.get("log"), 1)
+	return e.value(e.logged, 1)
 }
 
 func (e *Event) noteLog() {
@@ -109,7 +121,7 @@ func (e *Event) noteLog() {
 	case broken:
 		e.note(partLog, "properties.log does not parse")
 	case cut:
-		if text, _ := e.value(e.properties.get("log"), 1).(string); len(text) >= cutAt-4 {
+		if text, _ := e.value(e.logged, 1).(string); len(text) >= cutAt-4 {
 			e.note(partLog, "properties.log was cut at 16 KiB; read up to the cut")
 		} else {
 			e.note(partLog, "properties.log does not parse to its end; what comes before the fault was read")
@@ -127,6 +139,7 @@ const cutAt = 16 << 10
 // inPlatformProperties is the tree of properties, with properties.log parsed in
 // its place.
 func (e *Event) inPlatformProperties(path string) (value any, known bool) {
+	e.auditLog()
 	rest, inLog := under(path, "log")
 	switch {
 	case path == "":
@@ -138,19 +151,7 @@ func (e *Event) inPlatformProperties(path string) (value any, known bool) {
 	default:
 		known = e.properties.state != cut
 	}
-	for i := range e.properties.members {
-		m := &e.properties.members[i]
-		name := m.name
-		switch {
-		case name == "log":
-			continue
-		case name == "statusCode" && e.properties.get("status_code").Kind == jsontext.Invalid:
-			name = "status_code"
-		}
-		if rest, ok := under(path, name); ok {
-			value = combine(value, e.at(m.value, rest, e.properties.level))
-		}
-	}
+	value = combine(value, e.find(e.properties.members, path, e.properties.level))
 	return value, known || scalar(value)
 }
 
@@ -158,13 +159,7 @@ func (e *Event) platformProperties() (value any, known bool) {
 	if !e.props().is() {
 		return e.propertiesText(), e.properties.state != broken && !e.isKubeAudit()
 	}
-	p := renamed(e.propertiesMap(), func(name string) string {
-		if name == "statusCode" {
-			return "status_code"
-		}
-		return name
-	})
-	delete(p, "log")
+	p := renamed(e.propertiesMap(), dictionary(map[string]string{"statusCode": "status_code"}))
 	log, known := e.inLog("")
 	if log != nil {
 		p["log"] = log
@@ -181,7 +176,7 @@ func (e *Event) inLog(path string) (value any, known bool) {
 		return nil, false
 	case other:
 		if path == "" {
-			value = e.value(e.properties.get("log"), e.properties.level)
+			value = e.value(e.logged, e.properties.level)
 		}
 		return value, true
 	}

@@ -10,7 +10,10 @@ import (
 // A pool has the values that were read last, because records repeat most of
 // theirs: accounts, verbs, names of members. A value that is in it is not
 // allocated again. The zero value is ready; a nil pool allocates each value.
-type pool struct{ texts, numbers [512]any }
+type pool struct{ texts, numbers values }
+
+// values has two places for each hash, so that values rarely displace each other.
+type values [512][2]any
 
 const maxPooled = 128 // bytes; longer values hardly repeat
 
@@ -22,11 +25,14 @@ func (p *pool) text(b []byte) any {
 	if p == nil || len(b) > maxPooled {
 		return validText(b)
 	}
-	slot := &p.texts[maphash.Bytes(seed, b)%uint64(len(p.texts))]
-	if s, ok := (*slot).(string); !ok || s != string(b) {
-		*slot = validText(b)
+	places := &p.texts[maphash.Bytes(seed, b)%uint64(len(p.texts))]
+	for _, v := range places {
+		if s, ok := v.(string); ok && s == string(b) {
+			return v
+		}
 	}
-	return *slot
+	places[1], places[0] = places[0], validText(b)
+	return places[0]
 }
 
 func validText(b []byte) string {
@@ -41,9 +47,12 @@ func (p *pool) number(b []byte) any {
 	if p == nil || len(b) > maxPooled {
 		return json.Number(b)
 	}
-	slot := &p.numbers[maphash.Bytes(seed, b)%uint64(len(p.numbers))]
-	if n, ok := (*slot).(json.Number); !ok || string(n) != string(b) {
-		*slot = json.Number(b)
+	places := &p.numbers[maphash.Bytes(seed, b)%uint64(len(p.numbers))]
+	for _, v := range places {
+		if n, ok := v.(json.Number); ok && string(n) == string(b) {
+			return v
+		}
 	}
-	return *slot
+	places[1], places[0] = places[0], json.Number(b)
+	return places[0]
 }

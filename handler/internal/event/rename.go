@@ -82,21 +82,6 @@ func replace(m map[string]any, name string, f func(any) any) {
 // one whose old name sorts first: the result does not depend on map order.
 func renamed(m map[string]any, name func(string) string) map[string]any {
 	out := make(map[string]any, len(m))
-	for k, v := range m {
-		if v == nil {
-			continue
-		}
-		to := name(k)
-		if _, taken := out[to]; taken {
-			return renamedInOrder(m, name)
-		}
-		out[to] = v
-	}
-	return out
-}
-
-func renamedInOrder(m map[string]any, name func(string) string) map[string]any {
-	out := make(map[string]any, len(m))
 	var changed []string
 	for k, v := range m {
 		switch {
@@ -109,9 +94,8 @@ func renamedInOrder(m map[string]any, name func(string) string) map[string]any {
 	}
 	slices.Sort(changed)
 	for _, k := range changed {
-		to := name(k)
-		if _, taken := out[to]; !taken {
-			out[to] = m[k]
+		if _, taken := out[name(k)]; !taken {
+			out[name(k)] = m[k]
 		}
 	}
 	return out

@@ -1,6 +1,7 @@
 package event
 
 import (
+	"path"
 	"slices"
 	"strings"
 )
@@ -39,7 +40,8 @@ func (f *Field) Covers(field string) bool {
 	case !wildcard:
 		return field == f.Name || f.tree != nil && strings.HasPrefix(field, f.Name+".")
 	}
-	return f.tree != nil && (strings.HasPrefix(fixed, f.Name+".") || strings.HasPrefix(f.Name+".", fixed)) || globMatch(field, f.Name)
+	matches, _ := path.Match(field, f.Name) // what is no pattern matches nothing
+	return f.tree != nil && (strings.HasPrefix(fixed, f.Name+".") || strings.HasPrefix(f.Name+".", fixed)) || matches
 }
 
 // The types of fields.
@@ -162,21 +164,14 @@ func (t *table) all(e *Event, yield func(string, any) bool) {
 // tables has the data sets by name.
 var tables = map[string]*table{}
 
-// byName and patterns have the rows of all data sets, those without and with "*".
-var (
-	byName   = map[string]*Field{}
-	patterns []*Field
-)
+// byName has the rows of all data sets.
+var byName = map[string]*Field{}
 
 func init() {
 	for _, t := range []*table{activityTable, platformTable, auditTable, signInTable, riskTable} {
 		t.ready()
 		for i := range t.fields {
-			if f := &t.fields[i]; strings.Contains(f.Name, "*") {
-				patterns = append(patterns, f)
-			} else {
-				byName[f.Name] = f
-			}
+			byName[t.fields[i].Name] = &t.fields[i]
 		}
 	}
 	for _, name := range append(otherDatasets, "") {
@@ -210,8 +205,6 @@ func (t *table) ready() {
 	}
 	slices.SortFunc(t.trees, func(a, b *Field) int { return len(b.Name) - len(a.Name) })
 }
-
-func rows(lists ...[]Field) []Field { return slices.Concat(lists...) }
 
 // log returns the rows of a log's own fields: all that a record brings, with the
 // types of those that Elastic maps in each log.
@@ -300,10 +293,8 @@ func rowOf(field string) (f *Field, exact bool) {
 	if f := byName[field]; f != nil {
 		return f, true
 	}
-	for _, f := range patterns {
-		if matchParts(f.Name, field) {
-			return f, true
-		}
+	if f := byName[starred(field)]; f != nil {
+		return f, true
 	}
 	for i := strings.LastIndexByte(field, '.'); i > 0; i = strings.LastIndexByte(field[:i], '.') {
 		if f := byName[field[:i]]; f != nil && (f.tree != nil || f.Below != "") {
@@ -313,19 +304,15 @@ func rowOf(field string) (f *Field, exact bool) {
 	return nil, false
 }
 
-// matchParts matches a name in which "*" is any number, or the wildcard itself.
-func matchParts(pattern, field string) bool {
-	for {
-		p, restP, moreP := strings.Cut(pattern, ".")
-		f, restF, moreF := strings.Cut(field, ".")
-		if p != f && (p != "*" || f == "" || strings.Trim(f, "0123456789") != "") || moreP != moreF {
-			return false
+// starred puts "*" in the place of the numbers in a name.
+func starred(field string) string {
+	parts := strings.Split(field, ".")
+	for i, part := range parts {
+		if part != "" && strings.Trim(part, "0123456789") == "" {
+			parts[i] = "*"
 		}
-		if !moreP {
-			return true
-		}
-		pattern, field = restP, restF
 	}
+	return strings.Join(parts, ".")
 }
 
 // RawText returns text of which a raw record has at least one piece when its
@@ -333,7 +320,7 @@ func matchParts(pattern, field string) bool {
 // verbatim is false when nothing can be promised. value may also be a part of the
 // field's value, such as a wildcard pattern has between its stars.
 //
-// The text may have escapes in the record, see package scan. The promise is narrow:
+// The text may have escapes in the record, see package prefilter. The promise is narrow:
 //   - only fields whose value is copied from the record, not derived, mapped or
 //     compared other than as text;
 //   - only characters that no JSON writer escapes, so a value is cut at slashes,
@@ -383,24 +370,4 @@ func longestPlain(s string) string {
 
 func plainByte(c byte) bool {
 	return alnum(c) || c == '.' || c == '_' || c == '-' || c == ' ' || c == ':'
-}
-
-// globMatch matches a pattern in which each star is any text.
-func globMatch(pattern, s string) bool {
-	parts := strings.Split(pattern, "*")
-	if !strings.HasPrefix(s, parts[0]) {
-		return false
-	}
-	s = s[len(parts[0]):]
-	for i, part := range parts[1:] {
-		if i == len(parts)-2 {
-			return strings.HasSuffix(s, part)
-		}
-		at := strings.Index(s, part)
-		if at < 0 {
-			return false
-		}
-		s = s[at+len(part):]
-	}
-	return s == ""
 }

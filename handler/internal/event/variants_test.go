@@ -407,10 +407,10 @@ func TestRoute(t *testing.T) {
 
 func TestNotAnObject(t *testing.T) {
 	for _, c := range []struct{ in, want string }{
-		{``, "parse record: not a JSON object but nothing"},
-		{`null`, "parse record: not a JSON object but null"},
-		{`[]`, "parse record: not a JSON object but array"},
-		{`"x"`, "parse record: not a JSON object but string"},
+		{``, "parse record: unexpected end of JSON input"},
+		{`null`, "parse record: not a JSON object"},
+		{`[]`, "parse record: not a JSON object"},
+		{`"x"`, "parse record: not a JSON object"},
 		{`{"a":`, "parse record: unexpected end of JSON input"},
 		{`{"a":1} {"a":2}`, "parse record: invalid character '{' after top-level value"},
 		{`{a:1}`, "parse record: invalid character 'a' looking for beginning of object key string"},

@@ -8,6 +8,7 @@ import (
 	"podwatch/handler/internal/alert"
 	"podwatch/handler/internal/exception"
 	"podwatch/handler/internal/kql"
+	"podwatch/handler/internal/rule"
 )
 
 // parse compiles one exception given by the lines below its name.
@@ -68,7 +69,7 @@ func TestSuppressByMatch(t *testing.T) {
 		"near-miss: one half does not hold": {`kubernetes.namespace: line-control and cluster.kind: aks`, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := parse(t, "match: >-", "  "+test.match).Suppress(deletion(t), of(fields)) != ""
+			got := parse(t, "match: >-", "  "+test.match).Suppress(deletion(t), kql.Map(fields)) != ""
 			if got != test.want {
 				t.Errorf("suppressed is %t, want %t", got, test.want)
 			}
@@ -78,7 +79,7 @@ func TestSuppressByMatch(t *testing.T) {
 
 func TestSuppressGivesTheNameAndLeavesFieldsAlone(t *testing.T) {
 	fields := map[string]any{}
-	if got := parse(t, "match: 'cluster.kind: arc'").Suppress(deletion(t), of(fields)); got != "test" {
+	if got := parse(t, "match: 'cluster.kind: arc'").Suppress(deletion(t), kql.Map(fields)); got != "test" {
 		t.Errorf("Suppress = %q, want the exception's name", got)
 	}
 	if len(fields) != 0 {
@@ -106,7 +107,7 @@ func TestRulesAndExpiryLimitAnException(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			set := parse(t, append([]string{"match: 'cluster.kind: arc'"}, test.lines...)...)
-			if got := set.Suppress(deletion(t), of(nil)) != ""; got != test.want {
+			if got := set.Suppress(deletion(t), kql.Map(nil)) != ""; got != test.want {
 				t.Errorf("suppressed is %t, want %t", got, test.want)
 			}
 		})
@@ -138,7 +139,7 @@ func TestScheduleAcrossClockChanges(t *testing.T) {
 				"schedule: {cron: '"+test.cron+"', duration: "+test.duration+", time_zone: Europe/Amsterdam}")
 			a := deletion(t)
 			a.EventTime = at(t, test.moment)
-			if got := set.Suppress(a, of(nil)) != ""; got != test.want {
+			if got := set.Suppress(a, kql.Map(nil)) != ""; got != test.want {
 				t.Errorf("at %s covered is %t, want %t", test.moment, got, test.want)
 			}
 		})
@@ -166,7 +167,7 @@ func TestPrecededBy(t *testing.T) {
 				test.change(a)
 			}
 			set := parse(t, "match: 'cluster.kind: arc'", "preceded_by: "+test.precededBy)
-			if got := set.Suppress(a, of(nil)) != ""; got != test.want {
+			if got := set.Suppress(a, kql.Map(nil)) != ""; got != test.want {
 				t.Errorf("suppressed is %t, want %t", got, test.want)
 			}
 		})
@@ -190,9 +191,9 @@ func TestParseRefuses(t *testing.T) {
 		"an empty schedule":               {file("match: 'a: b'", "schedule: {}"), "give cron"},
 		"a window that ends first":        {file("match: 'a: b'", "schedule: {from: 2026-11-09T12:00:00Z, until: 2026-11-09T11:00:00Z}"), "not after"},
 		"a lookback beyond the timeline":  {file("match: 'a: b'", "preceded_by: {match: 'operation: x', same: cluster, within: 2h}"), "25m"},
-		"preceded_by without a relation":  {file("match: 'a: b'", "preceded_by: {match: 'operation: x', within: 5m}"), "neither caller nor cluster"},
-		"text that is not YAML":           {"exceptions: [", "parse exceptions"},
-		"every mistake of one, not first": {"exceptions:\n  - {name: a, match: 'a: b'}\n", "reason is missing\nowner is missing"},
+		"preceded_by without a relation":  {file("match: 'a: b'", "preceded_by: {match: 'operation: x', within: 5m}"), "same is missing"},
+		"text that is not YAML":           {"exceptions: [", "test.yaml:1:13"},
+		"every mistake of one, not first": {"exceptions:\n  - {name: a, match: 'a: b'}\n", "owner is missing"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := exception.Parse("test.yaml", []byte(test.text), nil)
@@ -217,7 +218,7 @@ func TestLint(t *testing.T) {
 		"an event's field is no fault": {[]string{"match: 'azure.activitylogs.category: x'", "expires: 2027-01-01"}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			warnings := strings.Join(parse(t, test.lines...).Exceptions()[0].Lint(now), "\n")
+			warnings := lines(parse(t, test.lines...).Exceptions()[0].Lint(now, true))
 			if (test.want == "") != (warnings == "") || !strings.Contains(warnings, test.want) {
 				t.Errorf("warnings are %q, want %q", warnings, test.want)
 			}
@@ -226,7 +227,7 @@ func TestLint(t *testing.T) {
 }
 
 func TestShippedExamplesParseAndAreClean(t *testing.T) {
-	set, err := exception.Load("../../../function_app/exceptions.example.yaml")
+	set, err := exception.Load("../../../function_app/exceptions.example.yaml", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -234,19 +235,25 @@ func TestShippedExamplesParseAndAreClean(t *testing.T) {
 		t.Errorf("%d examples, want one for each case of the rule's false positives", n)
 	}
 	for _, e := range set.Exceptions() {
-		if warnings := e.Lint(at(t, "2026-11-22T00:00:00Z")); len(warnings) > 0 {
+		if warnings := e.Lint(at(t, "2026-11-22T00:00:00Z"), true); len(warnings) > 0 {
 			t.Errorf("example %q: %v", e.Name, warnings)
 		}
 	}
 	a := deletion(t)
 	a.EventTime = at(t, "2026-11-09T12:00:00Z")
-	if got := set.Suppress(a, of(nil)); got != "dev-and-test-by-tag" {
+	if got := set.Suppress(a, kql.Map(nil)); got != "dev-and-test-by-tag" {
 		t.Errorf("the tagged deletion is suppressed by %q", got)
 	}
 	a.ResourceTags = nil
-	if got := set.Suppress(a, of(nil)); got != "" {
+	if got := set.Suppress(a, kql.Map(nil)); got != "" {
 		t.Errorf("the untagged deletion is suppressed by %q", got)
 	}
 }
 
-func of(fields kql.Map) kql.Document { return fields }
+func lines(mistakes []*rule.FileError) string {
+	var all []string
+	for _, m := range mistakes {
+		all = append(all, m.Error())
+	}
+	return strings.Join(all, "\n")
+}

@@ -157,8 +157,8 @@ func everything(q *kql.Query, alert bool) bool {
 	return q.Judge(always) == kql.True && q.Judge(full{}) == kql.True
 }
 
-// A bare document has only the given fields, a full one every field, with values
-// that no query asks for.
+// A bare document has only the given fields; a full one has every field, with a
+// value that no query asks for and others that are not known.
 type (
 	bare map[string]bool
 	full struct{}
@@ -183,10 +183,12 @@ func (b bare) All() iter.Seq2[string, any] {
 	}
 }
 
-func (full) Lookup(string) (any, bool) { return anyValue, true }
+func (full) Lookup(string) (any, bool) { return anyValue, false }
 
 func (full) All() iter.Seq2[string, any] {
-	return func(yield func(string, any) bool) { yield("rule.id", anyValue) }
+	return func(yield func(string, any) bool) {
+		_ = yield("rule.id", anyValue) && yield("", nil)
+	}
 }
 
 // oddities returns what is odd about a condition.

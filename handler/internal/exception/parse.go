@@ -2,7 +2,9 @@ package exception
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -25,6 +27,7 @@ func Parse(file string, text []byte, rules *rule.Set) (*Set, error) {
 	s.text = bytes.ReplaceAll(text, []byte("\r\n"), []byte("\n"))
 	set := &Set{}
 	switch document := s.document(); {
+	case len(s.mistakes) > 0:
 	case document != nil:
 		top := s.table(*document, "exceptions")
 		for _, v := range top.list("exceptions") {
@@ -35,7 +38,7 @@ func Parse(file string, text []byte, rules *rule.Set) (*Set, error) {
 				set.exceptions = append(set.exceptions, x)
 			}
 		}
-	case len(s.mistakes) == 0:
+	default:
 		s.mistake(0, "the file has no exception: remove it, or write one below exceptions:")
 	}
 	if err := s.err(); err != nil {
@@ -181,14 +184,36 @@ func (s *source) query(x *Exception, v value, view view) *kql.Query {
 	n, err := kql.Parse(v.text)
 	if err != nil {
 		at := v.at
-		if syntax, ok := err.(*kql.SyntaxError); ok {
-			at, err = s.within(v, syntax.Offset), fmt.Errorf("%s", syntax.Msg)
+		if syntax := (*kql.SyntaxError)(nil); errors.As(err, &syntax) {
+			at = s.within(v, syntax.Offset)
+			s.mistake(at, "%s: %s", view.key, s.placesIn(syntax.Msg, v))
+			return nil
 		}
 		s.mistake(at, "%s: %v", view.key, err)
 		return nil
 	}
 	s.lint(x, v, n, view)
 	return kql.Compile(n, view.options)
+}
+
+var secondPlace = regexp.MustCompile(`line (\d+), column (\d+)`)
+
+// placesIn makes the place that a message names, such as that of an open bracket,
+// one in the file.
+func (s *source) placesIn(msg string, v value) string {
+	return secondPlace.ReplaceAllStringFunc(msg, func(place string) string {
+		var line, column int
+		if _, err := fmt.Sscanf(place, "line %d, column %d", &line, &column); err != nil {
+			return place
+		}
+		at := 0
+		for range line - 1 {
+			at += strings.IndexByte(v.text[at:], '\n') + 1
+		}
+		rest := []rune(v.text[at:])
+		line, column = rule.Position(s.text, s.within(v, at+len(string(rest[:min(column-1, len(rest))]))))
+		return fmt.Sprintf("line %d, column %d", line, column)
+	})
 }
 
 // parseExpiry reads a day, which counts to its end, or a moment, each in UTC or in

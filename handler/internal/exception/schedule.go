@@ -238,7 +238,7 @@ func (r *recurring) covers(t time.Time) bool {
 func (r *recurring) windows(t time.Time) iter.Seq[Window] {
 	return func(yield func(Window) bool) {
 		for at := r.spec.Next(asUTC(t.In(r.zone)).Add(-r.length - clockShift)); !at.IsZero(); at = r.spec.Next(at) {
-			start := r.onTheClock(at)
+			start := r.onTheClock(at).In(r.zone)
 			if end := start.Add(r.length); end.After(t) && !yield(Window{start, end}) {
 				return
 			}

@@ -77,25 +77,40 @@ func (s *source) document() (document *value) {
 		s.syntax(err)
 		return nil
 	}
-	var bodies []ast.Node
-	for i, d := range file.Docs {
-		if i > 0 && d.Start != nil {
-			s.mistake(s.offset(d.Start), "a second YAML document: an exceptions file is one document, remove the ---")
-		}
-		if d.End != nil {
-			if rest := s.text[s.offset(d.End)+len("..."):]; !blank(rest) {
-				s.mistake(s.offset(d.End), "text follows the end of the document: remove the ...")
-			}
-		}
-		if _, comment := d.Body.(*ast.CommentGroupNode); d.Body != nil && !comment {
-			bodies = append(bodies, d.Body)
-		}
-	}
-	if len(s.mistakes) > 0 || len(bodies) == 0 {
+	s.oneDocument()
+	if len(s.mistakes) > 0 {
 		return nil
 	}
-	v := s.value(bodies[0])
-	return &v
+	for _, d := range file.Docs {
+		if _, comment := d.Body.(*ast.CommentGroupNode); d.Body != nil && !comment {
+			v := s.value(d.Body)
+			return &v
+		}
+	}
+	return nil
+}
+
+// oneDocument refuses what readers of YAML drop: documents after the first, and
+// text after the end of one.
+func (s *source) oneDocument() {
+	at, started := 0, false
+	for line := range bytes.Lines(s.text) {
+		mark := string(bytes.TrimRight(line, " \t\n"))
+		if i := strings.IndexAny(mark, " \t"); i == 3 {
+			mark = mark[:i]
+		}
+		switch {
+		case mark == "---" && started:
+			s.mistake(at, "a second YAML document begins: an exceptions file is one document, remove the ---")
+			return
+		case mark == "..." && !blank(s.text[at+len("..."):]):
+			s.mistake(at, "text follows the end of the document: remove the ...")
+			return
+		case mark == "---", !blank(line) && line[0] != '%':
+			started = true
+		}
+		at += len(line)
+	}
 }
 
 // blank reports whether YAML text has nothing but comments.

@@ -59,8 +59,8 @@ func checkAround(t *testing.T, body []byte, depth int, positions func(n int) []i
 			}
 		}
 		var got []byte
-		for record := range export.Around(text, pos) {
-			if got, err = record.Plain(nil); err != nil || !json.Valid(got) {
+		for start, end := range export.Around(text, pos) {
+			if got, err = text.Cut(start, end).Plain(nil); err != nil || !json.Valid(got) {
 				got = nil // the caller asks Pieces
 			}
 			break
@@ -234,8 +234,8 @@ func TestAroundGoesOutward(t *testing.T) {
 	for depth := range 3 {
 		text, _, _ := inside(body, depth)
 		var got []string
-		for record := range export.Around(text, bytes.Index(text.Raw, []byte("here"))) {
-			plain, err := record.Plain(nil)
+		for start, end := range export.Around(text, bytes.Index(text.Raw, []byte("here"))) {
+			plain, err := text.Cut(start, end).Plain(nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -267,8 +267,8 @@ func TestAroundLeavesWhatIsNotCertainToPieces(t *testing.T) {
 			t.Parallel()
 			for depth := range 3 {
 				text, _, _ := inside([]byte(body), depth)
-				for record := range export.Around(text, bytes.Index(text.Raw, []byte("here"))) {
-					t.Errorf("depth %d: got %.100s", depth, record.Raw)
+				for start, end := range export.Around(text, bytes.Index(text.Raw, []byte("here"))) {
+					t.Errorf("depth %d: got %.100s", depth, text.Raw[start:end])
 				}
 			}
 		})

@@ -111,6 +111,9 @@ func arrayOf(body []byte) (start, end int, err error) {
 	case array.Obscured():
 		return 0, 0, errors.New("binding \"events\" writes quotes as \\u0022, which the Functions host does not")
 	}
+	if end, ok := array.Skip(at); ok && array.Space(end) < len(array.Raw) {
+		return 0, 0, errors.New("binding \"events\" holds text after the array of messages")
+	}
 	for message := range array.Elements(at) {
 		if message.Kind != jsontext.String || message.Truncated {
 			return 0, 0, errors.New("binding \"events\" holds a message that is not text: function.json must have dataType string")
@@ -138,13 +141,20 @@ func binding(body []byte, name string) (jsontext.Value, error) {
 	if err != nil {
 		return jsontext.Value{}, err
 	}
+	var found jsontext.Value
 	for n, v := range data.Members(0) {
 		if n == name {
-			v.Start, v.End = v.Start+data.Start, v.End+data.Start
-			return v, nil
+			if found.Kind != jsontext.Invalid {
+				return jsontext.Value{}, fmt.Errorf("member Data has two bindings %q", name)
+			}
+			found = v
 		}
 	}
-	return jsontext.Value{}, fmt.Errorf("member Data has no binding %q", name)
+	if found.Kind == jsontext.Invalid {
+		return jsontext.Value{}, fmt.Errorf("member Data has no binding %q", name)
+	}
+	found.Start, found.End = found.Start+data.Start, found.End+data.Start
+	return found, nil
 }
 
 // member returns a member of the one object that an invocation is.
@@ -202,10 +212,15 @@ func (b *Batch) Len() int {
 	return len(b.messages)
 }
 
-// Message returns message i, and where it ends in Text.
+// Message returns message i, and where it ends in Text. Of a value that is not a
+// string, which the host does not write, it returns the JSON text.
 func (b *Batch) Message(i int) (text jsontext.Text, end int) {
 	b.split()
-	return b.messages[i].Content(), b.messages[i].End
+	m := b.messages[i]
+	if m.Kind != jsontext.String {
+		return m.Text, m.End
+	}
+	return m.Content(), m.End
 }
 
 // At returns the index of the message around a position of Text, and -1 between

@@ -45,7 +45,7 @@ func BenchmarkMatch(b *testing.B) {
 			b.Run(fmt.Sprintf("%s/rules=%d", kind, n), func(b *testing.B) {
 				b.ReportAllocs()
 				for b.Loop() {
-					if set.Match(ev) != nil {
+					if set.Match(nil, ev) != nil {
 						b.Fatal("matched")
 					}
 				}
@@ -64,12 +64,14 @@ func BenchmarkDecide(b *testing.B) {
 	}{
 		{"routine/2KB", withBody(b, routine, 2<<10)},
 		{"routine/20KB", withBody(b, routine, 20<<10)},
+		{"routine/kubelet", records(b, "kube-delete-kubelet.json")[0]},
 		{"person", records(b, "kube-delete-force.json")[0]},
 		{"no match", records(b, "kube-noise-exec.json")[0]},
 		{"activity", records(b, "act-match-user.json")[0]},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			var reader event.Reader
+			var matches []rule.Match
 			b.ReportAllocs()
 			b.SetBytes(int64(len(c.record)))
 			for b.Loop() {
@@ -77,7 +79,7 @@ func BenchmarkDecide(b *testing.B) {
 					if err != nil {
 						b.Fatal(err)
 					}
-					set.Match(ev)
+					matches = set.Match(matches[:0], ev)
 				}
 			}
 		})

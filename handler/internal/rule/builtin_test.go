@@ -91,7 +91,7 @@ func TestEverySampleRecordIsJudgedAsItsIndexSays(t *testing.T) {
 			}
 			matches, routine := 0, 0
 			for _, record := range records(t, name) {
-				for _, m := range set.Match(event1(t, record)) {
+				for _, m := range set.Match(nil, event1(t, record)) {
 					want := aksRule
 					if strings.HasPrefix(name, "act-") {
 						want = arcRule
@@ -203,10 +203,10 @@ func TestOnlyTheBuiltInRuleIgnoresTheCaseOfTheOperation(t *testing.T) {
 
 	upper := event1(t, records(t, "act-match-user.json")[0])
 	mixed := event1(t, records(t, "act-mixed-case-operation.json")[0])
-	if len(builtIn.Match(upper)) != 1 || len(builtIn.Match(mixed)) != 1 {
+	if len(builtIn.Match(nil, upper)) != 1 || len(builtIn.Match(nil, mixed)) != 1 {
 		t.Error("the built-in rule must match in any case")
 	}
-	if len(brought.Match(upper)) != 1 || len(brought.Match(mixed)) != 0 {
+	if len(brought.Match(nil, upper)) != 1 || len(brought.Match(nil, mixed)) != 0 {
 		t.Error("a rule file must match exactly what Elastic would")
 	}
 	var replaced, warned bool

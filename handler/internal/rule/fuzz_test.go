@@ -81,7 +81,7 @@ func FuzzLoad(f *testing.F) {
 			t.Errorf("%d rules run, the set has %d", running, len(set.Rules()))
 		}
 		lits, all := set.Literals()
-		if len(set.Match(ev)) > 0 && !all && !holds(ev.Raw(), lits) {
+		if len(set.Match(nil, ev)) > 0 && !all && !holds(ev.Raw(), lits) {
 			t.Errorf("%v matches without a literal of %v", set.Rules(), lits)
 		}
 	})

@@ -68,7 +68,7 @@ value = ""
 		{"nor an object", `"score":{"a":1}`, "low", 21},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			got := set.Match(vault(t, test.properties))
+			got := set.Match(nil, vault(t, test.properties))
 			want := []rule.Match{{Rule: set.Rule(idA), Severity: test.severity, RiskScore: test.risk}}
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("-want +got\n%s", diff)
@@ -90,7 +90,7 @@ func TestOnlyWhatIsCertainIsRoutine(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			set, _ := load(t, rule.FS("", files{"a.toml": head(idA) + queryKey + "event.action: SecretGet'''\n[podwatch]\nroutine = '" + test.routine + "'"}))
-			got := set.Match(vault(t, test.properties))
+			got := set.Match(nil, vault(t, test.properties))
 			if len(got) != 1 || got[0].Routine != test.want {
 				t.Errorf("got %+v, want routine %t", got, test.want)
 			}
@@ -105,7 +105,7 @@ func TestMatchesComeInTheOrderOfLoading(t *testing.T) {
 		"c.toml": head(idC) + queryKey + "data_stream.dataset: azure.platformlogs and azure.platformlogs.category: AuditEvent'''",
 	}))
 	var got []string
-	for _, m := range set.Match(vault(t, ``)) {
+	for _, m := range set.Match(nil, vault(t, ``)) {
 		got = append(got, m.Rule.ID)
 	}
 	if diff := cmp.Diff([]string{idA, idB, idC}, got); diff != "" {
@@ -115,7 +115,7 @@ func TestMatchesComeInTheOrderOfLoading(t *testing.T) {
 
 func TestBuildingBlockMatchesAndIsMarked(t *testing.T) {
 	set, _ := load(t, rule.FS("", files{"a.toml": head(idA) + queryKey + "event.action: SecretGet'''\nbuilding_block_type = 'default'"}))
-	got := set.Match(vault(t, ``))
+	got := set.Match(nil, vault(t, ``))
 	if len(got) != 1 || !got[0].Rule.BuildingBlock {
 		t.Errorf("got %+v", got)
 	}
@@ -129,7 +129,7 @@ func TestOnlyRulesOfTheEventsDatasetAreEvaluated(t *testing.T) {
 	}))
 	names := func(ev *event.Event) string {
 		var ids []string
-		for _, m := range set.Match(ev) {
+		for _, m := range set.Match(nil, ev) {
 			ids = append(ids, m.Rule.ID[len(m.Rule.ID)-1:])
 		}
 		return strings.Join(ids, " ")
@@ -202,7 +202,7 @@ func TestIndexChangesNoMatch(t *testing.T) {
 	matched := 0
 	for _, ev := range events {
 		got := map[string]bool{}
-		for _, m := range set.Match(ev) {
+		for _, m := range set.Match(nil, ev) {
 			got[m.Rule.ID] = true
 		}
 		for i, e := range report.Entries {
@@ -244,7 +244,7 @@ func TestMatchIsSafeForConcurrentUse(t *testing.T) {
 	set, _ := load(t, rule.BuiltIn(), rule.FS("corpus", corpus(t)))
 	count := func() (n int) {
 		for _, ev := range sampleEvents(t) {
-			n += len(set.Match(ev))
+			n += len(set.Match(nil, ev))
 		}
 		return n
 	}
@@ -264,15 +264,38 @@ func TestMatchDoesNotAllocateWhenNothingMatches(t *testing.T) {
 	set, _ := load(t, rule.BuiltIn(), rule.FS("corpus", corpus(t)))
 	quiet := 0
 	for _, ev := range sampleEvents(t) {
-		if len(set.Match(ev)) > 0 {
+		if len(set.Match(nil, ev)) > 0 {
 			continue
 		}
 		quiet++
-		if allocs := testing.AllocsPerRun(10, func() { set.Match(ev) }); allocs != 0 {
+		if allocs := testing.AllocsPerRun(10, func() { set.Match(nil, ev) }); allocs != 0 {
 			t.Errorf("%v allocations for %.200s", allocs, ev.Raw())
 		}
 	}
 	if quiet < 5 {
 		t.Errorf("only %d samples match nothing", quiet)
+	}
+}
+
+// Deciding a routine deletion takes no memory that grows with the record.
+func TestDecidingARoutineDeletionAllocatesNoMoreForALargeRecord(t *testing.T) {
+	set, _ := load(t, rule.BuiltIn())
+	for _, name := range []string{"kube-delete-replicaset-controller", "kube-delete-kubelet"} {
+		for _, size := range []int{2 << 10, 200 << 10} {
+			record := withBody(t, records(t, name+".json")[0], size)
+			var reader event.Reader
+			var matches []rule.Match
+			allocs := testing.AllocsPerRun(20, func() {
+				for ev, err := range reader.Events(record) {
+					if err != nil {
+						t.Fatal(err)
+					}
+					matches = set.Match(matches[:0], ev)
+				}
+			})
+			if len(matches) != 1 || !matches[0].Routine || allocs > 2 {
+				t.Errorf("%s of %d bytes: %+v, %v allocations", name, size, matches, allocs)
+			}
+		}
 	}
 }

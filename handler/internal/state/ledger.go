@@ -44,11 +44,11 @@ type Claim struct {
 // The two minutes between them are for a clock of the storage that is wrong, and
 // for an owner that is slow to record the outcome.
 const (
-	ownedFor      = 2 * time.Minute
-	takenOverFrom = 4 * time.Minute
+	ownedFor      = 2 * time.Minute / hurry
+	takenOverFrom = 4 * time.Minute / hurry
 
 	// PostTime is the longest time that a sink's answer may be awaited.
-	PostTime = time.Minute
+	PostTime = time.Minute / hurry
 )
 
 // MayPost reports whether a post may begin now: the claim is ours for at least as

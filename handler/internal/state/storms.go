@@ -12,7 +12,7 @@ import (
 )
 
 // StormLength is how long a window is open: what is held in it waits for as long.
-const StormLength = 5 * time.Minute
+const StormLength = 5 * time.Minute / hurry
 
 // maxOpened is how many groups of a channel one process admits in a minute.
 const maxOpened = 20

@@ -124,7 +124,11 @@ func (s *Sink) send(ctx context.Context, rows [][]byte) error {
 	r.Header.Set("x-ms-client-request-id", id)
 	_, err = s.client.Do(r)
 	var e *outbound.Error
-	if errors.As(err, &e) {
+	switch {
+	case !errors.As(err, &e):
+	case e.Err == nil:
+		e.Err = fmt.Errorf("request %s", id)
+	default:
 		e.Err = fmt.Errorf("%w (request %s)", e.Err, id)
 	}
 	return err

@@ -8,19 +8,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
-	"sync"
 	"testing"
-	"testing/synctest"
 
 	"github.com/google/uuid"
 
 	"podwatch/handler/internal/alert"
 	"podwatch/handler/internal/outbound"
-	"podwatch/handler/internal/sink"
 	"podwatch/handler/internal/sink/sinktest"
 )
 
@@ -30,314 +27,217 @@ const (
 	secret = "t0ken-PLANTED"
 )
 
-func TestSinkKeepsTheContract(t *testing.T) {
-	sinktest.Run(t, sinktest.Subject{
-		New: func(t testing.TB, transport http.RoundTripper, log *slog.Logger) sinktest.Sink {
-			// The credential is there, and not used over plain http.
-			return open(t, "http://127.0.0.1", planted, sink.Options{Transport: transport, Logger: log})
-		},
-		Secrets:  []string{secret},
-		Accepted: http.StatusNoContent,
-	})
-}
-
-func open(t testing.TB, endpoint string, token outbound.Token, o sink.Options) *Sink {
+func open(t testing.TB, address string, change func(*outbound.Client)) *Sink {
 	t.Helper()
-	e, err := outbound.ParseService(endpoint)
+	e, err := outbound.ParseService(address)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := New(e, token, ruleID, stream, o)
-	if err != nil {
-		t.Fatal(err)
+	c := &outbound.Client{Service: "Log Analytics", Endpoint: e}
+	if change != nil {
+		change(c)
 	}
-	return s
+	return New(c, ruleID, stream)
 }
 
-// planted is the token of every request over TLS.
-func planted(context.Context) (string, error) { return secret, nil }
-
-// A service is the ingestion endpoint: it keeps the rows that it accepts.
+// A service is the ingestion endpoint. It keeps what it gets.
 type service struct {
-	mu     sync.Mutex
-	bodies [][]byte
-	ids    []string
-	status func(n int, rows []json.RawMessage) int // of the nth request; nil: 204
 	t      testing.TB
+	status func(ids []string) int // nil: 204
+	sizes  []int                  // of bodies, before compression
+	ids    [][]string             // alert ids of each request
+	heads  []http.Header
 }
 
 func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if want := "/dataCollectionRules/" + ruleID + "/streams/" + stream + "?api-version=2023-01-01"; r.Method != http.MethodPost || r.URL.RequestURI() != want {
 		s.t.Errorf("request %s %s, want POST %s", r.Method, r.URL.RequestURI(), want)
 	}
-	if encoding := r.Header.Get("Content-Encoding"); encoding != "gzip" {
-		s.t.Errorf("content encoding %q, want gzip", encoding)
-	}
 	z, err := gzip.NewReader(r.Body)
 	if err != nil {
-		s.t.Error(err)
+		s.t.Errorf("the body is not gzip: %v", err)
 		return
 	}
 	body, err := io.ReadAll(z)
 	if err != nil {
 		s.t.Error(err)
 	}
-	var rows []json.RawMessage
+	var rows []struct{ AlertId string }
 	if err := json.Unmarshal(body, &rows); err != nil {
-		s.t.Errorf("the body is not a JSON array: %v", err)
+		s.t.Errorf("the body is not a JSON array of rows: %v", err)
 	}
-	s.bodies = append(s.bodies, body)
-	s.ids = append(s.ids, r.Header.Get("x-ms-client-request-id"))
+	var ids []string
+	for _, row := range rows {
+		ids = append(ids, row.AlertId)
+	}
+	s.sizes, s.ids, s.heads = append(s.sizes, len(body)), append(s.ids, ids), append(s.heads, r.Header.Clone())
 	status := http.StatusNoContent
 	if s.status != nil {
-		status = s.status(len(s.bodies)-1, rows)
+		status = s.status(ids)
 	}
 	w.WriteHeader(status)
 }
 
-// rows returns the alert ids of a body.
-func rows(t testing.TB, body []byte) []string {
-	t.Helper()
-	var got []struct{ AlertId string }
-	if err := json.Unmarshal(body, &got); err != nil {
-		t.Fatal(err)
-	}
-	ids := make([]string, len(got))
-	for i, row := range got {
-		ids[i] = row.AlertId
+func serve(t testing.TB, s *service) string {
+	server := httptest.NewServer(s)
+	t.Cleanup(server.Close)
+	return server.URL
+}
+
+func idsOf(alerts []*alert.Alert) []string {
+	var ids []string
+	for _, a := range alerts {
+		ids = append(ids, a.AlertId)
 	}
 	return ids
 }
 
-// TestChunks: every row arrives once and in order, no body exceeds the limit
-// before compression, and no two neighbours would have fitted together.
-func TestChunks(t *testing.T) {
-	one := len(sinktest.Alert(0).JSON())
-	for _, limit := range []int{one + 2, one + 3, 2*one + 3, 2*one + 2, 10 * one, maxChunk} {
-		t.Run(fmt.Sprint(limit), func(t *testing.T) {
-			srv := &service{t: t}
-			server := httptest.NewServer(srv)
-			defer server.Close()
-			s := open(t, server.URL, nil, sink.Options{})
-			s.maxChunk = limit
-			alerts := sinktest.Alerts(7)
-			if failures := s.Deliver(t.Context(), alerts); failures != nil {
-				t.Fatal(failures)
-			}
-			var got []string
-			for i, body := range srv.bodies {
-				if len(body) > limit {
-					t.Errorf("body %d has %d bytes, more than %d", i, len(body), limit)
-				}
-				if i > 0 && len(srv.bodies[i-1])+1+one <= limit {
-					t.Errorf("body %d could have taken another row", i-1)
-				}
-				got = append(got, rows(t, body)...)
-			}
-			if len(got) != len(alerts) {
-				t.Fatalf("%d rows arrived, want %d", len(got), len(alerts))
-			}
-			for i, a := range alerts {
-				if got[i] != a.AlertId {
-					t.Errorf("row %d is %s, want %s", i, got[i], a.AlertId)
-				}
-			}
-		})
+// TestRequestsAreFullAndBelowTheLimit: each request has as many rows as fit, and
+// all of them together are the alerts in order.
+func TestRequestsAreFullAndBelowTheLimit(t *testing.T) {
+	t.Parallel()
+	service := &service{t: t}
+	s := open(t, serve(t, service), nil)
+	alerts := sinktest.Alerts(60)
+	for _, a := range alerts {
+		a.Event = json.RawMessage(`{"x":"` + strings.Repeat("y", 30_000) + `"}`)
+	}
+	row := len(alerts[0].JSON())
+	var got []string
+	for left := alerts; len(left) > 0; {
+		n, err := s.Post(t.Context(), alert.Group{Alerts: left})
+		if err != nil {
+			t.Fatal(err)
+		}
+		size := service.sizes[len(service.sizes)-1]
+		if size > maxRequest || n < len(left) && size+1+row <= maxRequest {
+			t.Errorf("a request of %d rows has %d bytes; a row has %d, the limit is %d", n, size, row, maxRequest)
+		}
+		got, left = append(got, service.ids[len(service.ids)-1]...), left[n:]
+	}
+	if len(service.sizes) < 2 || !slices.Equal(got, idsOf(alerts)) {
+		t.Errorf("%d requests with rows %v", len(service.sizes), got)
 	}
 }
 
-// TestChunkOutcome: what becomes of a chunk becomes of its alerts, and of no
-// other.
-func TestChunkOutcome(t *testing.T) {
-	const refused, down, tooLarge = http.StatusBadRequest, http.StatusServiceUnavailable, http.StatusRequestEntityTooLarge
-	one := len(sinktest.Alert(0).JSON())
-	for name, c := range map[string]struct {
-		status    func(n int, rows []json.RawMessage) int
-		perChunk  int
-		want      string // per alert: . accepted, x refused, r retryable
-		delivered int
+// TestALowerLimitThanDocumented: after a 413 half of the rows are posted, until the
+// service takes them or one is left.
+func TestALowerLimitThanDocumented(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		fit  int // rows
+		want int // posted, 0: an error
+		asks []int
 	}{
-		"the second of three is refused": {
-			func(n int, _ []json.RawMessage) int { return []int{204, refused, 204}[n] }, 2, "..xx..", 3},
-		"the service goes down after the first": {
-			func(n int, _ []json.RawMessage) int {
-				if n == 0 {
-					return 204
-				}
-				return down
-			}, 2, "..rrrr", 1 + 8},
-		"a limit lower than documented": {
-			func(_ int, rows []json.RawMessage) int {
-				if len(rows) > 2 {
-					return tooLarge
-				}
-				return 204
-			}, 6, "......", 1 + 2*(1+2)},
-		"one row that is too large": {
-			func(_ int, rows []json.RawMessage) int {
-				for _, row := range rows {
-					if bytes.Contains(row, []byte(`00003"`)) {
-						return tooLarge
-					}
-				}
-				return 204
-			}, 6, "...x..", 1 + 1 + 1 + 1 + 1 + 1 + 1},
+		"two rows fit": {2, 1, []int{6, 3, 1}},
+		"three fit":    {3, 3, []int{6, 3}},
+		"none fits":    {0, 0, []int{6, 3, 1}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				srv := &service{t: t, status: c.status}
-				s := open(t, "http://127.0.0.1", nil, sink.Options{Transport: sinktest.Serve(t, srv.ServeHTTP)})
-				s.maxChunk = c.perChunk*(one+1) + 1
-				failures := s.Deliver(t.Context(), sinktest.Alerts(6))
-				if failures == nil {
-					failures = make([]error, 6)
+			t.Parallel()
+			service := &service{t: t, status: func(ids []string) int {
+				if len(ids) > test.fit {
+					return http.StatusRequestEntityTooLarge
 				}
-				var got strings.Builder
-				for _, err := range failures {
-					var e *sink.Error
-					switch {
-					case err == nil:
-						got.WriteByte('.')
-					case errors.As(err, &e) && e.Retryable:
-						got.WriteByte('r')
-					default:
-						got.WriteByte('x')
-					}
-				}
-				if got.String() != c.want {
-					t.Errorf("outcome %s, want %s: %v", got.String(), c.want, failures)
-				}
-				if len(srv.bodies) > c.delivered {
-					t.Errorf("%d requests, want at most %d", len(srv.bodies), c.delivered)
-				}
-			})
+				return http.StatusNoContent
+			}}
+			n, err := open(t, serve(t, service), nil).Post(t.Context(), alert.Group{Alerts: sinktest.Alerts(6)})
+			var e *outbound.Error
+			switch {
+			case test.want > 0 && (err != nil || n != test.want):
+				t.Errorf("%d rows posted, error %v; want %d", n, err, test.want)
+			case test.want == 0 && (n != 1 || !errors.As(err, &e) || e.Kind != outbound.Rejected):
+				t.Errorf("%d rows, error %v; want one that is rejected", n, err)
+			}
+			var asks []int
+			for _, ids := range service.ids {
+				asks = append(asks, len(ids))
+			}
+			if !slices.Equal(asks, test.asks) {
+				t.Errorf("rows of the requests %v, want %v", asks, test.asks)
+			}
 		})
 	}
 }
 
-// TestRequestID: a GUID that stays the same when the request is repeated, and
-// that the error names.
-func TestRequestID(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		srv := &service{t: t, status: func(n int, _ []json.RawMessage) int { return []int{503, 400}[n] }}
-		s := open(t, "http://127.0.0.1", nil, sink.Options{Transport: sinktest.Serve(t, srv.ServeHTTP)})
-		failures := s.Deliver(t.Context(), sinktest.Alerts(1))
-		if len(srv.ids) != 2 || srv.ids[0] != srv.ids[1] || uuid.Validate(srv.ids[0]) != nil {
-			t.Fatalf("request ids %q, want the same GUID twice", srv.ids)
+// TestErrors: the error is about all rows of the request, and has its id, by which
+// Azure's support finds it.
+func TestErrors(t *testing.T) {
+	t.Parallel()
+	for status, kind := range map[int]outbound.Kind{400: outbound.Rejected, 403: outbound.Forbidden, 429: outbound.Busy, 503: outbound.Busy} {
+		service := &service{t: t, status: func([]string) int { return status }}
+		n, err := open(t, serve(t, service), nil).Post(t.Context(), alert.Group{Alerts: sinktest.Alerts(3)})
+		var e *outbound.Error
+		if n != 3 || !errors.As(err, &e) || e.Kind != kind {
+			t.Errorf("status %d: %d rows, error %v", status, n, err)
+			continue
 		}
-		if len(failures) != 1 || !strings.Contains(failures[0].Error(), srv.ids[0]) {
-			t.Errorf("the error does not name the request: %v", failures)
+		id := service.heads[0].Get("x-ms-client-request-id")
+		if uuid.Validate(id) != nil || !strings.Contains(err.Error(), id) || strings.Contains(err.Error(), "%!") {
+			t.Errorf("status %d: error %v, want one with the request id %q", status, err, id)
 		}
-	})
+	}
 }
 
-func TestRowsThatWouldBeCut(t *testing.T) {
-	srv := &service{t: t}
-	server := httptest.NewServer(srv)
-	defer server.Close()
-	s := open(t, server.URL, nil, sink.Options{})
+// TestARowThatWouldBeCut is rejected, and does not keep the rows before it.
+func TestARowThatWouldBeCut(t *testing.T) {
+	t.Parallel()
+	service := &service{t: t}
+	s := open(t, serve(t, service), nil)
 	alerts := sinktest.Alerts(3)
-	// Alert.JSON bounds what a record can fill; this stands for a mistake there.
-	alerts[1].RuleName = strings.Repeat("x", maxField+1)
-	failures := s.Deliver(t.Context(), alerts)
-	var e *sink.Error
-	if len(failures) != 3 || failures[0] != nil || failures[2] != nil || !errors.As(failures[1], &e) || e.Retryable || !strings.Contains(e.Error(), "RuleName") {
-		t.Fatalf("got %v, want the second refused for good because of RuleName", failures)
+	long := strings.Repeat("x", maxField+1)
+	alerts[1].RuleName = long // Alert.JSON bounds what a record can fill, not the name of a rule
+	if !bytes.Contains(alerts[1].JSON(), []byte(long)) {
+		t.Skip("an alert bounds every column")
 	}
-	if len(srv.bodies) != 1 || len(rows(t, srv.bodies[0])) != 2 {
-		t.Errorf("the other two rows did not go out together")
+	if n, err := s.Post(t.Context(), alert.Group{Alerts: alerts}); n != 1 || err != nil {
+		t.Errorf("%d rows, error %v; want the one before", n, err)
+	}
+	var e *outbound.Error
+	if n, err := s.Post(t.Context(), alert.Group{Alerts: alerts[1:]}); n != 1 || !errors.As(err, &e) || e.Kind != outbound.Rejected || !strings.Contains(err.Error(), "RuleName") {
+		t.Errorf("%d rows, error %v; want one that is rejected for RuleName", n, err)
+	}
+	if len(service.ids) != 1 {
+		t.Errorf("%d requests, want one", len(service.ids))
 	}
 }
 
-// TestToken: over TLS the request carries the token, and no error has it.
-func TestToken(t *testing.T) {
-	for name, c := range map[string]struct {
-		status    int
-		token     outbound.Token
-		retryable bool
-		text      string
+// TestNoSecretInErrors: a service that repeats the request's headers does not get
+// the token into an error.
+func TestNoSecretInErrors(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		status int
+		token  outbound.Token
+		want   string // in the error
 	}{
 		"accepted": {status: 204, token: planted},
-		"refused":  {status: 403, token: planted, text: "HTTP 403"},
-		"the credential fails": {
-			token:     func(context.Context) (string, error) { return "", errors.New("AADSTS700016") },
-			retryable: true, text: "got no token: AADSTS700016",
-		},
+		"refused":  {status: 403, token: planted, want: "HTTP 403"},
+		"rejected": {status: 400, token: planted, want: "HTTP 400"},
+		"no token": {token: func(context.Context) (string, error) { return "", errors.New("AADSTS700016") }, want: "got no token: AADSTS700016"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				if got := r.Header.Get("Authorization"); got != "Bearer "+secret {
 					t.Errorf("Authorization is %q", got)
 				}
-				w.WriteHeader(c.status)
-				if c.status > 299 {
+				w.WriteHeader(test.status)
+				if test.status != http.StatusNoContent {
 					fmt.Fprint(w, r.Header)
 				}
 			}))
 			defer server.Close()
-			failures := open(t, server.URL, c.token, sink.Options{Transport: server.Client().Transport}).Deliver(t.Context(), sinktest.Alerts(1))
-			if c.text == "" {
-				if failures != nil {
-					t.Error(failures)
-				}
-				return
-			}
-			var e *sink.Error
-			if len(failures) != 1 || !errors.As(failures[0], &e) || e.Retryable != c.retryable || !strings.Contains(e.Error(), c.text) {
-				t.Errorf("got %v, want retryable=%t with %q", failures, c.retryable, c.text)
+			s := open(t, server.URL, func(c *outbound.Client) { c.Token, c.Transport = test.token, server.Client().Transport })
+			_, err := s.Post(t.Context(), alert.Group{Alerts: sinktest.Alerts(1)})
+			switch {
+			case (err == nil) != (test.want == ""):
+				t.Errorf("error %v, want %q", err, test.want)
+			case err != nil && (!strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), secret)):
+				t.Errorf("error %v, want %q and no token", err, test.want)
 			}
 		})
 	}
 }
 
-// TestEchoedTokenIsNotTold: a server that repeats the request's headers must not
-// get the token into the error.
-func TestEchoedTokenIsNotTold(t *testing.T) {
-	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.WriteHeader(400)
-		fmt.Fprint(w, r.Header)
-	}))
-	defer server.Close()
-	s := open(t, server.URL, planted, sink.Options{Transport: server.Client().Transport})
-	failures := s.Deliver(t.Context(), sinktest.Alerts(1))
-	if len(failures) != 1 || strings.Contains(failures[0].Error(), secret) {
-		t.Errorf("the token is told: %v", failures)
-	}
-}
-
-func TestSettings(t *testing.T) {
-	for name, c := range map[string]struct{ ruleID, stream, want string }{
-		"good":          {"dcr-local", stream, ""},
-		"a resource id": {"/subscriptions/x", stream, "rule id"},
-		"no stream":     {ruleID, "", "stream"},
-	} {
-		_, err := New(outbound.Endpoint{}, nil, c.ruleID, c.stream, sink.Options{})
-		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
-			t.Errorf("%s: got %v, want an error with %q", name, err, c.want)
-		}
-	}
-}
-
-func BenchmarkChunks(b *testing.B) {
-	s := open(b, "http://127.0.0.1", nil, sink.Options{})
-	for _, n := range []int{1, 100, 1000} {
-		b.Run(fmt.Sprintf("alerts=%d", n), func(b *testing.B) {
-			alerts := sinktest.Alerts(n)
-			outcome := make([]error, n)
-			b.ReportAllocs()
-			for b.Loop() {
-				for _, c := range s.chunks(alerts, outcome) {
-					if _, err := c.compressed(); err != nil {
-						b.Fatal(err)
-					}
-				}
-			}
-		})
-	}
-}
-
-var _ interface {
-	Deliver(context.Context, []*alert.Alert) []error
-} = (*Sink)(nil)
+func planted(context.Context) (string, error) { return secret, nil }

@@ -1,3 +1,4 @@
+// Package sinktest has alerts for the tests of sinks. Only tests import it.
 package sinktest
 
 import (
@@ -8,7 +9,7 @@ import (
 	"podwatch/handler/internal/alert"
 )
 
-// Alerts returns n alerts as the pipeline makes them: one user deletes n pods of
+// Alerts returns n alerts as the handler makes them: one user deletes n pods of
 // one cluster, a second apart.
 func Alerts(n int) []*alert.Alert {
 	alerts := make([]*alert.Alert, n)

@@ -3,10 +3,52 @@ package teams
 import (
 	"regexp"
 	"strings"
+	"unicode"
 )
 
-// maxGuide bounds the steps of a rule on the card, in bytes of Markdown.
-const maxGuide = 6 << 10
+// Advice is what a rule's file contains for those who read its alerts.
+type Advice struct {
+	Guide          string   // how to investigate, in Markdown
+	FalsePositives []string // what can be harmless
+	References     []string // https addresses
+	Highlighted    []string // fields of the record to look at first
+}
+
+const (
+	maxGuide = 6 << 10 // bytes of Markdown
+	maxItems = 5       // of each list
+)
+
+// elements is the section "What to do" of a card.
+func (a Advice) elements() []element {
+	elements := guide(a.Guide)
+	list := func(title string, items []string) {
+		if len(items) > 0 {
+			elements = append(elements, guide("## "+title+"\n\n- "+strings.Join(items, "\n- "))...)
+		}
+	}
+	list("Known to be harmless", oneLine(a.FalsePositives))
+	var links []string
+	for _, address := range oneLine(a.References) {
+		links = append(links, "["+strings.TrimPrefix(address, "https://")+"]("+address+")")
+	}
+	list("References", links)
+	if fields := plain(someOf(a.Highlighted, 10), maxValue); fields != "" {
+		elements = append(elements, rich(bold("Look first at: "), run(fields)))
+	}
+	return elements
+}
+
+// oneLine returns the first items, each without line breaks and not too long.
+func oneLine(items []string) []string {
+	var lines []string
+	for _, item := range items[:min(len(items), maxItems)] {
+		if item = shorten([]rune(strings.Join(strings.Fields(item), " ")), 300); item != "" {
+			lines = append(lines, item)
+		}
+	}
+	return lines
+}
 
 var (
 	heading = regexp.MustCompile(`^#{1,6}\s+(.*?)\s*#*$`)
@@ -14,15 +56,14 @@ var (
 	link    = regexp.MustCompile(`!?\[([^\]]*)\]\(([^)\s]*)[^)]*\)`)
 )
 
-// guide turns a rule's Markdown into what Teams can draw, which is little:
+// guide turns a rule's Markdown into the little that Teams can draw:
 // paragraphs, lists, bold, italic and links. Headings become bold paragraphs,
 // wrapped lines are joined, and code loses its marks. A guide that is too long
-// ends at a paragraph, and says so.
+// ends after a paragraph, with a sentence about it.
 func guide(text string) []element {
 	var g guideWriter
-	text = own(text)
 	var fenced bool
-	for line := range strings.SplitSeq(text, "\n") {
+	for line := range strings.SplitSeq(visible(text), "\n") {
 		if strings.HasPrefix(strings.TrimSpace(line), "```") {
 			fenced = !fenced
 			g.end()
@@ -45,7 +86,7 @@ func guide(text string) []element {
 	return g.elements
 }
 
-// A guideWriter gathers lines to paragraphs and lists.
+// A guideWriter joins lines to paragraphs and lists.
 type guideWriter struct {
 	elements []element
 	lines    []string // of the paragraph or list that is open
@@ -98,7 +139,7 @@ func (g *guideWriter) end() {
 	}
 	text := strings.Join(g.lines, " ")
 	if g.list {
-		text = strings.Join(g.lines, "\r") // which parts items in Teams
+		text = strings.Join(g.lines, "\r") // separates items in Teams
 	}
 	g.lines, g.list = nil, false
 	if strings.TrimSpace(text) != "" {
@@ -125,4 +166,23 @@ func inline(text string) string {
 		return "[" + m[1] + "](" + m[2] + ")"
 	})
 	return noBraces(strings.ReplaceAll(text, "`", ""))
+}
+
+// visible drops invisible characters of our own text, or that of a user who
+// brought the rule.
+func visible(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r != '\n' && (unicode.IsControl(r) || invisible(r)) {
+			return -1
+		}
+		return r
+	}, strings.NewReplacer("\r\n", "\n", "\t", " ").Replace(text))
+}
+
+// noBraces keeps braces apart.
+func noBraces(text string) string {
+	for strings.Contains(text, "{{") {
+		text = strings.ReplaceAll(text, "{{", "{ {")
+	}
+	return text
 }

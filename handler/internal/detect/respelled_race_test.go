@@ -1,6 +1,6 @@
 //go:build race
 
-package server_test
+package detect_test
 
 // respelled is less where every access is watched: what is looked for here is
 // races, not spellings.

@@ -1,0 +1,143 @@
+package event
+
+import (
+	"maps"
+	"slices"
+
+	"podwatch/handler/internal/jsontext"
+)
+
+// under reports whether path is name or goes on below it, and returns the rest.
+func under(path, name string) (rest string, ok bool) {
+	switch {
+	case name == "" || len(path) < len(name) || path[:len(name)] != name:
+		return "", false
+	case len(path) == len(name):
+		return "", true
+	}
+	return path[len(name)+1:], path[len(name)] == '.' && len(path) > len(name)+1
+}
+
+// find returns what the members have at path, under every way to spell it with
+// dots in names. level is how deep their object lies.
+func (e *Event) find(members []member, path string, level int) any {
+	var found any
+	var beside map[string]any // below path by the names of the members alone
+	var space [8]int
+	seen := space[:0] // lengths of the names that path goes through
+	for i := len(members) - 1; i >= 0; i-- {
+		m := &members[i]
+		if rest, ok := under(path, m.name); ok && !slices.Contains(seen, len(m.name)) {
+			seen = append(seen, len(m.name))
+			found = combine(found, e.at(m.value, rest, level))
+		} else if rest, ok := under(m.name, path); ok && rest != "" {
+			if beside == nil {
+				beside = map[string]any{}
+			}
+			if _, later := beside[rest]; !later {
+				beside[rest] = e.value(m.value, level)
+			}
+		}
+	}
+	if beside != nil {
+		found = combine(found, beside)
+	}
+	return found
+}
+
+// at returns what a value has at path; level is how deep its container lies.
+func (e *Event) at(v jsontext.Value, path string, level int) any {
+	switch {
+	case path == "":
+		return e.value(v, level)
+	case level >= maxDepth:
+		return nil
+	case v.Kind == jsontext.Array:
+		var found []any
+		for element := range v.Elements(0) {
+			if x := e.at(element, path, level+1); x != nil {
+				found = append(found, x)
+			}
+		}
+		return several(found)
+	case v.Kind == jsontext.Object:
+		start := len(e.candidates)
+		for name, m := range v.Members(0) {
+			_, through := under(path, name)
+			_, inside := under(name, path)
+			if (through || inside) && complete(m, v.Text) {
+				e.candidates = append(e.candidates, member{name, m})
+			}
+		}
+		found := e.find(e.candidates[start:], path, level+1)
+		e.candidates = e.candidates[:start]
+		return found
+	}
+	return nil
+}
+
+// findIn is find in decoded JSON.
+func findIn(m map[string]any, path string) any {
+	found := m[path]
+	for i := range len(path) {
+		if path[i] == '.' {
+			if v, ok := m[path[:i]]; ok {
+				found = combine(found, descend(v, path[i+1:]))
+			}
+		}
+	}
+	for name, v := range m {
+		if rest, ok := under(name, path); ok && rest != "" {
+			found = combine(found, map[string]any{rest: v})
+		}
+	}
+	return found
+}
+
+func descend(v any, path string) any {
+	switch v := v.(type) {
+	case map[string]any:
+		return findIn(v, path)
+	case []any:
+		var found []any
+		for _, element := range v {
+			if x := descend(element, path); x != nil {
+				found = append(found, x)
+			}
+		}
+		return several(found)
+	}
+	return nil
+}
+
+// several returns the values of a field: nil, one or a list.
+func several(values []any) any {
+	switch len(values) {
+	case 0:
+		return nil
+	case 1:
+		return values[0]
+	}
+	return values
+}
+
+// combine returns the values of a field that has them in two places. It changes
+// neither.
+func combine(a, b any) any {
+	switch {
+	case a == nil:
+		return b
+	case b == nil:
+		return a
+	}
+	left, ok1 := a.(map[string]any)
+	right, ok2 := b.(map[string]any)
+	if !ok1 || !ok2 {
+		return []any{a, b}
+	}
+	both := maps.Clone(left)
+	for k, v := range right {
+		both[k] = combine(both[k], v)
+	}
+	return both
+}

@@ -1,0 +1,5 @@
+//go:build hurried
+
+package state
+
+const hurry = 100
