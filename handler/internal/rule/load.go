@@ -142,10 +142,6 @@ func (l *loader) exported(docs []*document) []*document {
 		has := func(key string) bool { return d.tree[key] != nil }
 		kind, _ := d.tree["type"].(string)
 		name, _ := d.tree["name"].(string)
-		if what := notARule(d.tree); what != "" {
-			skip("%s", what)
-			continue
-		}
 		switch {
 		case has("exported_count") || has("exported_rules_count"):
 			if n, ok := d.tree["exported_rules_count"].(int64); ok && int(n) != len(found) {
@@ -159,6 +155,8 @@ func (l *loader) exported(docs []*document) []*document {
 			skip("exception list %q: write its items as exceptions of podwatch", name)
 		case kind == "action" || has("connector_type_id"):
 			skip("connector: podwatch delivers to its own sinks")
+		case notARule(d.tree) != "":
+			skip("%s", notARule(d.tree))
 		default:
 			found = append(found, d) // its missing keys are reported
 		}
@@ -277,11 +275,13 @@ func (e *Entry) judge(dr *draft) {
 	if e.Verdict != Runs {
 		return
 	}
-	e.Warnings = append(e.Warnings, dr.unfilled(e.Datasets)...)
-	if why := dr.cannotMatch(e.Datasets); !dr.Enabled {
+	switch why := dr.cannotMatch(e.Datasets); {
+	case !dr.Enabled:
 		e.Verdict, e.Reason = Off, "enabled is false in its file"
-	} else if why != "" {
+	case why != "":
 		e.Verdict, e.Reason = CannotMatch, why
+	default:
+		e.Warnings = append(e.Warnings, dr.unfilled(e.Datasets)...)
 	}
 }
 
