@@ -226,7 +226,9 @@ func (r *replay) evaluate(ctx context.Context, body []byte, where func(detect.Un
 
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.counts.Add(app.CountsOf(found, len(fresh), result))
+	counts := app.CountsOf(found, len(fresh), result)
+	counts.Bytes = len(body)
+	r.counts.Add(counts)
 	switch n := len(result.Failed); {
 	case printing.err != nil:
 		return printing.err

@@ -165,6 +165,43 @@ func TestAPanicCostsTheRequest(t *testing.T) {
 	}
 }
 
+// brokenDocuments panics at each call.
+type brokenDocuments struct{ state.Documents }
+
+func (brokenDocuments) Fetch(context.Context, string) (state.Document, error) { panic("a bug") }
+func (brokenDocuments) Create(context.Context, string, []byte) (state.Document, error) {
+	panic("a bug")
+}
+
+// TestAPanicInStorageCostsItsRequest: the alerts are posted all the same.
+func TestAPanicInStorageCostsItsRequest(t *testing.T) {
+	w := &world{ledger: brokenDocuments{}, documents: brokenDocuments{}}
+	cards, table := &recorder{name: "cards"}, &recorder{name: "table"}
+	d := w.dispatcher(people(cards), rows(table))
+	if p := d.Pending(t.Context(), []alert.Finding{findingOf(newAlert("1"))}); len(p) != 1 {
+		t.Errorf("pending %v, want the finding", p)
+	}
+	if r := deliverAll(t, d, alerts("1")...); r.Delivered != 2 || len(r.Failed) != 0 {
+		t.Errorf("result %+v", r)
+	}
+	if !strings.Contains(w.log.String(), "a bug") {
+		t.Errorf("the log is silent about it: %s", w.log.String())
+	}
+}
+
+// TestAPanicBetweenRequestsCostsThePiece: it goes to the queue, and the other sink
+// has its alerts.
+func TestAPanicBetweenRequestsCostsThePiece(t *testing.T) {
+	w := newWorld()
+	cards, table := &recorder{name: "cards"}, &recorder{name: "table"}
+	log := slog.New(slog.NewTextHandler(&w.log, nil))
+	broken := deliver.New([]deliver.Route{people(cards), rows(table)}, state.NewLedger(w.ledger, log), nil, nil, log) // no storms at all
+	r := deliverAll(t, broken, alerts("1")...)
+	if !slices.Equal(failed(r), []string{"1"}) || r.Failed[0].Final || len(table.requests) != 1 || !strings.Contains(w.log.String(), "stack=") {
+		t.Errorf("result %+v, %d rows, log %s", r, len(table.requests), w.log.String())
+	}
+}
+
 // TestWhatAnAnswerMeans holds, for each kind of failure, how often the sink is
 // asked within one batch, how long that takes, and whether another try is of use.
 func TestWhatAnAnswerMeans(t *testing.T) {

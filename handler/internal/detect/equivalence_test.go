@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sync/errgroup"
 
+	"podwatch/handler/internal/alert"
 	"podwatch/handler/internal/detect"
 	"podwatch/handler/internal/directory"
 	"podwatch/handler/internal/enrich"
@@ -31,6 +32,7 @@ type path struct {
 	enricher *enrich.Enricher
 
 	invocations, unread, opened, timelines int
+	unreadable                             int // pieces of the latest invocation
 }
 
 // operators are rules in the manner of those that teams add: with wildcards, an
@@ -69,6 +71,7 @@ func (p *path) alerts(t testing.TB, body []byte) (alerts []string) {
 	defer b.Close()
 	found := p.detector.Detect(b, false)
 	p.opened += found.Opened
+	p.unreadable = len(found.Unreadable)
 	if len(b.Hits()) == 0 {
 		p.unread++
 	}
@@ -84,13 +87,42 @@ func (p *path) alerts(t testing.TB, body []byte) (alerts []string) {
 	return alerts
 }
 
+// compare returns how the alerts of an invocation differ between the paths. Only
+// where the full path gives up on a part of a message, the other may find more:
+// it finds records in place in that part.
+func compare(t testing.TB, searched, full *path, body []byte) (alerts int, more bool, diff string) {
+	want, got := full.alerts(t, body), searched.alerts(t, body)
+	if slices.Equal(got, want) {
+		return len(want), false, ""
+	}
+	if full.unreadable > 0 && len(got) > len(want) {
+		found := ids(t, got)
+		if !slices.ContainsFunc(ids(t, want), func(id string) bool { return !slices.Contains(found, id) }) {
+			return len(want), true, ""
+		}
+	}
+	return len(want), false, cmp.Diff(want, got)
+}
+
+func ids(t testing.TB, alerts []string) (ids []string) {
+	for _, text := range alerts {
+		a, err := alert.Parse([]byte(text))
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		ids = append(ids, a.AlertId)
+	}
+	return ids
+}
+
 // TestTheSearchedPathRaisesTheSameAlertsAsTheFullPath: the search may be wrong only
 // towards reading too much. However a record is written, the same alerts are
 // raised as if everything was read, byte for byte and in the same order.
 func TestTheSearchedPathRaisesTheSameAlertsAsTheFullPath(t *testing.T) {
 	const workers = 2
 	records := samples(t)
-	var done, invocations, alerts, answered atomic.Int64
+	var done, invocations, alerts, answered, exceeded atomic.Int64
 	var g errgroup.Group
 	var searchedPaths, fullPaths [workers]*path
 	for worker := range workers {
@@ -100,17 +132,20 @@ func TestTheSearchedPathRaisesTheSameAlertsAsTheFullPath(t *testing.T) {
 			r := rand.New(rand.NewPCG(uint64(worker), 2026))
 			for done.Load() < respelled {
 				body, n := randomInvocation(r, records)
-				want := full.alerts(t, body)
-				if got := searched.alerts(t, body); !slices.Equal(got, want) {
+				found, more, diff := compare(t, searched, full, body)
+				if diff != "" {
 					name := filepath.Join(os.TempDir(), "podwatch-counterexample.json")
 					_ = os.WriteFile(name, body, 0o600)
-					return fmt.Errorf("%d alerts on the searched path, %d on the full one, of the invocation now in %s (-full +searched):\n%s", len(got), len(want), name, cmp.Diff(want, got))
+					return fmt.Errorf("the paths differ in the invocation now in %s (-full +searched):\n%s", name, diff)
 				}
 				done.Add(int64(n))
 				invocations.Add(1)
-				alerts.Add(int64(len(want)))
-				if len(want) > 0 {
+				alerts.Add(int64(found))
+				if found > 0 {
 					answered.Add(1)
+				}
+				if more {
+					exceeded.Add(1)
 				}
 			}
 			return nil
@@ -128,7 +163,11 @@ func TestTheSearchedPathRaisesTheSameAlertsAsTheFullPath(t *testing.T) {
 		full.opened += fullPaths[i].opened
 	}
 	t.Logf("%d respelled records in %d invocations; %d of these raise %d alerts, %d with a timeline", done.Load(), invocations.Load(), answered.Load(), alerts.Load(), searched.timelines)
+	t.Logf("in %d invocations the searched path finds more in what the full path cannot read", exceeded.Load())
 	t.Logf("of %d invocations %d are not read at all; %d records are read, on the full path %d", searched.invocations, searched.unread, searched.opened, full.opened)
+	if exceeded.Load() > invocations.Load()/100 {
+		t.Error("the paths differ too often to mean something")
+	}
 	if searched.unread < searched.invocations/50 || searched.opened > full.opened*9/10 {
 		t.Error("too little is skipped to mean something")
 	}
@@ -149,9 +188,8 @@ func FuzzTheSearchedPathRaisesTheSameAlerts(f *testing.F) {
 	}
 	searched, full := paths(f)
 	f.Fuzz(func(t *testing.T, body []byte) {
-		want := full.alerts(t, body)
-		if got := searched.alerts(t, body); !slices.Equal(got, want) {
-			t.Errorf("%d alerts on the searched path, %d on the full one (-full +searched):\n%s", len(got), len(want), cmp.Diff(want, got))
+		if _, _, diff := compare(t, searched, full, body); diff != "" {
+			t.Errorf("(-full +searched):\n%s", diff)
 		}
 	})
 }
