@@ -121,10 +121,10 @@ func TestJSONRoundTripsAndWritesEmptyListsAsSuch(t *testing.T) {
 }
 
 // A column that is added goes to the end: readers of older rows rely on the order.
-func TestTheVersionIsTheLastMember(t *testing.T) {
+func TestNewColumnsAreTheLastMembers(t *testing.T) {
 	a := newAlert(parse(t, "act-match-user"))
-	if text := string(a.JSON()); !strings.HasSuffix(text, `,"PodwatchVersion":"devel"}`) {
-		t.Errorf("the alert ends with %s", text[max(0, len(text)-80):])
+	if text := string(a.JSON()); !strings.HasSuffix(text, `,"PodwatchVersion":"devel","WorkloadKind":"","WorkloadName":"","Node":""}`) {
+		t.Errorf("the alert ends with %s", text[max(0, len(text)-120):])
 	}
 }
 
