@@ -16,6 +16,7 @@ import (
 	"podwatch/handler/internal/alert"
 	"podwatch/handler/internal/caller"
 	"podwatch/handler/internal/event"
+	"podwatch/handler/internal/exception"
 	"podwatch/handler/internal/kql"
 	"podwatch/handler/internal/rule"
 )
@@ -62,7 +63,7 @@ func TestWhatIsNotKnownSuppressesNothing(t *testing.T) {
 }
 
 func TestPrecedingOperationWithoutOutcomeIsNoEvidence(t *testing.T) {
-	set := parse(t, "match: 'cluster.kind: arc'", "preceded_by: {match: 'not outcome: failure', same: cluster, within: 15m}")
+	set := parse(t, "match: 'cluster.kind: arc'", "preceded_by: {match: 'not outcome: failed', same: cluster, within: 15m}")
 	a := deletion(t)
 	if set.Suppress(a, kql.Map(nil)) == "" {
 		t.Error("an operation that succeeded does not suppress")
@@ -106,7 +107,10 @@ func TestRemovingAFieldSuppressesNothing(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			set := parse(t, "match: "+string(encoded))
+			set, err := exception.Parse("test.yaml", []byte(file("match: "+string(encoded))), nil)
+			if err != nil {
+				continue // what the lint refuses suppresses nothing
+			}
 			tried++
 			if set.Suppress(s.alert, s.event) != "" {
 				continue

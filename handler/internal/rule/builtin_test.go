@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -204,7 +205,9 @@ func TestBuiltInRulesSayWhatAnAnalystNeeds(t *testing.T) {
 	}
 }
 
-func TestOnlyTheBuiltInRuleIgnoresTheCaseOfTheOperation(t *testing.T) {
+// A copy of a built-in rule must see no less than the rule that it replaces. A rule
+// file with a [podwatch] table of its own has the last word.
+func TestACopyOfABuiltInRuleInheritsItsTable(t *testing.T) {
 	src, err := fs.ReadFile(rules.FS, "azure-kubernetes-pods-deleted/rule.toml")
 	if err != nil {
 		t.Fatal(err)
@@ -218,14 +221,21 @@ func TestOnlyTheBuiltInRuleIgnoresTheCaseOfTheOperation(t *testing.T) {
 	if len(builtIn.Match(nil, upper)) != 1 || len(builtIn.Match(nil, mixed)) != 1 {
 		t.Error("the built-in rule must match in any case")
 	}
-	if len(brought.Match(nil, upper)) != 1 || len(brought.Match(nil, mixed)) != 0 {
-		t.Error("a rule file must match exactly what Elastic would")
+	if len(brought.Match(nil, upper)) != 1 || len(brought.Match(nil, mixed)) != 1 {
+		t.Error("the copy must match in any case as well")
+	}
+	exact, _ := load(t, rule.BuiltIn(), rule.FS("mine", files{"pods.toml": own + "[podwatch]\nfold_case = []\n"}))
+	if len(exact.Match(nil, upper)) != 1 || len(exact.Match(nil, mixed)) != 0 {
+		t.Error("a [podwatch] table of the file itself is not overruled")
+	}
+	if ids := brought.Named("azure kubernetes PODS deleted"); !slices.Equal(ids, []string{arcRule}) {
+		t.Errorf("the built-in rule's name is that of %v", ids)
 	}
 	var replaced, warned bool
 	for _, e := range report.Entries {
 		replaced = replaced || e.Verdict == rule.Replaced && e.Rule.BuiltIn && e.Rule.ID == arcRule
 		for _, w := range e.Warnings {
-			warned = warned || w.Code == "replaces" && strings.Contains(w.Msg, "azure.activitylogs.operation_name")
+			warned = warned || w.Code == "replaces" && strings.Contains(w.Msg, "takes over its [podwatch] table")
 		}
 	}
 	if !replaced || !warned {

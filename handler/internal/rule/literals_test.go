@@ -42,7 +42,7 @@ func TestLiteralsOfAQuery(t *testing.T) {
 		{"ranges", log + `responseStatus.code >= 200`, `all`},
 		{"free text", `"kube-hunter"`, `all`},
 		{"any field", `azure.*: kube-hunter`, `all`},
-		{"null", log + `verb: null`, `all`},
+		{"null, which no event meets", log + `verb: null`, ``},
 		{"empty text", log + `verb: ""`, `all`},
 		{"not ASCII", log + `objectRef.name: "zürich"`, `rich`},
 		{"everything", `*:*`, `all`},
