@@ -113,16 +113,19 @@ func alerts(output string) (ids []string) {
 	return ids
 }
 
+// TestEveryInvocationOfTheHostIsAnswered posts what the real host posted, also what
+// podwatch does not read.
 func TestEveryInvocationOfTheHostIsAnswered(t *testing.T) {
 	p := startHandler(t, nil)
 	for file, function := range map[string]string{
 		"eventhub-many-string.json":  "Detect",
+		"eventhub-admin.json":        "Detect",
 		"eventhub-many-untyped.json": "Detect",
 		"eventhub-many-binary.json":  "Detect",
 		"eventhub-one.json":          "Detect",
 		"timer.json":                 "Heartbeat",
 	} {
-		body, err := os.ReadFile(filepath.Join("testdata", "invocations", file))
+		body, err := os.ReadFile(filepath.Join("internal", "invocation", "testdata", file))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -148,7 +151,7 @@ func expected(t *testing.T, expect string) int {
 		return 1
 	case strings.HasPrefix(expect, "match:2"):
 		return 2
-	case expect == "no-match", expect == "routine", expect == "ambiguous":
+	case expect == "no-match", expect == "routine", expect == "indirect-routine", expect == "ambiguous":
 		// Ambiguous is the record with two operation names: the last one counts,
 		// as in every JSON decoder, and it is another operation.
 		return 0

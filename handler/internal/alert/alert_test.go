@@ -28,7 +28,7 @@ var now = time.Date(2026, 11, 9, 8, 20, 0, 0, time.UTC)
 // parse reads the first record of a sample, changed by pairs of old and new.
 func parse(t *testing.T, name string, oldnew ...string) *event.Event {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join("testdata", "records", name+".json"))
+	text, err := os.ReadFile(filepath.Join("..", "..", "testdata", "records", name+".json"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -80,7 +80,7 @@ func TestNoSecretLeavesTheProcess(t *testing.T) {
 
 	for n := range 12 {
 		d := kubeDeletion(t, podName(n), fmt.Sprintf("caller%d@example.com", n), "AKS-1", n)
-		w.deliver("0", messages(body(d.records[0]), "no JSON at all")...)
+		w.deliver("0", messages(body(d.records[0]), `{"records": [not JSON, "delete"`)...)
 	}
 	_ = w.beat() // it may fail
 	answers := provoke(t, w.address())
