@@ -85,6 +85,10 @@ func parseRule(d *document) *draft {
 			return dr
 		}
 	}
+	if _, isRule := t.get("rule_id"); !isRule && !t.has("name") && !t.has("type") && !t.has("query") {
+		dr.mistake(t.path, "this is not a rule: it has no rule_id, name, type and query")
+		return dr
+	}
 	own, hasOwn := top.table("podwatch")
 	dr.own = hasOwn
 	dr.readIdentity(t)
