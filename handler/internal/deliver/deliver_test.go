@@ -361,6 +361,33 @@ func TestStorm(t *testing.T) {
 	})
 }
 
+// TestHeldAndPosted: an alert that one instance posts with its batch and another one,
+// which has it in a batch of its own, holds, is on one card. What a summary showed is
+// not posted when it comes again.
+func TestHeldAndPosted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		second := &recorder{name: "cards"}
+		first := &recorder{name: "cards", answer: func(n int, _ []string) error {
+			if n == 0 {
+				if r := deliverAll(t, w.dispatcher(people(second)), alerts("2", "3")...); r.Held != 2 {
+					t.Errorf("the other instance: %+v", r)
+				}
+			}
+			return nil
+		}}
+		d := w.dispatcher(people(first))
+		deliverAll(t, d, alerts("1", "2")...)
+		time.Sleep(state.StormLength + time.Second)
+		d.Summarize(t.Context())
+		deliverAll(t, w.dispatcher(people(second)), alerts("3")...)
+		want := [][]string{{"1", "2"}, {"3"}}
+		if !slices.EqualFunc(first.requests, want, slices.Equal) || first.totals[1] != 1 || len(second.requests) != 0 {
+			t.Errorf("posted %v, totals %v, and by the other instance %v; want %v", first.requests, first.totals, second.requests, want)
+		}
+	})
+}
+
 // TestARejectedSummaryIsKept: its alerts become dead letters instead of being tried
 // at each heartbeat.
 func TestARejectedSummaryIsKept(t *testing.T) {

@@ -22,6 +22,9 @@ type reading struct {
 	done   int             // all before this position has been read
 	raised map[string]bool // ids of the findings
 
+	causes    []cause
+	deletions []place // by routine
+
 	// Reused from record to record.
 	events  event.Reader
 	plain   []byte // a record
@@ -64,7 +67,7 @@ func (r *reading) message(i int) {
 		return
 	}
 	r.whole = plain
-	kept := len(r.Findings) + len(r.Unreadable)
+	kept := len(r.Findings) + len(r.Unreadable) + len(r.deletions)
 	for p := range export.Pieces(plain) {
 		it := piece{Text: jsontext.Text{Raw: p.JSON}, at: end - len(text.Raw), whole: true, message: i, offset: p.Offset, mended: p.Mended}
 		switch {
@@ -74,7 +77,7 @@ func (r *reading) message(i int) {
 			r.read(it)
 		}
 	}
-	if len(r.Findings)+len(r.Unreadable) > kept {
+	if len(r.Findings)+len(r.Unreadable)+len(r.deletions) > kept {
 		r.whole = nil // they share it
 	}
 }
@@ -95,8 +98,7 @@ type piece struct {
 func (r *reading) read(p piece) (known bool) {
 	defer func() {
 		if cause := recover(); cause != nil {
-			r.Failed++
-			r.unreadable(p, fmt.Sprintf("panic while the record was read; this is a bug in podwatch: %v\n%s", cause, debug.Stack()))
+			r.panicked(p, cause)
 			known = true
 		}
 	}()
@@ -168,11 +170,15 @@ func (r *reading) evaluate(p piece, ev *event.Event, n int) {
 		r.Matches++
 		if m.Routine {
 			r.Routine++
+			r.noteRoutine(p, n)
 			if !r.routine {
 				continue
 			}
 		}
 		id := alert.ID(m.Rule.ID, ev)
+		if len(m.Rule.Daily) > 0 {
+			id = alert.DailyID(m.Rule, ev)
+		}
 		if r.raised[id] {
 			r.Repeats++
 			continue
@@ -183,7 +189,15 @@ func (r *reading) evaluate(p piece, ev *event.Event, n int) {
 			f.Notes = append(f.Notes, "the record was mended: "+p.mended)
 		}
 		r.Findings = append(r.Findings, f)
+		if !m.Routine {
+			r.noteCause(ev)
+		}
 	}
+}
+
+func (r *reading) panicked(p piece, cause any) {
+	r.Failed++
+	r.unreadable(p, fmt.Sprintf("panic while the record was read; this is a bug in podwatch: %v\n%s", cause, debug.Stack()))
 }
 
 func (r *reading) unreadable(p piece, reason string) {

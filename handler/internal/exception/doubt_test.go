@@ -146,7 +146,7 @@ var columns = map[string]string{
 
 func sampleAlerts(t *testing.T) []sample {
 	t.Helper()
-	files, err := filepath.Glob("../rule/testdata/records/*.json")
+	files, err := filepath.Glob("../../testdata/records/*.json")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -159,6 +159,9 @@ func sampleAlerts(t *testing.T) []sample {
 		var wrapper struct{ Records []json.RawMessage }
 		if err := json.Unmarshal(body, &wrapper); err != nil || wrapper.Records == nil {
 			wrapper.Records = []json.RawMessage{body}
+		}
+		if len(wrapper.Records) == 0 {
+			continue
 		}
 		ev, err := event.Read(wrapper.Records[0], 0)
 		if err != nil || ev.Dataset() == "" {

@@ -30,10 +30,10 @@ func load(t testing.TB, sources ...rule.Source) (*rule.Set, *rule.Report) {
 	return set, report
 }
 
-// records returns the records of a message body under testdata/records.
+// records returns the records of a message body under handler/testdata/records.
 func records(t testing.TB, name string) []json.RawMessage {
 	t.Helper()
-	body, err := os.ReadFile(filepath.Join("testdata", "records", name))
+	body, err := os.ReadFile(filepath.Join("..", "..", "testdata", "records", name))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +59,7 @@ func event1(t testing.TB, record []byte) *event.Event {
 // sampleIndex is what testdata/records-index.json expects of each file.
 func sampleIndex(t testing.TB) map[string]string {
 	t.Helper()
-	src, err := os.ReadFile("testdata/records-index.json")
+	src, err := os.ReadFile("../../testdata/records-index.json")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,13 +78,16 @@ func sampleIndex(t testing.TB) map[string]string {
 
 func TestEverySampleRecordIsJudgedAsItsIndexSays(t *testing.T) {
 	set, _ := load(t, rule.BuiltIn())
-	files, err := filepath.Glob("testdata/records/*.json")
+	files, err := filepath.Glob("../../testdata/records/*.json")
 	if err != nil || len(files) < 70 {
 		t.Fatalf("found %d sample files, %v", len(files), err)
 	}
 	index := sampleIndex(t)
 	for _, file := range files {
 		name := filepath.Base(file)
+		if strings.HasPrefix(name, "body-") {
+			continue // a body that package export must take apart
+		}
 		t.Run(name, func(t *testing.T) {
 			expect, ok := index[name]
 			if !ok {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"sync"
 	"time"
 )
@@ -51,7 +50,7 @@ func (b *breaker) ask(ctx context.Context, request func(context.Context) error) 
 func guarded(ctx context.Context, request func(context.Context) error) (err error) {
 	defer func() {
 		if cause := recover(); cause != nil {
-			err = fmt.Errorf("panic, which is a bug in podwatch: %v\n%s", cause, debug.Stack())
+			err = fmt.Errorf("panic, which is a bug in podwatch: %v", cause)
 		}
 	}()
 	return request(ctx)
