@@ -102,7 +102,7 @@ func newDocument(a *alert.Alert, ev kql.Document) *document {
 		"ip": a.CallerIp, "role": a.CallerRole, "owner_resource": a.CallerOwnerResource, "user_agent": a.UserAgent,
 	})
 	set("cluster", map[string]any{"id": a.ClusterId, "name": a.ClusterName, "kind": a.ClusterKind})
-	set("resource", map[string]any{"id": a.ResourceId, "group": a.ResourceGroup, "subscription_id": a.SubscriptionId, "tags": tags(a)})
+	set("resource", map[string]any{"id": a.ResourceId, "group": a.ResourceGroup, "subscription_id": a.SubscriptionId, "tags": d.tagsByName(a)})
 	set("kubernetes", map[string]any{
 		"namespace": a.Namespace, "pod": a.Pod, "deletion_kind": a.DeletionKind,
 		"workload_kind": a.WorkloadKind, "workload": a.WorkloadName, "node": a.Node,
@@ -154,10 +154,10 @@ func (d *document) All() iter.Seq2[string, any] {
 	}
 }
 
-// tags keys the cluster's tags by lower-case name: Azure compares tag names
-// ignoring case.
-func tags(a *alert.Alert) any {
-	if len(a.ResourceTags) == 0 {
+// tagsByName keys the cluster's tags by lower-case name, if they are known: Azure
+// compares tag names ignoring case.
+func (d *document) tagsByName(a *alert.Alert) any {
+	if !d.tags || len(a.ResourceTags) == 0 {
 		return nil
 	}
 	tags := make(map[string]any, len(a.ResourceTags))
