@@ -21,10 +21,10 @@ func (e *Event) route() string {
 		// Metrics have neither, and nothing else in them to query.
 		return ""
 	}
-	if hasSuffixFold(category, "SignInLogs") {
+	if hasSuffixFold(strings.TrimSpace(category), "SignInLogs") {
 		return SignInLogs
 	}
-	c := strings.ToLower(category)
+	c := strings.ToLower(strings.TrimSpace(category))
 	switch c {
 	case "auditlogs":
 		return AuditLogs
@@ -57,7 +57,7 @@ func (e *Event) route() string {
 }
 
 func (e *Event) isKubeAudit() bool {
-	category := e.Category()
+	category := strings.TrimSpace(e.Category())
 	return strings.EqualFold(category, "kube-audit") || strings.EqualFold(category, "kube-audit-admin")
 }
 
