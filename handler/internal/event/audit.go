@@ -45,10 +45,15 @@ type ObjectRef struct {
 // if there is none.
 func (e *Event) Audit() *Audit {
 	if e.once(partAudit) && e.auditLog().is() &&
-		(e.isKubeAudit() || isAuditVersion(e.log.get("apiVersion"))) {
+		e.isAudit() {
 		e.audit = e.readAudit()
 	}
 	return e.audit
+}
+
+// isAudit reports whether properties.log is meant to be an audit event.
+func (e *Event) isAudit() bool {
+	return e.isKubeAudit() || isAuditVersion(e.auditLog().get("apiVersion"))
 }
 
 func (e *Event) readAudit() *Audit {

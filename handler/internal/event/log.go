@@ -3,6 +3,7 @@ package event
 import (
 	"bytes"
 	"slices"
+	"strings"
 
 	"podwatch/handler/internal/jsontext"
 )
@@ -179,6 +180,23 @@ var auditOrder = []string{
 	"kind", "apiVersion", "level", "auditID", "stage", "requestURI", "verb", "user", "impersonatedUser", "authenticationMetadata",
 	"sourceIPs", "userAgent", "objectRef", "responseStatus", "requestObject", "responseObject",
 	"requestReceivedTimestamp", "stageTimestamp", "annotations",
+}
+
+// PrecedesCut reports whether a field is known of every event whose Cut is not
+// BeforeVerb, however little of it there is.
+func PrecedesCut(field string) bool {
+	path, inLog := under(field, "azure.platformlogs.properties.log")
+	if !inLog {
+		_, inProperties := under(field, "azure.platformlogs.properties")
+		f, _ := rowOf(field)
+		return f != nil && !f.inner && !inProperties
+	}
+	name, rest, _ := strings.Cut(path, ".")
+	if name == "objectRef" {
+		return rest == "" || slices.Contains(derivable, rest)
+	}
+	place := slices.Index(auditOrder, name)
+	return place >= 0 && place <= slices.Index(auditOrder, "verb")
 }
 
 // precedesCut reports whether a member of the audit event, if there were one of

@@ -270,9 +270,9 @@ func (e *Event) Cut() Cut {
 	log := e.auditLog()
 	unread := e.props().state == cut || e.properties.state == broken || log.state == cut || log.state == broken
 	switch {
-	case !unread && (log.state == whole || !e.isKubeAudit()):
+	case !unread && (log.state == whole || !e.isAudit()):
 		return Whole
-	case e.isKubeAudit() && !e.requestKnown():
+	case e.isAudit() && !e.requestKnown():
 		return BeforeVerb
 	}
 	return BehindVerb
