@@ -137,6 +137,7 @@ func (e *Event) begin(record []byte) error {
 	if err := e.findMembers(); err != nil {
 		return fmt.Errorf("parse record: %w", err)
 	}
+	e.reshape()
 	e.category = e.label(e.record.get("category", "Category"))
 	if e.category == nil {
 		e.category = e.text(e.record.get("CategoryValue"))
@@ -206,6 +207,9 @@ func (e *Event) note(place part, format string, args ...any) {
 // when the record is no log event, such as a metric.
 func (e *Event) Dataset() string { return e.table.dataset }
 
+// Metric reports whether the record is a metric, which no rule is about.
+func (e *Event) Metric() bool { return e.record.get("metricName").Kind == jsontext.String }
+
 // Raw is the record as received.
 func (e *Event) Raw() []byte { return e.raw }
 
@@ -270,7 +274,7 @@ func (e *Event) Time() time.Time {
 }
 
 func (e *Event) readTime() time.Time {
-	v := e.record.get("time", "Time", "EventTimeString")
+	v := e.record.get("time", "Time", "EventTimeString", "timeStamp")
 	switch v.Kind {
 	case jsontext.Invalid:
 		e.note(partTime, "the record has no time")

@@ -1,6 +1,7 @@
 package event
 
 import (
+	"bytes"
 	"slices"
 	"strings"
 
@@ -75,8 +76,12 @@ func (e *Event) auditLog() *inner {
 		return &e.log
 	}
 	p := e.props()
-	e.logged = p.get("log")
-	p.members = slices.DeleteFunc(p.members, func(m member) bool { return m.name == "log" })
+	name := "log"
+	if p.get(name).Kind == jsontext.Invalid && e.isKubeAudit() {
+		name = auditColumn(p.members)
+	}
+	e.logged = p.get(name)
+	p.members = slices.DeleteFunc(p.members, func(m member) bool { return m.name == name })
 	if p.get("status_code").Kind == jsontext.Invalid {
 		for i := range p.members {
 			if p.members[i].name == "statusCode" {
@@ -268,14 +273,13 @@ const (
 // withheld on purpose does not count.
 func (e *Event) Cut() Cut {
 	log := e.auditLog()
-	unread := e.props().state == cut || e.properties.state == broken || log.state == cut || log.state == broken
 	switch {
-	case !unread && (log.state == whole || !e.isAudit()):
-		return Whole
-	case e.isAudit() && !e.requestKnown():
+	case (e.isKubeAudit() || bytes.Contains(e.logged.Raw, []byte("audit.k8s.io"))) && !e.requestKnown():
 		return BeforeVerb
+	case e.props().state == cut, e.properties.state == broken, log.state == cut, log.state == broken:
+		return BehindVerb
 	}
-	return BehindVerb
+	return Whole
 }
 
 // requestKnown reports whether the audit text says what was done and, of what may
@@ -283,8 +287,10 @@ func (e *Event) Cut() Cut {
 func (e *Event) requestKnown() bool {
 	verb := e.log.get("verb")
 	switch {
-	case verb.Kind != jsontext.String || e.log.state != cut:
+	case verb.Kind != jsontext.String:
 		return false
+	case e.log.state == whole:
+		return true
 	case verb.Is("delete") || verb.Is("deletecollection") || verb.Is("create"):
 		_, known := e.inCutLog("objectRef.resource")
 		return known

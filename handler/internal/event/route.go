@@ -1,6 +1,7 @@
 package event
 
 import (
+	"bytes"
 	"strings"
 
 	"podwatch/handler/internal/jsontext"
@@ -17,7 +18,7 @@ import (
 // names the operation is right to see it; the other error would hide it.
 func (e *Event) route() string {
 	category, operation := e.Category(), e.Operation()
-	if category == "" && operation == "" && e.record.get("EventName").Kind == jsontext.Invalid {
+	if category == "" && operation == "" && e.record.get("EventName").Kind == jsontext.Invalid && !e.hasAuditVersion() {
 		// Metrics have neither, and nothing else in them to query.
 		return ""
 	}
@@ -54,6 +55,12 @@ func (e *Event) route() string {
 		return ActivityLogs
 	}
 	return PlatformLogs
+}
+
+// hasAuditVersion reports whether properties.log mentions the version of audit
+// events.
+func (e *Event) hasAuditVersion() bool {
+	return bytes.Contains(e.props().get("log").Raw, []byte("audit.k8s.io"))
 }
 
 func (e *Event) isKubeAudit() bool {
