@@ -29,7 +29,7 @@ type sample struct {
 // byOtherRules are samples whose outcome the rules for workloads and routine decide.
 var byOtherRules = []string{
 	"delete-deployment-user.json", "delete-namespace-user.json", "delete-node-user.json",
-	"device-taint-eviction-controller.json", "kubelet-exe-30.json", "kubelet-metadata-level.json", "managed-namespace-deleted.json",
+	"device-taint-eviction-controller.json", "kubelet-exe-30.json", "kubelet-metadata-level.json", "managed-namespace-deleted.json", "evictionrequest-and-responder.json",
 }
 
 func TestWildSamples(t *testing.T) {
