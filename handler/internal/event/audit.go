@@ -73,6 +73,9 @@ func (e *Event) readAudit() *Audit {
 		Truncated:   e.log.state == cut,
 		Annotations: annotations(object("annotations")),
 	}
+	if e.log.state == cut && e.log.last == "sourceIPs" {
+		a.SourceIPs = nil // the last address is the certain one
+	}
 	if u := object("user"); u != nil {
 		a.User = auditUser(u)
 	}

@@ -205,3 +205,15 @@ func TestEntraNestedPartsAsText(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
+
+// A client chooses all addresses but the last.
+func TestNoAddressWhereTheLastIsCut(t *testing.T) {
+	log := strings.Replace(auditLog(t, "kube-delete-202.json"), `"sourceIPs":["`, `"sourceIPs":["192.0.2.1","192.0.2.2","`, 1)
+	ev := parse(t, auditRecord(t, log[:strings.Index(log, `"192.0.2.2"`)+8]))
+	if ip := ev.CallerIP(); ip != "" || len(ev.Audit().SourceIPs) > 0 {
+		t.Errorf("address %q of %q", ip, ev.Audit().SourceIPs)
+	}
+	if first, known := ev.Lookup("azure.platformlogs.properties.log.sourceIPs"); known || first == nil {
+		t.Errorf("Lookup = %v, known %t, want what there is of it", first, known)
+	}
+}

@@ -293,7 +293,7 @@ func (e *Event) readTime() time.Time {
 // CallerIP is the caller's address without port, "" when unknown. In kube-audit
 // it is the last source address: the client can choose the earlier ones.
 func (e *Event) CallerIP() string {
-	if a := e.Audit(); a != nil && len(a.SourceIPs) > 0 && (e.log.state != cut || e.log.last != "sourceIPs") {
+	if a := e.Audit(); a != nil && len(a.SourceIPs) > 0 {
 		ip, _, _ := parseAddress(a.SourceIPs[len(a.SourceIPs)-1])
 		return ip
 	}

@@ -28,7 +28,7 @@ func Fields() []Field {
 		{"alert.source", "keyword", "azure.activitylogs or azure.platformlogs"},
 		{"alert.operation", "keyword", "what was done: the operation, or verb and resource of kube-audit"},
 		{"alert.time", "date", "when it happened"},
-		{"caller.kind", "keyword", "user, servicePrincipal, managedIdentity, microsoftApplication, kubernetes or unknown"},
+		{"caller.kind", "keyword", "user, servicePrincipal, managedIdentity, microsoftApplication, kubernetes, externalIdentity or unknown"},
 		{"caller.name", "keyword", "sign-in name, application name or Kubernetes user name"},
 		{"caller.id", "keyword", "object id or Kubernetes user name"},
 		{"caller.app_id", "keyword", "application id of the client or of the caller itself"},
