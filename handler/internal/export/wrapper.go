@@ -14,7 +14,8 @@ import (
 // data.context.activityLog).
 func isWrapper[T string | []byte](name T) bool {
 	switch string(name) {
-	case "data", "data_base64", "message", "_raw", "log", "value", "ContentData", "event", "body", "alertContext", "context", "activityLog":
+	case "records", // if it is base64; else it is read before
+		"data", "data_base64", "message", "_raw", "log", "value", "ContentData", "event", "body", "alertContext", "context", "activityLog":
 		return true
 	}
 	return false

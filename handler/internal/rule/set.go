@@ -119,24 +119,28 @@ func (s *Set) Match(dst []Match, ev *event.Event) []Match {
 	if b == nil {
 		b = s.other
 	}
-	var some [8]*compiled
+	type verdict struct {
+		*compiled
+		meets kql.Truth
+	}
+	var some [8]verdict
 	met := some[:0]
 	for _, c := range b.any {
-		if c.meets(ev) != kql.False {
-			met = append(met, c)
+		if meets := c.meets(ev); meets != kql.False {
+			met = append(met, verdict{c, meets})
 		}
 	}
 	for i := range b.guards {
 		for _, c := range b.guards[i].candidates(ev) {
-			if c.meets(ev) != kql.False {
-				met = append(met, c)
+			if meets := c.meets(ev); meets != kql.False {
+				met = append(met, verdict{c, meets})
 			}
 		}
 	}
-	slices.SortFunc(met, func(a, b *compiled) int { return a.order - b.order })
-	for _, c := range met {
-		m := c.match(ev)
-		m.Uncertain = c.meets(ev) == kql.Unknown
+	slices.SortFunc(met, func(a, b verdict) int { return a.order - b.order })
+	for _, v := range met {
+		m := v.match(ev)
+		m.Uncertain = v.meets == kql.Unknown
 		dst = append(dst, m)
 	}
 	return dst
