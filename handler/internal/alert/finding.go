@@ -13,8 +13,9 @@ type Finding struct {
 	rule.Match
 	ID     string        // see ID
 	Record jsontext.Text // that holds the event
-	At     int           // where it begins in the text of the batch; -1: not in place
+	At     int           // where it, or the message that was read for it, begins in the text of the batch
 	Nth    int           // event of the record
+	Pods   int           // different pods of it that routine deleted in the same batch
 	Notes  []string      // what was repaired in the record
 }
 

@@ -39,11 +39,14 @@ func (a *App) Detect(ctx context.Context, body io.Reader) (reply *invocation.Rep
 		return batch.Reply(), []slog.Attr{slog.Any("counts", Counts{Bytes: batch.Size(), Unreadable: 1})}, nil
 	}
 
-	found := a.Detector.Detect(batch, a.watch.SampleDue())
+	sample := a.watch.SampleDue()
+	found := a.Detector.Detect(batch, sample)
 	pending := a.Dispatcher.Pending(ctx, found.Findings)
 	around := a.Detector.Around(batch, pending)
 	result := a.Dispatcher.Deliver(ctx, a.Enricher.Enrich(ctx, pending, around))
-	a.watch.Note(ctx, found.Heard)
+	if sample {
+		a.watch.Note(ctx, found.Heard)
+	}
 
 	counts := CountsOf(found, len(pending), result)
 	counts.Bytes = batch.Size()

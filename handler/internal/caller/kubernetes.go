@@ -47,7 +47,7 @@ func fromAudit(a *event.Audit) Caller {
 	}
 
 	readSource(&c, a.SourceIPs)
-	if c.Namespace != "" && outside(c.IP) {
+	if c.Namespace != "" && event.Public(c.IP) {
 		c.Note("a workload's account, from the public address %s", c.IP)
 	}
 	return c
@@ -161,11 +161,14 @@ func readPlatform(c *Caller, name, userAgent string) {
 }
 
 // product is the first token of a user agent: "kubectl/v1.31.2 (linux/amd64)"
-// gives "kubectl", and so does "kubectl.exe/v1.31.2".
+// gives "kubectl", as does "kubectl.exe/v1.31.2 (windows/amd64)".
 func product(userAgent string) string {
-	p, _, _ := strings.Cut(userAgent, "/")
-	p, _, _ = strings.Cut(p, " ")
-	return short(strings.TrimSuffix(p, ".exe"))
+	name := event.Product(userAgent)
+	if name == "" {
+		name = userAgent
+	}
+	name, _, _ = strings.Cut(name, " ")
+	return short(name)
 }
 
 func hasGroupID(groups []string) bool {

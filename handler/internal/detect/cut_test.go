@@ -9,13 +9,13 @@ import (
 	"podwatch/handler/internal/detect"
 )
 
-// A deletion is an audit event by a person, with what may make its text long.
-type deletion struct {
+// A longDeletion is an audit event by a person, with what may make its text long.
+type longDeletion struct {
 	uri, verb, object                string
 	groups, as, addresses, userAgent int
 }
 
-func (d deletion) text() string {
+func (d longDeletion) text() string {
 	list := func(format string, n int) string {
 		var texts []string
 		for i := range n {
@@ -43,7 +43,7 @@ func TestADeletionIsNeverLostBehindACut(t *testing.T) {
 	t.Parallel()
 	const pod = "/api/v1/namespaces/shop/pods/cart-7c9d5b6f48-q8w2z"
 	const object = `"resource":"pods","namespace":"shop","name":"cart-7c9d5b6f48-q8w2z"`
-	tests := map[string]deletion{
+	tests := map[string]longDeletion{
 		"delete":                      {uri: pod, verb: "delete", object: object},
 		"groups":                      {uri: pod, verb: "delete", object: object, groups: 60},
 		"groups of an impersonation":  {uri: pod, verb: "delete", object: object, as: 150},
@@ -55,7 +55,7 @@ func TestADeletionIsNeverLostBehindACut(t *testing.T) {
 		"an escape in the URI":        {uri: "/api/v1/namespaces/shop/p%6Fds/cart-0", verb: "delete", object: object, groups: 20},
 		"a URI that cannot be parsed": {uri: "/api/v1/namespaces/%zz/pods/cart-0", verb: "delete", object: object, groups: 20},
 	}
-	d := builtIn(t)
+	d := detect.New(builtIn, true)
 	positions := 0
 	for name, deletion := range tests {
 		text := deletion.text()
@@ -88,10 +88,10 @@ func TestADeletionInManyGroupsIsAnAlert(t *testing.T) {
 	t.Parallel()
 	const pod = "/api/v1/namespaces/shop/pods/cart-0"
 	const object = `"resource":"pods","namespace":"shop","name":"cart-0"`
-	d := builtIn(t)
+	d := detect.New(builtIn, true)
 	for _, size := range []int{16 << 10, 32 << 10} {
 		for n := 0; n < 1200; n += 7 {
-			for _, deletion := range []deletion{
+			for _, deletion := range []longDeletion{
 				{uri: pod, verb: "delete", object: object, groups: n},
 				{uri: pod, verb: "delete", object: object, as: n},
 				{uri: pod, verb: "delete", object: object, addresses: n},

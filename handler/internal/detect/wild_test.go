@@ -13,7 +13,6 @@ import (
 	"podwatch/handler/internal/caller"
 	"podwatch/handler/internal/detect"
 	"podwatch/handler/internal/invocation"
-	"podwatch/handler/internal/rule"
 )
 
 // A sample is a message body that was built after a public report, and what is to
@@ -34,7 +33,7 @@ var byOtherRules = []string{
 
 func TestWildSamples(t *testing.T) {
 	t.Parallel()
-	d := builtIn(t)
+	d := detect.New(builtIn, true)
 	for _, folder := range []string{"wild", "wild3"} {
 		folder = filepath.Join("..", "..", "testdata", folder)
 		var samples []sample
@@ -122,15 +121,6 @@ func outcomesOf(found detect.Result) []string {
 	}
 	slices.Sort(outcomes)
 	return slices.Compact(outcomes)
-}
-
-func builtIn(t testing.TB) *detect.Detector {
-	t.Helper()
-	rules, _, err := rule.Load(rule.BuiltIn())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return detect.New(rules, true)
 }
 
 // fromHost is an invocation with one message, as the Functions host sends it.

@@ -127,6 +127,7 @@ func TestWhatIsCutOrWithheldIsNotKnown(t *testing.T) {
 		{"what is behind the cut", before("responseStatus"), "responseStatus.code", false, false, event.BehindVerb},
 		{"what would precede the cut", before("responseStatus"), "impersonatedUser", true, false, event.BehindVerb},
 		{"what may be behind the cut", before("sourceIPs"), "impersonatedUser", false, false, event.BehindVerb},
+		{"what a complete objectRef at the cut lacks", before("responseStatus"), "objectRef.subresource", true, false, event.BehindVerb},
 		{"objectRef that is cut", whole[:strings.Index(whole, `"objectRef"`)+30], "objectRef.resource", true, true, event.BehindVerb},
 		{"objectRef behind the cut", before("sourceIPs"), "objectRef.resource", true, true, event.BehindVerb},
 		{"an objectRef without subresource", before("sourceIPs"), "objectRef.subresource", true, false, event.BehindVerb},
