@@ -15,9 +15,9 @@ import (
 	"podwatch/handler/internal/invocation"
 )
 
-// A sample is a message body that was built after a public report, and what is to
+// A wildSample is a message body that was built after a public report, and what is to
 // come of it: alert, routine, unreadable or none.
-type sample struct {
+type wildSample struct {
 	File   string
 	Expect string
 	Accept []string
@@ -36,7 +36,7 @@ func TestWildSamples(t *testing.T) {
 	d := detect.New(builtIn, true)
 	for _, folder := range []string{"wild", "wild3"} {
 		folder = filepath.Join("..", "..", "testdata", folder)
-		var samples []sample
+		var samples []wildSample
 		index, err := os.ReadFile(filepath.Join(folder, "index.json"))
 		if err == nil {
 			err = json.Unmarshal(index, &samples)
@@ -74,11 +74,11 @@ func TestWildSamples(t *testing.T) {
 	}
 }
 
-func (s sample) accepts(outcomes []string) bool {
+func (s wildSample) accepts(outcomes []string) bool {
 	return slices.ContainsFunc(append(s.Accept, s.Expect), func(accepted string) bool { return slices.Contains(outcomes, accepted) })
 }
 
-func (s sample) check(t *testing.T, found detect.Result) {
+func (s wildSample) check(t *testing.T, found detect.Result) {
 	t.Helper()
 	outcomes := outcomesOf(found)
 	if !s.accepts(outcomes) {

@@ -3,6 +3,8 @@ package event
 import (
 	"net/netip"
 	"strings"
+
+	"podwatch/handler/internal/jsontext"
 )
 
 // derived are fields that podwatch derives from an audit event, because a query
@@ -23,9 +25,20 @@ var derived = []Field{
 // where they are used, so that no question allocates.
 const logField = "azure.platformlogs.properties.log."
 
+// audited returns the value of a field of the audit event. A member that precedes
+// the cut is known, also what it lacks.
+func (e *Event) audited(field string) (value any, known bool) {
+	if value, known = e.Lookup(field); known || value != nil || e.log.state != cut {
+		return value, known
+	}
+	path := field[len(logField):]
+	top, _, _ := strings.Cut(path, ".")
+	return nil, top != e.log.last && e.log.get(top).Kind != jsontext.Invalid && !e.withheld(path)
+}
+
 // auditedText returns a field's text, "" where there is none or it is not known.
 func (e *Event) auditedText(field string) string {
-	value, _ := e.Lookup(field)
+	value, _ := e.audited(field)
 	return scalarText(value)
 }
 
@@ -43,7 +56,7 @@ func Product(userAgent string) string {
 }
 
 func (e *Event) client() any {
-	agent, known := e.Lookup(logField + "userAgent")
+	agent, known := e.audited(logField + "userAgent")
 	if !known {
 		return notKnown
 	}
@@ -56,7 +69,7 @@ func (e *Event) client() any {
 // tokenBound reports whether the caller's token belongs to a pod or a node, as no
 // controller's does.
 func (e *Event) tokenBound() any {
-	extra, known := e.Lookup(logField + "user.extra")
+	extra, known := e.audited(logField + "user.extra")
 	if m, ok := extra.(map[string]any); ok {
 		for key := range m {
 			switch strings.TrimPrefix(key, "authentication.kubernetes.io/") {
@@ -71,15 +84,23 @@ func (e *Event) tokenBound() any {
 	return false
 }
 
+// sources returns how many source addresses there are, and the last one. They are
+// counted where they lie: each routine deletion asks for them.
+func (e *Event) sources() (n int, last jsontext.Value, known bool) {
+	log := e.auditLog()
+	for v := range log.get("sourceIPs").Elements(0) {
+		n, last = n+1, v
+	}
+	return n, last, n > 0 && (log.state == whole || log.last != "sourceIPs")
+}
+
 // proxied reports whether the request came through a proxy: then it has more than
 // one address.
 func (e *Event) proxied() any {
-	addresses, known := e.Lookup(logField + "sourceIPs")
-	list, _ := addresses.([]any)
-	switch {
-	case len(list) > 1:
+	switch n, _, known := e.sources(); {
+	case n > 1:
 		return true
-	case len(list) == 0 || !known:
+	case !known:
 		return notKnown
 	}
 	return false
@@ -88,18 +109,27 @@ func (e *Event) proxied() any {
 // publicAddress reports whether the last address, the connection's own, is one
 // that no private network uses.
 func (e *Event) publicAddress() any {
-	switch ip := e.CallerIP(); {
-	case ip != "":
-		return Public(ip)
-	default:
+	_, last, known := e.sources()
+	if !known {
 		return notKnown
 	}
+	text := e.str(last)
+	if a, err := netip.ParseAddr(text); err == nil {
+		return public(a)
+	}
+	ip, _, _ := parseAddress(text)
+	return Public(ip)
 }
 
 // Public reports whether ip is an address that no private network uses.
 func Public(ip string) bool {
 	a, err := netip.ParseAddr(ip)
-	return err == nil && !a.IsPrivate() && !a.IsLoopback() && !a.IsLinkLocalUnicast() && !sharedRange.Contains(a)
+	return err == nil && public(a)
+}
+
+func public(a netip.Addr) bool {
+	a = a.Unmap()
+	return !a.IsPrivate() && !a.IsLoopback() && !a.IsLinkLocalUnicast() && !sharedRange.Contains(a)
 }
 
 // sharedRange is RFC 6598, which some cluster networks use for pods.

@@ -7,29 +7,30 @@ import "strconv"
 // for it. A workload that ran no pod is not scaled. Of one that is written as a
 // whole only a body that is shown counts: most such requests change something else.
 func (e *Event) scaledToZero() any {
-	if verb := e.auditedText(logField + "verb"); verb != "patch" && verb != "update" {
+	verb := e.auditedText(logField + "verb")
+	if verb != "patch" && verb != "update" {
 		return false
 	}
 	scale := e.auditedText(logField+"objectRef.subresource") == "scale"
-	asked := e.askedReplicas()
+	asked := e.askedReplicas(scale && verb == "update")
 	if !scale && asked == replicasUntouched {
 		return false
 	}
-	spec, _ := e.Lookup(logField + "responseObject.spec")
+	spec, _ := e.audited(logField + "responseObject.spec")
 	if _, shown := spec.(map[string]any); !shown {
 		if scale && asked == replicasUntouched && e.requestBody() == bodyWithheld {
 			return notKnown
 		}
 		return asked == replicasZero
 	}
-	set, known := e.Lookup(logField + "responseObject.spec.replicas")
+	set, known := e.audited(logField + "responseObject.spec.replicas")
 	switch {
 	case set == nil && !known:
 		return asked == replicasZero
 	case scale: // a Scale omits 0
 		return set == nil || isZero(set)
 	}
-	running, known := e.Lookup(logField + "responseObject.status.replicas")
+	running, known := e.audited(logField + "responseObject.status.replicas")
 	return isZero(set) && (running != nil && !isZero(running) || running == nil && !known)
 }
 
@@ -42,12 +43,15 @@ const (
 	replicasZero
 )
 
-func (e *Event) askedReplicas() asked {
-	whole, _ := e.Lookup(logField + "requestObject")
+// askedReplicas reads the body. A Scale as a whole omits 0.
+func (e *Event) askedReplicas(wholeScale bool) asked {
+	whole, _ := e.audited(logField + "requestObject")
 	patch, ok := whole.([]any)
 	if !ok {
-		replicas, _ := e.Lookup(logField + "requestObject.spec.replicas")
+		replicas, known := e.audited(logField + "requestObject.spec.replicas")
 		switch {
+		case replicas == nil && known && wholeScale && e.requestBody() == bodyShown:
+			return replicasZero
 		case replicas == nil:
 			return replicasUntouched
 		case isZero(replicas):
