@@ -1,6 +1,7 @@
 package alert
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -147,6 +148,8 @@ func auditOutcome(audit *event.Audit) string {
 		return OutcomeUnknown // it deletes one after the other, and what is deleted stays deleted
 	case audit.Code >= 400:
 		return "failure"
+	case audit.Truncated && audit.Code == 0:
+		return "unknown" // behind the cut
 	}
 	return ""
 }
@@ -155,16 +158,18 @@ func auditOutcome(audit *event.Audit) string {
 // by whichever diagnostic setting and in whatever spelling its record arrives.
 // It is 32 hexadecimal digits of a SHA-256.
 //
-// kube-audit: cluster, audit id, verb, URI and user, since a client may choose
+// kube-audit: cluster, else the resource, audit id, verb, URI and user, since a client may choose
 // the audit id. Activity log: correlation id, operation, resource, result and
 // time. Anything else: the whole record.
 func ID(ruleID string, ev *event.Event) string {
 	parts := []string{ruleID, ev.Dataset()}
 	switch {
 	case ev.Audit() != nil && ev.Audit().ID != "":
-		parts = append(parts, ev.Resource().ClusterKey, ev.Audit().ID, ev.Audit().Verb, ev.Audit().RequestURI, ev.Audit().User.Name)
+		parts = append(parts, cmp.Or(ev.Resource().ClusterKey, strings.ToLower(ev.ResourceID())), ev.Audit().ID, ev.Audit().Verb, ev.Audit().RequestURI, ev.Audit().User.Name)
 	case ev.CorrelationID() != "" && !ev.Time().IsZero() && ev.Dataset() == event.ActivityLogs:
 		parts = append(parts, ev.CorrelationID(), strings.ToLower(ev.Operation()), strings.ToLower(ev.ResourceID()), ev.Outcome(), strconv.FormatInt(ev.Time().UnixNano(), 10))
+	case ev.Audit() != nil: // one of several events of the record, perhaps
+		parts = append(parts, canonical(ev), ev.Audit().Verb, ev.Audit().RequestURI, ev.Audit().User.Name)
 	default:
 		parts = append(parts, canonical(ev))
 	}

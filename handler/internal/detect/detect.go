@@ -39,10 +39,14 @@ type Detector struct {
 func New(rules *rule.Set, routine bool) *Detector {
 	d := &Detector{rules: rules, telling: newTelling(), routine: routine}
 	if literals, all := rules.Literals(); !all {
-		d.filter = prefilter.New(literals)
+		d.filter = prefilter.New(append(literals, encoded...))
 	}
 	return d
 }
+
+// encoded are found in messages that may have records in base64, in which no text
+// of a rule can be found: members for them, and what {"records" begins with.
+var encoded = []prefilter.Literal{{Text: "data_base64", Whole: true}, {Text: "ContentData", Whole: true}, {Text: "eyJyZWNvcmRz"}}
 
 // Filter returns the search for what the rules need to find in a record.
 func (d *Detector) Filter() *prefilter.Filter { return d.filter }

@@ -127,10 +127,28 @@ func (r *reading) read(p piece) (known bool) {
 			return false
 		}
 		r.evaluate(p, ev, n)
+		if reason := r.unreadPart(ev); reason != "" {
+			r.Failed++
+			r.unreadable(p, reason)
+		}
 		n++
 	}
 	r.Opened++
 	return true
+}
+
+// unreadPart returns why an event, or a part of it that may meet a rule, could not
+// be read; "" if all of it was.
+func (r *reading) unreadPart(ev *event.Event) string {
+	switch {
+	case ev.Cut() == event.BeforeVerb:
+		return "the audit text does not tell what was done and to what: it is missing, cut or malformed before that"
+	case len(ev.Unread()) > 0 && r.filter.Contains(ev.Unread()):
+		return "the audit text has a part that is no audit event"
+	case ev.Dataset() == "" && len(r.matches) == 0 && r.filter != nil && !ev.Metric():
+		return "an object of no known log, with text that a rule looks for"
+	}
+	return ""
 }
 
 // wellFormed reports whether the strings of a record that was found in place are
