@@ -13,7 +13,7 @@ type Finding struct {
 	rule.Match
 	ID     string        // see ID
 	Record jsontext.Text // that holds the event
-	At     int           // where it begins in the text of the batch; -1: not in place
+	At     int           // where it, or the message that was read for it, begins in the text of the batch
 	Nth    int           // event of the record
 	Notes  []string      // what was repaired in the record
 }

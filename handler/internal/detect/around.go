@@ -90,8 +90,7 @@ type neighbour struct {
 
 // look walks over the records near a finding and keeps those that are related.
 func (n *neighbours) look(f alert.Finding) {
-	at := max(f.At, 0)
-	from, to := max(at-reach, n.reached), min(at+len(f.Record.Raw)+reach, len(n.text.Raw))
+	from, to := max(f.At-reach, n.reached), min(f.At+len(f.Record.Raw)+reach, len(n.text.Raw))
 	for pos := from; pos < to && n.bytes < maxReached; {
 		start, end, ok := next(n.text, pos)
 		if !ok {
@@ -101,7 +100,7 @@ func (n *neighbours) look(f alert.Finding) {
 		pos, n.reached = end, end
 		record := n.text.Cut(start, end)
 		if n.related.Contains(record.Raw) && n.telling.contains(record.Raw) {
-			n.found = append(n.found, neighbour{record, max(start-at, at-start)})
+			n.found = append(n.found, neighbour{record, max(start-f.At, f.At-start)})
 		}
 	}
 }

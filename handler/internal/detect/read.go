@@ -1,8 +1,11 @@
 package detect
 
 import (
+	"encoding/json"
 	"fmt"
 	"runtime/debug"
+	"strconv"
+	"unicode/utf8"
 
 	"podwatch/handler/internal/alert"
 	"podwatch/handler/internal/event"
@@ -63,7 +66,7 @@ func (r *reading) message(i int) {
 	r.whole = plain
 	kept := len(r.Findings) + len(r.Unreadable)
 	for p := range export.Pieces(plain) {
-		it := piece{Text: jsontext.Text{Raw: p.JSON}, whole: true, message: i, offset: p.Offset, mended: p.Mended}
+		it := piece{Text: jsontext.Text{Raw: p.JSON}, at: end - len(text.Raw), whole: true, message: i, offset: p.Offset, mended: p.Mended}
 		switch {
 		case p.Reason != "":
 			r.unreadable(it, p.Reason)
@@ -79,15 +82,15 @@ func (r *reading) message(i int) {
 // A piece is text of a message that may be a record.
 type piece struct {
 	jsontext.Text
-	at      int    // where it begins in the text of the batch
-	whole   bool   // instead: taken from a message that was read as a whole
+	at      int    // where it begins in the text of the batch, or a whole message does
+	whole   bool   // taken from a message that was read as a whole
 	message int    // index of that message
 	offset  int    // in that message
 	mended  string // what was mended, in words
 }
 
 // read evaluates the events of a record. It reports whether the record is one of a
-// known log; one that is not is evaluated only if it is whole. A panic in here is
+// known log, and well-formed; one that is not is evaluated only if it is whole. A panic in here is
 // a bug of podwatch and costs the record.
 func (r *reading) read(p piece) (known bool) {
 	defer func() {
@@ -104,6 +107,9 @@ func (r *reading) read(p piece) (known bool) {
 			return false
 		}
 		r.plain, record = plain, plain
+	}
+	if !p.whole && !wellFormed(record) {
+		return false
 	}
 	n := 0
 	for ev, err := range r.events.Events(record) {
@@ -125,6 +131,35 @@ func (r *reading) read(p piece) (known bool) {
 	return true
 }
 
+// wellFormed reports whether the strings of a record that was found in place are
+// JSON, which export.Around does not check. What is not well-formed must be mended.
+func wellFormed(record []byte) bool {
+	for i := 0; i < len(record); i++ {
+		switch c := record[i]; {
+		case c < ' ':
+			return json.Valid(record) && utf8.Valid(record)
+		case c == '\\':
+			if i++; i == len(record) {
+				return false
+			}
+			switch record[i] {
+			case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
+			case 'u':
+				if i+4 >= len(record) {
+					return false
+				}
+				if _, err := strconv.ParseUint(string(record[i+1:i+5]), 16, 16); err != nil {
+					return false
+				}
+				i += 4
+			default:
+				return false
+			}
+		}
+	}
+	return utf8.Valid(record)
+}
+
 // evaluate notes the rules that an event matches.
 func (r *reading) evaluate(p piece, ev *event.Event, n int) {
 	r.Logs[ev.Dataset()]++
@@ -144,9 +179,6 @@ func (r *reading) evaluate(p piece, ev *event.Event, n int) {
 		}
 		r.raised[id] = true
 		f := alert.Finding{Match: m, ID: id, Record: p.Text, At: p.at, Nth: n}
-		if p.whole {
-			f.At = -1
-		}
 		if p.mended != "" {
 			f.Notes = append(f.Notes, "the record was mended: "+p.mended)
 		}

@@ -1,0 +1,19 @@
+package detect
+
+import "podwatch/handler/internal/rule"
+
+// NewUnfiltered returns a Detector that reads everything.
+func NewUnfiltered(rules *rule.Set, routine bool) *Detector {
+	d := New(rules, routine)
+	d.filter = nil
+	return d
+}
+
+// NewPanicking returns a Detector that reads everything and panics at each event.
+func NewPanicking() *Detector { return &Detector{telling: newTelling()} }
+
+// Bounds of Around.
+const (
+	MaxAround = maxAround
+	Reach     = reach
+)
