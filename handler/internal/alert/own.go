@@ -1,8 +1,6 @@
 package alert
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"time"
 
@@ -27,9 +25,8 @@ type OwnFact struct {
 
 // NewOwn makes the alert for a fact about podwatch. now is when it is raised.
 func NewOwn(f OwnFact, now time.Time) *Alert {
-	sum := sha256.Sum256([]byte(OwnRuleID + "\x00" + f.Key))
 	a := &Alert{
-		TimeGenerated: now.UTC(), EventTime: f.Since.UTC(), AlertId: hex.EncodeToString(sum[:16]),
+		TimeGenerated: now.UTC(), EventTime: f.Since.UTC(), AlertId: Key(OwnRuleID, f.Key),
 		RuleId: OwnRuleID, RuleName: f.What, Severity: f.Severity, RiskScore: map[string]int{"low": 21, "medium": 47}[f.Severity],
 		Source: OwnSource, Operation: f.What, CallerKind: "unknown",
 		PodwatchVersion: version.String(),
