@@ -181,7 +181,7 @@ func (b *builder) sinks() error {
 
 // guides are the investigation guides of the rules, by id.
 func (b *builder) guides() map[string]string {
-	guides := map[string]string{}
+	guides := map[string]string{alert.Unreadable.ID: alert.Unreadable.Note}
 	for _, r := range b.Rules.Rules() {
 		guides[r.ID] = r.Note
 	}

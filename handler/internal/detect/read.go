@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"strconv"
+	"time"
 	"unicode/utf8"
 
 	"podwatch/handler/internal/alert"
@@ -70,13 +71,20 @@ func (r *reading) message(i int) {
 		switch {
 		case p.Reason != "":
 			r.unreadable(it, p.Reason)
-		case r.filter.Contains(p.JSON):
+		case r.mayMatch(p.JSON):
 			r.read(it)
 		}
 	}
 	if len(r.Findings)+len(r.Unreadable) > kept {
 		r.whole = nil // they share it
 	}
+}
+
+// mayMatch reports whether the filter finds something in plain text.
+func (r *reading) mayMatch(text []byte) bool {
+	search := r.filter.Search(0)
+	search.More(text, true)
+	return len(search.Hits()) > 0
 }
 
 // A piece is text of a message that may be a record.
@@ -95,7 +103,6 @@ type piece struct {
 func (r *reading) read(p piece) (known bool) {
 	defer func() {
 		if cause := recover(); cause != nil {
-			r.Failed++
 			r.unreadable(p, fmt.Sprintf("panic while the record was read; this is a bug in podwatch: %v\n%s", cause, debug.Stack()))
 			known = true
 		}
@@ -117,7 +124,6 @@ func (r *reading) read(p piece) (known bool) {
 		case err != nil && !p.whole:
 			return false // not valid JSON: it may be mended with the whole message
 		case err != nil:
-			r.Failed++
 			r.unreadable(p, err.Error())
 			return true
 		}
@@ -125,6 +131,7 @@ func (r *reading) read(p piece) (known bool) {
 			return false
 		}
 		r.evaluate(p, ev, n)
+		r.judge(p, ev, n)
 		n++
 	}
 	r.Opened++
@@ -172,21 +179,42 @@ func (r *reading) evaluate(p piece, ev *event.Event, n int) {
 				continue
 			}
 		}
-		id := alert.ID(m.Rule.ID, ev)
-		if r.raised[id] {
-			r.Repeats++
-			continue
-		}
-		r.raised[id] = true
-		f := alert.Finding{Match: m, ID: id, Record: p.Text, At: p.at, Nth: n}
-		if p.mended != "" {
-			f.Notes = append(f.Notes, "the record was mended: "+p.mended)
-		}
-		r.Findings = append(r.Findings, f)
+		r.find(m, alert.ID(m.Rule.ID, ev), p, n)
+	}
+}
+
+// find notes a finding, unless the batch has it already.
+func (r *reading) find(m rule.Match, id string, p piece, n int) {
+	if r.raised[id] {
+		r.Repeats++
+		return
+	}
+	r.raised[id] = true
+	f := alert.Finding{Match: m, ID: id, Record: p.Text, At: p.at, Nth: n}
+	if p.mended != "" {
+		f.Notes = append(f.Notes, "the record was mended: "+p.mended)
+	}
+	r.Findings = append(r.Findings, f)
+}
+
+// judge reports an audit record that is cut before its verb: no rule can see what
+// it is about. It is unreadable, and one finding per cluster and hour.
+func (r *reading) judge(p piece, ev *event.Event, n int) {
+	switch {
+	case ev.Dataset() != event.PlatformLogs:
+	case ev.Cut() != event.BeforeVerb:
+		r.Audits++
+	default:
+		r.unreadable(p, "the audit text is cut before the verb: what was done is not known")
+		hour := ev.Time().UTC().Truncate(time.Hour).Format(time.RFC3339)
+		own := alert.Unreadable
+		r.find(rule.Match{Rule: own, Severity: own.Severity, RiskScore: own.RiskScore}, alert.Key(own.ID, ev.Resource().ClusterKey, hour), p, n)
 	}
 }
 
 func (r *reading) unreadable(p piece, reason string) {
+	r.Audits++
+	r.Unread++
 	if !p.whole {
 		p.message = r.batch.At(p.at)
 	}

@@ -43,7 +43,7 @@ type Batch struct {
 // [ErrBusy]; a body that was read but is no batch is a Batch with Err.
 func (r *Reader) Read(ctx context.Context, body io.Reader, f *prefilter.Filter) (*Batch, error) {
 	b := &Batch{share: share{reader: r}, buffer: r.acquire()}
-	search := f.Search()
+	search := f.Search(messageDepth)
 	if err := r.fill(ctx, b.buffer, &b.share, body, search); err != nil {
 		b.Close()
 		return nil, fmt.Errorf("read request: %w", err)

@@ -30,7 +30,7 @@ type fake struct {
 }
 
 // A nil Scanner finds something in everything.
-func (f fake) Begin() *prefilter.Search { return (*prefilter.Filter)(nil).Search() }
+func (f fake) Begin() *prefilter.Search { return (*prefilter.Filter)(nil).Search(0) }
 func (f fake) Curious() bool            { return false }
 func (f fake) Wants(text []byte) bool   { return true }
 func (f fake) DetectAmong(_ context.Context, in pipeline.Input) *pipeline.Batch {
