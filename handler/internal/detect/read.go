@@ -22,6 +22,7 @@ type reading struct {
 	batch  Batch
 	done   int             // all before this position has been read
 	raised map[string]bool // ids of the findings
+	kept   int             // bytes of messages that pieces share
 
 	// Reused from record to record.
 	events  event.Reader
@@ -65,7 +66,7 @@ func (r *reading) message(i int) {
 		return
 	}
 	r.whole = plain
-	kept := len(r.Findings) + len(r.Unreadable)
+	findings, unreadable := len(r.Findings), len(r.Unreadable)
 	for p := range export.Pieces(plain) {
 		it := piece{Text: jsontext.Text{Raw: p.JSON}, at: end - len(text.Raw), whole: true, message: i, offset: p.Offset, mended: p.Mended}
 		switch {
@@ -75,10 +76,22 @@ func (r *reading) message(i int) {
 			r.read(it)
 		}
 	}
-	if len(r.Findings)+len(r.Unreadable) > kept {
+	if r.kept+len(plain) > maxKept && len(r.Unreadable) > unreadable {
+		it := piece{Text: text, whole: true, message: i}
+		first := r.Unreadable[unreadable].Reason
+		r.Unreadable = append(r.Unreadable[:unreadable], it.unreadable(first))
+		unreadable++
+	}
+	if len(r.Findings) > findings || len(r.Unreadable) > unreadable {
 		r.whole = nil // they share it
+		r.kept += len(plain)
 	}
 }
+
+// maxKept bounds the unquoted messages that the unreadable pieces of a batch share,
+// in bytes. Beyond it a message is reported whole, as the batch has it: a body of
+// nothing but unreadable messages would otherwise be in memory twice.
+const maxKept = 4 << 20
 
 // mayMatch reports whether the filter finds something in plain text.
 func (r *reading) mayMatch(text []byte) bool {
@@ -218,5 +231,9 @@ func (r *reading) unreadable(p piece, reason string) {
 	if !p.whole {
 		p.message = r.batch.At(p.at)
 	}
-	r.Unreadable = append(r.Unreadable, Unreadable{Message: p.message, Offset: p.offset, Reason: reason, Text: p.Text})
+	r.Unreadable = append(r.Unreadable, p.unreadable(reason))
+}
+
+func (p piece) unreadable(reason string) Unreadable {
+	return Unreadable{Message: p.message, Offset: p.offset, Reason: reason, Text: p.Text}
 }
