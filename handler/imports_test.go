@@ -38,7 +38,7 @@ var mayImport = map[string][]string{
 	"alert":             {"caller", "event", "jsontext", "rule", "version"},
 	"directory":         {"arm", "caller", "outbound"},
 	"surroundings":      {"arm", "caller", "event", "outbound"},
-	"exception":         {"alert", "event", "kql", "surroundings"},
+	"exception":         {"alert", "event", "kql", "rule", "surroundings"},
 	"sink/teams":        {"alert", "arm", "outbound"},
 	"sink/loganalytics": {"alert", "outbound"},
 	"storage":           {"config", "state"},

@@ -113,16 +113,19 @@ func alerts(output string) (ids []string) {
 	return ids
 }
 
+// TestEveryInvocationOfTheHostIsAnswered posts what the real host posted, also what
+// podwatch does not read.
 func TestEveryInvocationOfTheHostIsAnswered(t *testing.T) {
 	p := startHandler(t, nil)
 	for file, function := range map[string]string{
 		"eventhub-many-string.json":  "Detect",
+		"eventhub-admin.json":        "Detect",
 		"eventhub-many-untyped.json": "Detect",
 		"eventhub-many-binary.json":  "Detect",
 		"eventhub-one.json":          "Detect",
 		"timer.json":                 "Heartbeat",
 	} {
-		body, err := os.ReadFile(filepath.Join("testdata", "invocations", file))
+		body, err := os.ReadFile(filepath.Join("internal", "invocation", "testdata", file))
 		if err != nil {
 			t.Fatal(err)
 		}

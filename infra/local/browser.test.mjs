@@ -23,6 +23,7 @@ const hostile = {
   html: `<img src=x onerror="document.title='ran'"><script>document.title='ran'</script>`,
   bidi: "safe\u202egnp.exe\u2066\u200f",
 };
+const ours = ["https://portal.azure.com/", "https://learn.microsoft.com/", "https://kubernetes.io/"]; // the portal and the rules' references
 const viewports = { wide: { width: 1280, height: 900 }, narrow: { width: 420, height: 900 } };
 const bidi = /[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/u;
 
@@ -142,11 +143,11 @@ describe("the page", () => {
   test("can be photographed", async (t) => {
     for (const theme of ["light", "dark"]) {
       for (const [width, viewport] of Object.entries(viewports)) {
-        for (const view of ["teams", "rows"]) {
+        for (const view of ["teams", "teams&client=iphone", "rows"]) {
           const page = await open(t, `view=${view}&theme=${theme}&width=${width}`, viewport);
           const picture = await page.screenshot({ fullPage: true });
           assert.ok(picture.length > 10_000, "the page is blank");
-          if (shots) writeFileSync(path.join(shots, `${view}-${theme}-${width}.png`), picture);
+          if (shots) writeFileSync(path.join(shots, `${view.replace("&client=", "-")}-${theme}-${width}.png`), picture);
         }
       }
     }
@@ -175,18 +176,19 @@ describe("hostile text", () => {
     });
   });
 
-  for (const view of ["teams", "rows"]) {
-    test(`stays text in the view ${view}`, async (t) => {
-      const page = await open(t, `view=${view}&theme=light&width=wide`);
+  for (const [name, view, client] of [["teams", "teams", "desktop"], ["teams on an iPhone", "teams", "iphone"], ["rows", "rows", "desktop"]]) {
+    test(`stays text in the view ${name}`, async (t) => {
+      const page = await open(t, `view=${view}&client=${client}&theme=light&width=wide`);
       for (const row of await page.locator("tr.row:visible").all()) await row.click();
       const pane = page.locator(`#${view}`);
+      assert.equal(await page.locator(".ac-textRun").locator("a, strong, em, ul, ol").count(), 0, "Markdown came out of a run");
       const text = shown(await pane.evaluate((e) => e.textContent));
       assert.ok(text.includes("[x]("), "the link's source is not shown");
       assert.ok(text.includes("DATE(2020-01-01"), "the date function's source is not shown");
       assert.ok(text.includes("<img src=x"), "the markup's source is not shown");
       assert.ok(!bidi.test(await pane.evaluate((e) => e.textContent)), "a character that reorders text reaches the page");
       const links = await page.locator("a").evaluateAll((all) => all.map((a) => a.href));
-      assert.deepEqual(links.filter((href) => !href.startsWith("https://portal.azure.com/")), [], "a link that is not the portal's");
+      assert.deepEqual(links.filter((href) => !ours.some((start) => href.startsWith(start))), [], "a link that is neither the portal's nor a rule's reference");
       assert.equal(await pane.locator("img, script, iframe, object, form").count(), 0, "markup came out of the data");
       assert.ok(!(await page.title()).includes("ran"), "a script ran");
     });
@@ -196,7 +198,9 @@ describe("hostile text", () => {
   test("would become a link if a sink put it where Markdown is read", async (t) => {
     const card = (text) => ({ type: "message", attachments: [{
       contentType: "application/vnd.microsoft.card.adaptive",
-      content: { type: "AdaptiveCard", version: "1.5", body: [{ type: "TextBlock", wrap: true, text }] },
+      content: { type: "AdaptiveCard", version: "1.2", body: [
+        { type: "TextBlock", wrap: true, text }, { type: "RichTextBlock", inlines: [{ type: "TextRun", text: `${text} ${evil}/bare` }] },
+      ] },
     }] });
     const hook = `${base}/workflows/x/triggers/manual/paths/invoke?api-version=1&sp=%2Ftriggers%2Fmanual%2Frun&sv=1.0&sig=local`;
     const { counts: was } = await (await fetch(`${base}/api/info`)).json();
@@ -205,10 +209,15 @@ describe("hostile text", () => {
     const newest = page.locator("#posts .card").first();
     assert.equal(await newest.locator(`a[href="${evil}/link"]`).count(), 1);
     assert.equal(await newest.locator("strong").innerText(), "bold");
+    assert.equal(await newest.locator(".ac-textRun a").count(), 0, "a desktop reads Markdown in a run");
     const text = await newest.innerText();
     assert.ok(!text.includes("DATE(2020-01-01T"), "the renderer evaluates the date function");
     assert.ok(text.includes("<img src=x"), "HTML stays text even there");
     assert.ok(!(await page.title()).includes("ran"), "a script ran");
+    await page.locator('button[data-client="iphone"]').click();
+    const run = page.locator("#posts .card").first().locator(".ac-textRun");
+    assert.deepEqual(await run.locator("a").evaluateAll((all) => all.map((a) => a.getAttribute("href"))), [`${evil}/link`, `${evil}/bare`]);
+    assert.equal(await run.locator("strong").innerText(), "bold");
     const { counts: now } = await (await fetch(`${base}/api/info`)).json();
     assert.equal(now.cards, was.cards + 1);
   });

@@ -57,6 +57,9 @@ var columns = [
   { name: 'Notes', type: 'dynamic' }
   { name: 'Event', type: 'dynamic' }
   { name: 'PodwatchVersion', type: 'string' }
+  { name: 'WorkloadKind', type: 'string' }
+  { name: 'WorkloadName', type: 'string' }
+  { name: 'Node', type: 'string' }
 ]
 
 resource workspace 'Microsoft.OperationalInsights/workspaces@2025-02-01' = {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"podwatch/handler/internal/config"
 	"podwatch/handler/internal/rule"
 )
 
@@ -26,6 +28,7 @@ func newCheckCommand() *cobra.Command {
 		Long: `Check reads rules as the handler does at start and says what becomes of each:
 
   runs         evaluated for every event of its logs
+  cannot match needs a field that the events of its logs never have
   waits        reads a log that podwatch does not collect
   needs state  counts or remembers events over time (threshold, new_terms)
   unsupported  ES|QL, EQL, machine learning, or Kibana filters
@@ -46,7 +49,8 @@ status is 1 if a rule is broken or a case fails; a rule that does not run for
 another reason is no failure.
 
 Exceptions are checked as well: one without owner or reason is refused, and those
-that have expired, never do, or fit most of the sample deletions are pointed out.
+that have expired, never do, or fit most of the sample deletions are pointed out. For
+each, its end and its next three windows are printed, in their zone and in UTC.
 
 Rules are Elastic's to the letter. One table is podwatch's own:
 
@@ -58,11 +62,31 @@ Rules are Elastic's to the letter. One table is podwatch's own:
   podwatch check --exceptions exceptions.yaml
   podwatch check --json rules/ | jq -r 'select(.verdict == "broken") | .mistakes[]'`,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			cfg, err := config.Files(os.Getenv, executableDir())
+			if err != nil {
+				return fmt.Errorf("the app settings are wrong:\n%w", err)
+			}
+			sources := []rule.Source{rule.BuiltIn()}
+			if cfg.RulesDir != "" {
+				sources = append(sources, rule.Path(cfg.RulesDir))
+			}
+			if len(args) > 0 {
+				sources = nil
+			}
+			for _, a := range args {
+				sources = append(sources, rule.Path(a))
+			}
 			c := check{out: cmd.OutOrStdout(), json: asJSON}
-			if err := c.rules(ruleSources(args)); err != nil {
+			set, err := c.rules(sources, cfg.Overlooked)
+			if err != nil {
 				return err
 			}
-			if err := c.exceptions(exceptionsFile(exceptions)); err != nil {
+			if len(args) > 0 {
+				if set, _, err = rule.Load(append(sources, rule.BuiltIn())...); err != nil {
+					set = nil
+				}
+			}
+			if err := c.exceptions(cmp.Or(exceptions, cfg.ExceptionsFile), set); err != nil {
 				return err
 			}
 			return c.result()
@@ -73,27 +97,14 @@ Rules are Elastic's to the letter. One table is podwatch's own:
 	return cmd
 }
 
-// ruleSources returns the sources that the arguments name, or those that a
-// handler in this folder would load.
-func ruleSources(args []string) []rule.Source {
-	var sources []rule.Source
-	for _, a := range args {
-		sources = append(sources, rule.Path(a))
+// executableDir is where a handler beside this executable would look for rules and
+// exceptions.
+func executableDir() string {
+	path, err := os.Executable()
+	if err != nil {
+		return "."
 	}
-	if len(sources) > 0 {
-		return sources
-	}
-	sources = append(sources, rule.BuiltIn())
-	if dir := os.Getenv("RULES_DIR"); dir != "" {
-		return append(sources, rule.Path(dir))
-	}
-	if executable, err := os.Executable(); err == nil {
-		dir := filepath.Join(filepath.Dir(executable), "rules")
-		if _, err := os.Stat(dir); err == nil {
-			return append(sources, rule.Path(dir))
-		}
-	}
-	return sources
+	return filepath.Dir(path)
 }
 
 // A check prints what it finds and remembers what failed.
@@ -140,14 +151,12 @@ type checkedCases struct {
 
 // rules checks all rules of the sources. The error is one of writing, or of
 // sources that cannot be read; whatever is wrong with rules goes to c.failures.
-func (c *check) rules(sources []rule.Source) error {
-	set, report, _ := rule.Load(sources...) // its mistakes stand in the report
+func (c *check) rules(sources []rule.Source, overlooked []string) (*rule.Set, error) {
+	set, report, _ := rule.Load(sources...) // its mistakes are in the report
 	if err := errors.Join(report.Mistakes...); err != nil {
-		return err
+		return nil, err
 	}
-	if len(report.Entries) == 0 {
-		return errors.New("no rules there: rule files end in .toml, .ndjson or .json")
-	}
+	report.Unread = append(report.Unread, overlooked...)
 	checked := make([]checkedRule, len(report.Entries))
 	broken, passed, failed := 0, 0, 0
 	for i, e := range report.Entries {
@@ -167,9 +176,9 @@ func (c *check) rules(sources []rule.Source) error {
 		c.failures = append(c.failures, count(failed, "case fails", "cases fail"))
 	}
 	if c.json {
-		return c.printJSON(checked, report, passed, failed)
+		return set, c.printJSON(checked, report, passed, failed)
 	}
-	return c.printTable(checked, report, passed, failed)
+	return set, c.printTable(checked, report, passed, failed)
 }
 
 func checkRule(set *rule.Set, report *rule.Report, e *rule.Entry) checkedRule {
@@ -213,12 +222,17 @@ func (c *check) printJSON(checked []checkedRule, report *rule.Report, passed, fa
 			return err
 		}
 	}
+	for _, file := range report.Unread {
+		if err := enc.Encode(map[string]any{"not_read": file}); err != nil {
+			return err
+		}
+	}
 	return enc.Encode(map[string]any{"summary": report.Count(), "cases_passed": passed, "cases_failed": failed})
 }
 
 // verdicts in the order of the summary's columns.
 func verdicts() []rule.Verdict {
-	return []rule.Verdict{rule.Runs, rule.Waits, rule.NeedsState, rule.Unsupported, rule.Off, rule.Replaced, rule.Broken}
+	return []rule.Verdict{rule.Runs, rule.CannotMatch, rule.Waits, rule.NeedsState, rule.Unsupported, rule.Off, rule.Replaced, rule.Broken}
 }
 
 // printTable prints a row for each rule, with reason, mistakes, warnings and
@@ -252,7 +266,10 @@ func (c *check) printTable(checked []checkedRule, report *rule.Report, passed, f
 	for _, s := range report.Skipped {
 		fmt.Fprintf(&b, "\n%s:%d: skipped: %s", visible(s.File), s.Line, visible(s.What))
 	}
-	if len(report.Skipped) > 0 {
+	for _, file := range report.Unread {
+		fmt.Fprintf(&b, "\nnot read: %s", visible(file))
+	}
+	if len(report.Skipped)+len(report.Unread) > 0 {
 		b.WriteByte('\n')
 	}
 

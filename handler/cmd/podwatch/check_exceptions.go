@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -17,45 +16,29 @@ import (
 	"podwatch/handler/internal/detect"
 	"podwatch/handler/internal/event"
 	"podwatch/handler/internal/exception"
+	"podwatch/handler/internal/rule"
 	"podwatch/handler/rules"
 )
-
-// exceptionsFile is the file that the flag names, or that a handler in this
-// folder would load; "" for none.
-func exceptionsFile(flag string) string {
-	if flag != "" {
-		return flag
-	}
-	if file := os.Getenv("EXCEPTIONS_FILE"); file != "" {
-		return file
-	}
-	executable, err := os.Executable()
-	if err != nil {
-		return ""
-	}
-	file := filepath.Join(filepath.Dir(executable), "exceptions.yaml")
-	if _, err := os.Stat(file); err != nil {
-		return ""
-	}
-	return file
-}
 
 // A checkedException is one line of the JSON output, and what the text shows.
 type checkedException struct {
 	Exception string   `json:"exception"`
 	Owner     string   `json:"owner"`
-	Expires   string   `json:"expires,omitempty"`
-	Fits      int      `json:"fits"`    // sample alerts that its match fits
-	Samples   int      `json:"samples"` // of so many
+	Expires   string   `json:"expires,omitempty"` // the first moment at which it does not hold
+	Windows   []string `json:"windows,omitempty"` // the next ones, in their zone and in UTC
+	Share     float64  `json:"share"`             // of the time, by its schedule
+	Fits      int      `json:"fits"`              // sample alerts that its match fits
+	Samples   int      `json:"samples"`           // of so many
 	Warnings  []string `json:"warnings,omitempty"`
 }
 
-// exceptions checks an exceptions file; file "" is none.
-func (c *check) exceptions(file string) error {
+// exceptions checks an exceptions file; file "" is none. set has the rules that
+// exceptions can name; nil: any.
+func (c *check) exceptions(file string, set *rule.Set) error {
 	if file == "" {
 		return nil
 	}
-	set, err := exception.Load(file)
+	exceptions, err := exception.Load(file, set)
 	if err != nil {
 		c.failures = append(c.failures, err.Error())
 		return nil
@@ -64,14 +47,15 @@ func (c *check) exceptions(file string) error {
 	if err != nil {
 		return err
 	}
+	lookups := !strings.EqualFold(os.Getenv("ACTIVITY_LOOKUPS"), "off") // unset here, it may be set where the handler runs
 	var b strings.Builder
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
 	if !c.json {
 		fmt.Fprintf(&b, "\n%s\n", visible(file))
 	}
-	for _, e := range set.Exceptions() {
-		checked := checkException(e, samples)
+	for _, e := range exceptions.Exceptions() {
+		checked := checkException(e, samples, lookups)
 		if !c.json {
 			checked.write(&b)
 			continue
@@ -84,10 +68,21 @@ func (c *check) exceptions(file string) error {
 	return err
 }
 
-func checkException(e *exception.Exception, samples []sampleAlert) checkedException {
-	checked := checkedException{Exception: e.Name, Owner: e.Owner, Samples: len(samples), Warnings: e.Lint(time.Now())}
+func checkException(e *exception.Exception, samples []sampleAlert, lookups bool) checkedException {
+	now := time.Now()
+	checked := checkedException{Exception: e.Name, Owner: e.Owner, Samples: len(samples), Share: e.Share(now)}
+	for _, w := range e.Lint(now, lookups) {
+		checked.Warnings = append(checked.Warnings, w.Error())
+	}
 	if !e.Expires.IsZero() {
-		checked.Expires = e.Expires.UTC().Format(time.DateOnly)
+		checked.Expires = inZone(e.Expires)
+	}
+	for _, w := range e.Windows(now, 3) {
+		window := w.Start.Format(minutes) + " to " + inZone(w.End)
+		if w.End.Location().String() != "UTC" {
+			window += fmt.Sprintf(" (%s to %s)", w.Start.UTC().Format(minutes), inZone(w.End.UTC()))
+		}
+		checked.Windows = append(checked.Windows, window)
 	}
 	for _, s := range samples {
 		if e.Fits(s.alert, s.event) {
@@ -100,12 +95,22 @@ func checkException(e *exception.Exception, samples []sampleAlert) checkedExcept
 	return checked
 }
 
+const minutes = "Mon 2006-01-02 15:04"
+
+func inZone(t time.Time) string { return t.Format(minutes) + " " + t.Location().String() }
+
 func (e checkedException) write(b *strings.Builder) {
 	until := "never expires"
 	if e.Expires != "" {
 		until = "until " + e.Expires
 	}
 	fmt.Fprintf(b, "  %s (%s, %s): fits %d of %d sample alerts\n", visible(e.Exception), visible(e.Owner), until, e.Fits, e.Samples)
+	if len(e.Windows) > 0 {
+		fmt.Fprintf(b, "    holds %.3g %% of the time, next:\n", 100*e.Share)
+	}
+	for _, w := range e.Windows {
+		fmt.Fprintf(b, "      %s\n", visible(w))
+	}
 	for _, w := range e.Warnings {
 		fmt.Fprintf(b, "    warning: %s\n", visible(w))
 	}

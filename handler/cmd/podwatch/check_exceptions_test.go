@@ -32,8 +32,8 @@ func TestCheckExceptions(t *testing.T) {
 		status int
 		want   string
 	}{
-		"a narrow one":     {head + "    expires: 2099-01-01\n    match: 'caller.name: nobody'\n", 0, "test (me, until 2099-01-01): fits 0 of "},
-		"an expired one":   {head + "    expires: 2020-01-01\n    match: 'caller.name: nobody'\n", 0, "warning: it expired on 2020-01-01"},
+		"a narrow one":     {head + "    expires: 2099-01-01\n    match: 'caller.name: nobody'\n", 0, "test (me, until Fri 2099-01-02 00:00 UTC): fits 0 of "},
+		"an expired one":   {head + "    expires: 2020-01-01\n    match: 'caller.name: nobody'\n", 0, "it expired on 2020-01-01"},
 		"a wide one":       {head + "    expires: 2099-01-01\n    match: 'kubernetes.deletion_kind: *'\n", 0, "warning: it is wide"},
 		"one not owned":    {"exceptions:\n  - {name: test, reason: r, match: 'a: b'}\n", 1, "owner is missing"},
 		"one for no cause": {"exceptions:\n  - {name: test, owner: o, match: 'a: b'}\n", 1, "reason is missing"},
@@ -77,7 +77,7 @@ func TestReplay(t *testing.T) {
 	if status, out, errs := run(user, service, user); status != 0 || strings.Count(out, "\n") != 2 || !strings.Contains(out, `"CallerName":"dana.ortiz@example.com"`) {
 		t.Errorf("status %d, out %s, errors %s", status, out, errs)
 	}
-	if status, out, _ := run("--summary", user, service, user); status != 0 || !strings.Contains(out, `"Alerts":2`) || !strings.Contains(out, `"Repeats":1`) {
+	if status, out, _ := run("--summary", user, service, user); status != 0 || !strings.Contains(out, `"alerts":2`) || !strings.Contains(out, `"repeats":1`) {
 		t.Errorf("status %d, summary %s", status, out)
 	}
 	if status, out, errs := run(user, "-"); status != 1 || strings.Count(out, "\n") != 1 || !strings.Contains(errs, "standard input: byte 0") {

@@ -102,7 +102,7 @@ func TestCheckOfNothingFails(t *testing.T) {
 	if status != 1 || stdout != "" || !strings.Contains(stderr, "none.toml") {
 		t.Errorf("status %d, stdout %q, stderr %q", status, stdout, stderr)
 	}
-	if status, _, stderr := runCheck(t, t.TempDir()); status != 1 || !strings.Contains(stderr, "no rules") {
+	if status, _, stderr := runCheck(t, t.TempDir()); status != 1 || !strings.Contains(stderr, "no rule found") {
 		t.Errorf("an empty folder: status %d, stderr %q", status, stderr)
 	}
 }

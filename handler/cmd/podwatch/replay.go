@@ -20,6 +20,7 @@ import (
 	"podwatch/handler/internal/app"
 	"podwatch/handler/internal/config"
 	"podwatch/handler/internal/detect"
+	"podwatch/handler/internal/rule"
 )
 
 // replayOptions are the flags of replay.
@@ -139,12 +140,14 @@ func newReplay(cmd *cobra.Command, o replayOptions) (*replay, error) {
 		status: newStatusLine(cmd.ErrOrStderr()), seen: map[string]bool{},
 	}
 	log := slog.New(slog.NewTextHandler(writerFunc(r.write), &slog.HandlerOptions{Level: slog.LevelWarn}))
-	cfg := new(config.Config)
+	cfg, err := config.Files(settings, executableDir())
 	if o.deliver {
-		var err error
-		if cfg, err = config.Load(settings, "."); err != nil {
-			return nil, fmt.Errorf("deliver: the app settings are wrong:\n%w", err)
-		}
+		cfg, err = config.Load(settings, executableDir())
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the app settings are wrong:\n%w", err)
+	}
+	if o.deliver {
 		if cfg.TeamsWebhook.IsZero() && cfg.LogAnalyticsEndpoint.IsZero() {
 			return nil, usageError(errors.New("deliver: no sink is set: TEAMS_WEBHOOK_URL, or LOG_ANALYTICS_ENDPOINT and LOG_ANALYTICS_RULE_ID"))
 		}
@@ -152,13 +155,24 @@ func newReplay(cmd *cobra.Command, o replayOptions) (*replay, error) {
 	cfg.RulesDir = cmp.Or(o.rules, cfg.RulesDir)
 	cfg.ExceptionsFile = cmp.Or(o.exceptions, cfg.ExceptionsFile)
 	cfg.RecordRoutine = cfg.RecordRoutine || o.routine
-	var err error
 	if o.deliver {
 		r.app, err = app.New(cfg, log, io.Discard)
 	} else {
 		r.app, err = app.Offline(cfg, log)
 	}
-	return r, err
+	if err != nil {
+		return nil, err
+	}
+	idle := 0
+	for _, e := range r.app.Report.Entries {
+		if e.Verdict != rule.Runs && e.Verdict != rule.Replaced {
+			idle++
+		}
+	}
+	if idle > 0 {
+		r.say("podwatch: %d of %s do not run: podwatch check says why", idle, count(len(r.app.Report.Entries), "rule", "rules"))
+	}
+	return r, nil
 }
 
 // settings reads app settings from the environment. The port is the one that
@@ -212,7 +226,9 @@ func (r *replay) evaluate(ctx context.Context, body []byte, where func(detect.Un
 
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.counts.Add(app.CountsOf(found, len(fresh), result))
+	counts := app.CountsOf(found, len(fresh), result)
+	counts.Bytes = len(body)
+	r.counts.Add(counts)
 	switch n := len(result.Failed); {
 	case printing.err != nil:
 		return printing.err

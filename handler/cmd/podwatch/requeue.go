@@ -93,12 +93,13 @@ func requeue(cmd *cobra.Command, account *storage.Account, dryRun bool) error {
 		fmt.Fprintf(cmd.OutOrStdout(), "%s\t%s\t%q\t%q\n", a.AlertId, a.EventTime.UTC().Format(time.RFC3339), a.RuleName, letter.Reason)
 	}
 	switch {
-	case left > 0:
-		return fmt.Errorf("%d dead letters are no alerts and were left where they are", left)
-	case moved == 0:
+	case moved+left == 0:
 		fmt.Fprintln(cmd.ErrOrStderr(), "nothing to requeue")
-	case !dryRun:
+	case moved > 0 && !dryRun:
 		fmt.Fprintf(cmd.ErrOrStderr(), "%d alerts put back into %s\n", moved, storage.UndeliveredQueue)
+	}
+	if left > 0 {
+		return fmt.Errorf("%d dead letters are no alerts and were left where they are", left)
 	}
 	return nil
 }

@@ -2,39 +2,33 @@ package main
 
 import (
 	"bytes"
-	"encoding/base64"
+	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"podwatch/handler/internal/alert"
 	"podwatch/handler/internal/azurite"
-	"podwatch/handler/internal/sink"
+	"podwatch/handler/internal/config"
+	"podwatch/handler/internal/state"
+	"podwatch/handler/internal/storage"
 )
 
 func TestRequeueMovesAlertsAndLeavesTheRest(t *testing.T) {
 	connection := azurite.Start(t)
 	t.Setenv("AzureWebJobsStorage", connection)
-	storage := sink.Storage{ConnectionString: connection}
-	for _, name := range []string{sink.PoisonQueue, sink.UndeliveredQueue} {
-		queue, err := storage.Queue(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := queue.Create(t.Context(), nil); err != nil {
-			t.Fatal(err)
-		}
-	}
-	poison, err := storage.Queue(sink.PoisonQueue)
+	account, err := storage.Open(&config.Storage{ConnectionString: config.Secret(connection)}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i := range 40 { // more than one page
-		a := &alert.Alert{AlertId: strings.Repeat("a", i+1), RuleId: "r", RuleName: "evil\x1b[2J", Notes: []string{"not delivered: the flow is gone"}}
-		if _, err := poison.EnqueueMessage(t.Context(), base64.StdEncoding.EncodeToString(a.JSON()), nil); err != nil {
+	letters := state.NewDeadLetters(account.Documents(state.StateContainer), time.Now)
+	for i := range 3 {
+		a := &alert.Alert{AlertId: fmt.Sprintf("a%d", i), RuleId: "r", RuleName: "evil\x1b[2J"}
+		if err := letters.Add(t.Context(), a.JSON(), "the flow\x1b[2J is gone"); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, err := poison.EnqueueMessage(t.Context(), base64.StdEncoding.EncodeToString([]byte("hello")), nil); err != nil {
+	if err := letters.Add(t.Context(), []byte("hello"), "it is no alert"); err != nil {
 		t.Fatal(err)
 	}
 	run := func(args ...string) (status int, out, errs string) {
@@ -46,19 +40,33 @@ func TestRequeueMovesAlertsAndLeavesTheRest(t *testing.T) {
 		status = execute(t.Context(), root)
 		return status, stdout.String(), stderr.String()
 	}
-	if status, out, _ := run("requeue", "--dry-run"); status != 0 || strings.Count(out, "the flow is gone") != 32 {
-		t.Errorf("dry run: status %d, %d lines", status, strings.Count(out, "\n"))
+	check := func(wantLetters, wantQueued int) {
+		t.Helper()
+		if n, err := letters.Count(t.Context()); err != nil || n != wantLetters {
+			t.Errorf("%d dead letters, %v; want %d", n, err, wantLetters)
+		}
+		if n, err := account.Queue(storage.UndeliveredQueue).Len(t.Context()); err != nil || n != wantQueued {
+			t.Errorf("the queue has %d messages, %v; want %d", n, err, wantQueued)
+		}
 	}
+	if status, out, _ := run("requeue", "--dry-run"); status != 1 || strings.Count(out, "is gone") != 3 {
+		t.Errorf("dry run: status %d, output %s", status, out)
+	}
+	check(4, 0)
 	status, out, errs := run("requeue")
-	if status != 1 || strings.Count(out, "\n") != 40 || !strings.Contains(errs, "40 alerts put back") || !strings.Contains(errs, "1 messages") {
-		t.Errorf("status %d, %d lines, stderr %s", status, strings.Count(out, "\n"), errs)
+	if status != 1 || strings.Count(out, "\n") != 3 || !strings.Contains(errs, "1 dead letters are no alerts") || !strings.Contains(errs, "3 alerts put back") {
+		t.Errorf("status %d, output %s, stderr %s", status, out, errs)
 	}
 	if strings.Contains(out, "\x1b") {
-		t.Error("a rule's name reaches the terminal as it is")
+		t.Error("a rule's name or a reason reaches the terminal as it is")
 	}
-	for name, want := range map[string]int{sink.PoisonQueue: 1, sink.UndeliveredQueue: 40} {
-		if n, err := storage.CountMessages(t.Context(), name); err != nil || n != want {
-			t.Errorf("queue %s holds %d, %v; want %d", name, n, err, want)
+	check(1, 3)
+	for m, err := range account.Queue(storage.UndeliveredQueue).Take(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a, err := alert.Parse(m.Text); err != nil || !strings.HasPrefix(a.AlertId, "a") {
+			t.Errorf("the queue has %q: %v", m.Text, err)
 		}
 	}
 }

@@ -65,6 +65,10 @@ type Alert struct {
 
 	PodwatchVersion string `json:"PodwatchVersion"` // the build that raised the alert
 
+	WorkloadKind string `json:"WorkloadKind"` // Deployment, Job, ...; AgentPool
+	WorkloadName string `json:"WorkloadName"`
+	Node         string `json:"Node"` // that was deleted
+
 	// BuildingBlock: the rule's alerts are recorded and interrupt nobody. It is not
 	// in the JSON; the ledger knows which sinks do not get the alert.
 	BuildingBlock bool `json:"-"`

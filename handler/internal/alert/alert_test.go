@@ -29,7 +29,7 @@ var now = time.Date(2026, 11, 9, 8, 20, 0, 0, time.UTC)
 // parse reads the first record of a sample, changed by pairs of old and new.
 func parse(t *testing.T, name string, oldnew ...string) *event.Event {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join("testdata", "records", name+".json"))
+	text, err := os.ReadFile(filepath.Join("..", "..", "testdata", "records", name+".json"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,10 +123,10 @@ func TestJSONRoundTripsAndWritesEmptyListsAsSuch(t *testing.T) {
 }
 
 // A column that is added goes to the end: readers of older rows rely on the order.
-func TestTheVersionIsTheLastMember(t *testing.T) {
+func TestNewColumnsAreTheLastMembers(t *testing.T) {
 	a := newAlert(parse(t, "act-match-user"))
-	if text := string(a.JSON()); !strings.HasSuffix(text, `,"PodwatchVersion":"devel"}`) {
-		t.Errorf("the alert ends with %s", text[max(0, len(text)-80):])
+	if text := string(a.JSON()); !strings.HasSuffix(text, `,"PodwatchVersion":"devel","WorkloadKind":"","WorkloadName":"","Node":""}`) {
+		t.Errorf("the alert ends with %s", text[max(0, len(text)-120):])
 	}
 }
 

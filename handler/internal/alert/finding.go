@@ -15,6 +15,7 @@ type Finding struct {
 	Record jsontext.Text // that holds the event
 	At     int           // where it, or the message that was read for it, begins in the text of the batch
 	Nth    int           // event of the record
+	Pods   int           // different pods of it that routine deleted in the same batch
 	Notes  []string      // what was repaired in the record
 }
 

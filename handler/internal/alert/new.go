@@ -1,7 +1,6 @@
 package alert
 
 import (
-	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -23,10 +22,14 @@ const (
 	DeletionEviction   = "eviction"
 )
 
+// OutcomeUnknown is the Outcome of a deletion of which the record does not tell
+// whether it happened.
+const OutcomeUnknown = "unknown"
+
 // New builds the alert for a finding, whose event is ev. now is when podwatch
 // raises it.
 func New(f Finding, ev *event.Event, who caller.Caller, now time.Time) *Alert {
-	resource := ev.Resource()
+	resource, about := ev.Resource(), targetOf(ev)
 	a := &Alert{
 		TimeGenerated: now.UTC(),
 		AlertId:       f.ID,
@@ -47,8 +50,8 @@ func New(f Finding, ev *event.Event, who caller.Caller, now time.Time) *Alert {
 		ClusterKind:    resource.ClusterKind,
 		SubscriptionId: resource.SubscriptionID,
 		ResourceGroup:  resource.ResourceGroup,
-		Namespace:      resource.Namespace,
-		Pod:            resource.Pod,
+		Namespace:      about.namespace,
+		Pod:            about.pod,
 		DeletionKind:   deletionKind(ev),
 		CorrelationId:  ev.CorrelationID(),
 
@@ -67,20 +70,26 @@ func New(f Finding, ev *event.Event, who caller.Caller, now time.Time) *Alert {
 
 		BuildingBlock:   f.Rule.BuildingBlock,
 		PodwatchVersion: version.String(),
+
+		WorkloadKind: about.workloadKind,
+		WorkloadName: about.workload,
+		Node:         about.node,
 	}
 	if audit := ev.Audit(); audit != nil {
 		a.Operation = auditOperation(audit)
 		a.Outcome = auditOutcome(audit)
-		a.Namespace = cmp.Or(audit.Object.Namespace, a.Namespace)
-		if audit.Object.Resource == "pods" {
-			a.Pod = audit.Object.Name
-		}
 		a.CorrelationId = audit.ID
 		if !audit.Received.IsZero() {
 			a.EventTime = audit.Received.UTC()
 		}
 	}
 	a.Notes = slices.Concat(ev.Notes(), f.Notes, who.Notes)
+	if audit := ev.Audit(); audit != nil && a.Outcome == OutcomeUnknown && audit.Code >= 500 {
+		a.note(fmt.Sprintf("the request ended with status %d: what it deleted before that stays deleted, and how many is not known", audit.Code))
+	}
+	if f.Pods > 0 {
+		a.note(fmt.Sprintf("Kubernetes deleted %d %s of it in the same batch, as routine", f.Pods, plural(f.Pods, "pod")))
+	}
 	if a.EventTime.IsZero() {
 		a.EventTime = a.TimeGenerated
 		a.note("the record carries no readable time; EventTime is when podwatch saw it")
@@ -94,6 +103,8 @@ func New(f Finding, ev *event.Event, who caller.Caller, now time.Time) *Alert {
 func deletionKind(ev *event.Event) string {
 	if audit := ev.Audit(); audit != nil {
 		switch {
+		case audit.Object.Resource == "evictionrequests" && audit.Object.Subresource == "" && audit.Verb == "create":
+			return DeletionEviction
 		case audit.Object.Resource != "pods":
 			return ""
 		case audit.Object.Subresource == "eviction" && audit.Verb == "create":
@@ -127,6 +138,8 @@ func auditOutcome(audit *event.Audit) string {
 	switch {
 	case audit.Code >= 200 && audit.Code < 300:
 		return "success"
+	case audit.Verb == "deletecollection" && audit.Code >= 500:
+		return OutcomeUnknown // it deletes one after the other, and what is deleted stays deleted
 	case audit.Code >= 400:
 		return "failure"
 	}
@@ -190,6 +203,13 @@ func canonical(ev *event.Event) string {
 		return string(ev.Raw())
 	}
 	return string(text)
+}
+
+func plural(n int, noun string) string {
+	if n == 1 {
+		return noun
+	}
+	return noun + "s"
 }
 
 // Note adds a sentence to Notes, once.

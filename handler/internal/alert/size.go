@@ -87,7 +87,8 @@ func (a *Alert) capValues() {
 	}{
 		{"Operation", &a.Operation}, {"ResourceId", &a.ResourceId}, {"ClusterId", &a.ClusterId}, {"ClusterName", &a.ClusterName},
 		{"SubscriptionId", &a.SubscriptionId}, {"ResourceGroup", &a.ResourceGroup}, {"Outcome", &a.Outcome},
-		{"Namespace", &a.Namespace}, {"Pod", &a.Pod}, {"CallerName", &a.CallerName}, {"CallerId", &a.CallerId},
+		{"Namespace", &a.Namespace}, {"Pod", &a.Pod},
+		{"WorkloadKind", &a.WorkloadKind}, {"WorkloadName", &a.WorkloadName}, {"Node", &a.Node}, {"CallerName", &a.CallerName}, {"CallerId", &a.CallerId},
 		{"CallerAppId", &a.CallerAppId}, {"CallerAppName", &a.CallerAppName}, {"CallerIp", &a.CallerIp}, {"CallerRole", &a.CallerRole},
 		{"CallerOwnerResource", &a.CallerOwnerResource}, {"UserAgent", &a.UserAgent}, {"CorrelationId", &a.CorrelationId},
 	} {

@@ -56,7 +56,7 @@ type App struct {
 // to stdout.
 func New(cfg *config.Config, log *slog.Logger, stdout io.Writer) (*App, error) {
 	b := &builder{App: &App{now: time.Now, log: log, Exceptions: new(exception.Set)}, cfg: cfg, stdout: stdout}
-	if err := errors.Join(b.rules(), b.exceptions(), b.storage(), b.sinks(), b.stages()); err != nil {
+	if err := errors.Join(b.rulesAndExceptions(), b.storage(), b.sinks(), b.stages()); err != nil {
 		return nil, err
 	}
 	return b.App, nil
@@ -67,7 +67,7 @@ func New(cfg *config.Config, log *slog.Logger, stdout io.Writer) (*App, error) {
 // sinks.
 func Offline(cfg *config.Config, log *slog.Logger) (*App, error) {
 	b := &builder{App: &App{now: time.Now, log: log, Exceptions: new(exception.Set)}, cfg: cfg}
-	if err := errors.Join(b.rules(), b.exceptions()); err != nil {
+	if err := b.rulesAndExceptions(); err != nil {
 		return nil, err
 	}
 	b.Detector = detect.New(b.Rules, cfg.RecordRoutine)
@@ -85,42 +85,6 @@ type builder struct {
 	routes []deliver.Route
 	ledger *state.Ledger
 	storms *state.Storms
-}
-
-// rules loads the built-in rules and those of the operator. Each rule that waits
-// for a log, or is of a kind that podwatch does not run, is logged at start.
-func (b *builder) rules() (err error) {
-	if b.Rules, b.Report, err = Rules(b.cfg.RulesDir); err != nil {
-		b.Rules = new(rule.Set)
-		return fmt.Errorf("the rules are wrong:\n%w", err)
-	}
-	for _, entry := range b.Report.Entries {
-		if entry.Verdict != rule.Runs && entry.Verdict != rule.Replaced {
-			b.log.Info("a rule does not run", "rule_id", entry.Rule.ID, "rule", entry.Rule.Name, "verdict", string(entry.Verdict), "reason", entry.Reason)
-		}
-	}
-	return nil
-}
-
-// Rules loads the built-in rules and, unless dir is empty, those of a folder.
-func Rules(dir string) (*rule.Set, *rule.Report, error) {
-	sources := []rule.Source{rule.BuiltIn()}
-	if dir != "" {
-		sources = append(sources, rule.Path(dir))
-	}
-	return rule.Load(sources...)
-}
-
-func (b *builder) exceptions() error {
-	if b.cfg.ExceptionsFile == "" {
-		return nil
-	}
-	set, err := exception.Load(b.cfg.ExceptionsFile)
-	if err != nil {
-		return fmt.Errorf("the exceptions are wrong:\n%w", err)
-	}
-	b.Exceptions = set
-	return nil
 }
 
 // storage keeps what must be remembered in the host's storage account. Without
@@ -164,7 +128,7 @@ const unreadableContainer = "unreadable-messages"
 func (b *builder) sinks() error {
 	if !b.cfg.TeamsWebhook.IsZero() {
 		client := &outbound.Client{Service: "Teams", Endpoint: b.cfg.TeamsWebhook, Attempt: state.PostTime}
-		b.routes = append(b.routes, deliver.Route{Sink: teams.New(client, b.guides()), People: true})
+		b.routes = append(b.routes, deliver.Route{Sink: teams.New(client, b.advice()), People: true})
 	}
 	if !b.cfg.LogAnalyticsEndpoint.IsZero() {
 		client, err := b.client("Log Analytics", b.cfg.LogAnalyticsEndpoint, b.cfg.Cloud.MonitorScope, state.PostTime)
@@ -179,13 +143,13 @@ func (b *builder) sinks() error {
 	return nil
 }
 
-// guides are the investigation guides of the rules, by id.
-func (b *builder) guides() map[string]string {
-	guides := map[string]string{alert.Unreadable.ID: alert.Unreadable.Note}
+// advice is what the rules' files contain for the card, by rule id.
+func (b *builder) advice() map[string]teams.Advice {
+	advice := map[string]teams.Advice{alert.Unreadable.ID: {Guide: alert.Unreadable.Note}}
 	for _, r := range b.Rules.Rules() {
-		guides[r.ID] = r.Note
+		advice[r.ID] = teams.Advice{Guide: r.Note, FalsePositives: r.FalsePositives, References: r.References, Highlighted: r.Highlighted}
 	}
-	return guides
+	return advice
 }
 
 // parts are those of an Enricher that looks nothing up.
@@ -221,13 +185,10 @@ func (b *builder) stages() error {
 	return nil
 }
 
-// client returns a client with a token of the given scope. attempt bounds one
-// request with its answer; 0 is the default.
+// client returns a client with a token of the given scope, which it does not use
+// over plain http. attempt bounds one request with its answer; 0 is the default.
 func (b *builder) client(service string, e outbound.Endpoint, scope string, attempt time.Duration) (*outbound.Client, error) {
 	c := &outbound.Client{Service: service, Endpoint: e, Attempt: attempt}
-	if e.Loopback() {
-		return c, nil // without a token: local run and tests
-	}
 	cred, err := b.credential()
 	if err != nil {
 		return nil, err

@@ -126,18 +126,6 @@ func address(s string) string {
 	return ""
 }
 
-// outside reports whether ip is an address that no private network uses.
-func outside(ip string) bool {
-	a, err := netip.ParseAddr(ip)
-	if err != nil {
-		return false
-	}
-	return !a.IsPrivate() && !a.IsLoopback() && !a.IsLinkLocalUnicast() && !sharedRange.Contains(a)
-}
-
-// sharedRange is RFC 6598, which some cluster networks use for pods.
-var sharedRange = netip.MustParsePrefix("100.64.0.0/10")
-
 // short bounds a value of a record for use inside a note.
 func short(s string) string {
 	const limit = 120

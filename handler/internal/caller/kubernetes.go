@@ -41,7 +41,7 @@ func fromAudit(a *event.Audit) Caller {
 	}
 
 	readSource(&c, a.SourceIPs)
-	if c.Namespace != "" && outside(c.IP) {
+	if c.Namespace != "" && event.Public(c.IP) {
 		c.Note("a service account called from outside the private networks: its token may have left the cluster")
 	}
 	return c
@@ -134,11 +134,14 @@ func readPlatform(c *Caller, name, userAgent string) {
 }
 
 // product is the first token of a user agent: "kubectl/v1.31.2 (linux/amd64)"
-// gives "kubectl".
+// gives "kubectl", as does "kubectl.exe/v1.31.2 (windows/amd64)".
 func product(userAgent string) string {
-	p, _, _ := strings.Cut(userAgent, "/")
-	p, _, _ = strings.Cut(p, " ")
-	return short(p)
+	name := event.Product(userAgent)
+	if name == "" {
+		name = userAgent
+	}
+	name, _, _ = strings.Cut(name, " ")
+	return short(name)
 }
 
 func hasGroupID(groups []string) bool {

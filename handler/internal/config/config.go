@@ -10,8 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -34,8 +32,9 @@ type Config struct {
 
 	Storage Storage // the zero value: none, state lives in memory
 
-	RulesDir       string // empty: built-in rules only
-	ExceptionsFile string // empty: no exceptions
+	RulesDir       string   // empty: built-in rules only
+	ExceptionsFile string   // empty: no exceptions
+	Overlooked     []string // beside the executable, not read, and named almost like what is
 
 	GraphLookups    bool
 	ActivityLookups bool
@@ -175,11 +174,11 @@ var settings = []setting{
 		return checkURI(v)
 	}},
 	{"RULES_DIR", func(l *loader, v string) (err error) {
-		l.RulesDir, err = besideExecutable(l.dir, v, "rules")
+		l.RulesDir, err = l.besideExecutable(v, "rules")
 		return err
 	}},
 	{"EXCEPTIONS_FILE", func(l *loader, v string) (err error) {
-		l.ExceptionsFile, err = besideExecutable(l.dir, v, "exceptions.yaml")
+		l.ExceptionsFile, err = l.besideExecutable(v, "exceptions.yaml")
 		return err
 	}},
 	{"GRAPH_LOOKUPS", func(l *loader, v string) error { return readSwitch(v, &l.GraphLookups) }},
@@ -285,22 +284,6 @@ func checkURI(value string) error {
 		return fmt.Errorf("%q: %w", value, err)
 	}
 	return nil
-}
-
-// besideExecutable returns value, which must then exist, or the default name in
-// dir if there is something of that name.
-func besideExecutable(dir, value, name string) (string, error) {
-	if value == "" {
-		path := filepath.Join(dir, name)
-		if _, err := os.Stat(path); err != nil {
-			return "", nil
-		}
-		return path, nil
-	}
-	if _, err := os.Stat(value); err != nil {
-		return "", err
-	}
-	return value, nil
 }
 
 func readSwitch(value string, on *bool) error {

@@ -165,6 +165,43 @@ func TestAPanicCostsTheRequest(t *testing.T) {
 	}
 }
 
+// brokenDocuments panics at each call.
+type brokenDocuments struct{ state.Documents }
+
+func (brokenDocuments) Fetch(context.Context, string) (state.Document, error) { panic("a bug") }
+func (brokenDocuments) Create(context.Context, string, []byte) (state.Document, error) {
+	panic("a bug")
+}
+
+// TestAPanicInStorageCostsItsRequest: the alerts are posted all the same.
+func TestAPanicInStorageCostsItsRequest(t *testing.T) {
+	w := &world{ledger: brokenDocuments{}, documents: brokenDocuments{}}
+	cards, table := &recorder{name: "cards"}, &recorder{name: "table"}
+	d := w.dispatcher(people(cards), rows(table))
+	if p := d.Pending(t.Context(), []alert.Finding{findingOf(newAlert("1"))}); len(p) != 1 {
+		t.Errorf("pending %v, want the finding", p)
+	}
+	if r := deliverAll(t, d, alerts("1")...); r.Delivered != 2 || len(r.Failed) != 0 {
+		t.Errorf("result %+v", r)
+	}
+	if !strings.Contains(w.log.String(), "a bug") {
+		t.Errorf("the log is silent about it: %s", w.log.String())
+	}
+}
+
+// TestAPanicBetweenRequestsCostsThePiece: it goes to the queue, and the other sink
+// has its alerts.
+func TestAPanicBetweenRequestsCostsThePiece(t *testing.T) {
+	w := newWorld()
+	cards, table := &recorder{name: "cards"}, &recorder{name: "table"}
+	log := slog.New(slog.NewTextHandler(&w.log, nil))
+	broken := deliver.New([]deliver.Route{people(cards), rows(table)}, state.NewLedger(w.ledger, log), nil, nil, log) // no storms at all
+	r := deliverAll(t, broken, alerts("1")...)
+	if !slices.Equal(failed(r), []string{"1"}) || r.Failed[0].Final || len(table.requests) != 1 || !strings.Contains(w.log.String(), "stack=") {
+		t.Errorf("result %+v, %d rows, log %s", r, len(table.requests), w.log.String())
+	}
+}
+
 // TestWhatAnAnswerMeans holds, for each kind of failure, how often the sink is
 // asked within one batch, how long that takes, and whether another try is of use.
 func TestWhatAnAnswerMeans(t *testing.T) {
@@ -320,6 +357,33 @@ func TestStorm(t *testing.T) {
 		posted := len(cards.requests)
 		if d.Summarize(t.Context()); len(cards.requests) != posted {
 			t.Error("the summary is posted again")
+		}
+	})
+}
+
+// TestHeldAndPosted: an alert that one instance posts with its batch and another one,
+// which has it in a batch of its own, holds, is on one card. What a summary showed is
+// not posted when it comes again.
+func TestHeldAndPosted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		second := &recorder{name: "cards"}
+		first := &recorder{name: "cards", answer: func(n int, _ []string) error {
+			if n == 0 {
+				if r := deliverAll(t, w.dispatcher(people(second)), alerts("2", "3")...); r.Held != 2 {
+					t.Errorf("the other instance: %+v", r)
+				}
+			}
+			return nil
+		}}
+		d := w.dispatcher(people(first))
+		deliverAll(t, d, alerts("1", "2")...)
+		time.Sleep(state.StormLength + time.Second)
+		d.Summarize(t.Context())
+		deliverAll(t, w.dispatcher(people(second)), alerts("3")...)
+		want := [][]string{{"1", "2"}, {"3"}}
+		if !slices.EqualFunc(first.requests, want, slices.Equal) || first.totals[1] != 1 || len(second.requests) != 0 {
+			t.Errorf("posted %v, totals %v, and by the other instance %v; want %v", first.requests, first.totals, second.requests, want)
 		}
 	})
 }

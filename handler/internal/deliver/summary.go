@@ -2,9 +2,11 @@ package deliver
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"podwatch/handler/internal/alert"
+	"podwatch/handler/internal/outbound"
 	"podwatch/handler/internal/state"
 )
 
@@ -37,20 +39,33 @@ func (d *Dispatcher) Summarize(ctx context.Context) Result {
 }
 
 // summarize posts one summary and forgets it. Its claim has the summary's id, so
-// that two instances, or one that is killed in between, post it once.
+// that two instances, or one that is killed in between, post it once. Alerts that
+// were posted beside being held, by an instance that had them in another batch, are
+// left out; those that it shows are settled.
 func (v *visit) summarize(ctx context.Context, s state.Summary) error {
 	g := groupOf(s)
 	if len(g.Alerts) == 0 {
 		return v.bury(ctx, s)
 	}
 	claim := v.ledger.Claim(ctx, []state.Key{{Sink: v.Sink.Name(), ID: s.ID}})
-	if claim[0].Owner == state.Theirs {
+	switch claim[0].Owner {
+	case state.Theirs:
 		return nil // the next call finds it settled, or takes over
+	case state.Nobody:
+		return v.storms.Forget(ctx, s)
 	}
-	if claim[0].Owner == state.Mine {
-		_, err := v.attempt(ctx, g, claim)
-		v.settle(ctx, g.Alerts[:1], claim, err)
+	examples := g.Alerts
+	mine := v.claim(ctx, &g)
+	switch {
+	case g.Total <= 0:
+		v.ledger.Settle(ctx, claim, state.Unwanted)
+		return v.storms.Forget(ctx, s)
+	case len(mine) == 0:
+		g.Alerts = examples // of a group with more alerts than texts
 	}
+	_, err := v.attempt(ctx, g, claim)
+	v.ledger.Settle(ctx, mine, outcomeOf(err))
+	v.settle(ctx, g.Alerts[:1], claim, err)
 	f, failed := v.failed[g.Alerts[0]]
 	switch {
 	case failed && f.final:
@@ -59,6 +74,18 @@ func (v *visit) summarize(ctx context.Context, s state.Summary) error {
 		return fmt.Errorf("post the summary of %d alerts to %s: %w", s.Count, v.Sink.Name(), f.err)
 	}
 	return v.storms.Forget(ctx, s)
+}
+
+// outcomeOf is what a post's error means for the alerts of a summary.
+func outcomeOf(err error) state.Outcome {
+	var e *outbound.Error
+	switch {
+	case err == nil:
+		return state.Accepted
+	case errors.As(err, &e) && e.Kind == outbound.Unanswered:
+		return state.Unanswered
+	}
+	return state.Open
 }
 
 // bury makes dead letters of the alerts of a summary that the sink rejects for

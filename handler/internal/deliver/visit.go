@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"podwatch/handler/internal/alert"
@@ -46,6 +47,7 @@ func (d *Dispatcher) visit(route Route) *visit {
 
 // take delivers a piece: admit, claim, post, settle.
 func (v *visit) take(ctx context.Context, alerts []*alert.Alert) {
+	defer v.survive(alerts)
 	var wanted, unwanted []*alert.Alert
 	for _, a := range alerts {
 		switch {
@@ -59,6 +61,19 @@ func (v *visit) take(ctx context.Context, alerts []*alert.Alert) {
 	for _, g := range v.admit(ctx, wanted) {
 		v.post(ctx, g)
 	}
+}
+
+// survive is deferred: after a panic the piece goes to the queue. Redelivery finds
+// what was delivered in the ledger.
+func (v *visit) survive(alerts []*alert.Alert) {
+	cause := recover()
+	if cause == nil {
+		return
+	}
+	v.log.Error("panic in a delivery; this is a bug in podwatch", "sink", v.Sink.Name(), "alerts", len(alerts),
+		"err", fmt.Sprint(cause), "stack", string(debug.Stack()))
+	v.fail(slices.DeleteFunc(slices.Clone(alerts), func(a *alert.Alert) bool { return !v.wants(a) }),
+		fmt.Errorf("deliver to %s: panic: %v", v.Sink.Name(), cause), false)
 }
 
 // decline settles alerts that this sink does not get. Then they are known to be

@@ -17,8 +17,8 @@ import (
 // Bounds of what is read around the findings of a batch.
 const (
 	maxAround  = 100       // events
-	reach      = 512 << 10 // bytes before and after a finding
-	maxReached = 4 << 20   // bytes in all
+	reach      = 256 << 10 // bytes before and after a finding
+	maxReached = 1 << 20   // bytes in all
 	maxNamed   = 1000      // findings whose names are looked for
 )
 

@@ -84,5 +84,6 @@ func (d *Detector) Detect(b Batch, sample bool) Result {
 		r.sample()
 	}
 	r.follow()
+	r.countPods()
 	return r.Result
 }

@@ -24,6 +24,9 @@ type reading struct {
 	raised map[string]bool // ids of the findings
 	kept   int             // bytes of messages that pieces share
 
+	causes    []cause
+	deletions []place // by routine
+
 	// Reused from record to record.
 	events  event.Reader
 	plain   []byte // a record
@@ -66,7 +69,7 @@ func (r *reading) message(i int) {
 		return
 	}
 	r.whole = plain
-	findings, unreadable := len(r.Findings), len(r.Unreadable)
+	findings, unreadable, deletions := len(r.Findings), len(r.Unreadable), len(r.deletions)
 	for p := range export.Pieces(plain) {
 		it := piece{Text: jsontext.Text{Raw: p.JSON}, at: end - len(text.Raw), whole: true, message: i, offset: p.Offset, mended: p.Mended}
 		switch {
@@ -82,7 +85,7 @@ func (r *reading) message(i int) {
 		r.Unreadable = append(r.Unreadable[:unreadable], it.unreadable(first))
 		unreadable++
 	}
-	if len(r.Findings) > findings || len(r.Unreadable) > unreadable {
+	if len(r.Findings) > findings || len(r.Unreadable) > unreadable || len(r.deletions) > deletions {
 		r.whole = nil // they share it
 		r.kept += len(plain)
 	}
@@ -116,7 +119,7 @@ type piece struct {
 func (r *reading) read(p piece) (known bool) {
 	defer func() {
 		if cause := recover(); cause != nil {
-			r.unreadable(p, fmt.Sprintf("panic while the record was read; this is a bug in podwatch: %v\n%s", cause, debug.Stack()))
+			r.panicked(p, cause)
 			known = true
 		}
 	}()
@@ -188,19 +191,26 @@ func (r *reading) evaluate(p piece, ev *event.Event, n int) {
 		r.Matches++
 		if m.Routine {
 			r.Routine++
+			r.noteRoutine(p, n)
 			if !r.routine {
 				continue
 			}
 		}
-		r.find(m, alert.ID(m.Rule.ID, ev), p, n)
+		id := alert.ID(m.Rule.ID, ev)
+		if len(m.Rule.Daily) > 0 {
+			id = alert.DailyID(m.Rule, ev)
+		}
+		if r.find(m, id, p, n) && !m.Routine {
+			r.noteCause(ev)
+		}
 	}
 }
 
-// find notes a finding, unless the batch has it already.
-func (r *reading) find(m rule.Match, id string, p piece, n int) {
+// find notes a finding and reports true, unless the batch has it already.
+func (r *reading) find(m rule.Match, id string, p piece, n int) bool {
 	if r.raised[id] {
 		r.Repeats++
-		return
+		return false
 	}
 	r.raised[id] = true
 	f := alert.Finding{Match: m, ID: id, Record: p.Text, At: p.at, Nth: n}
@@ -208,6 +218,7 @@ func (r *reading) find(m rule.Match, id string, p piece, n int) {
 		f.Notes = append(f.Notes, "the record was mended: "+p.mended)
 	}
 	r.Findings = append(r.Findings, f)
+	return true
 }
 
 // judge reports an audit record that is cut before its verb: no rule can see what
@@ -223,6 +234,10 @@ func (r *reading) judge(p piece, ev *event.Event, n int) {
 		own := alert.Unreadable
 		r.find(rule.Match{Rule: own, Severity: own.Severity, RiskScore: own.RiskScore}, alert.Key(own.ID, ev.Resource().ClusterKey, hour), p, n)
 	}
+}
+
+func (r *reading) panicked(p piece, cause any) {
+	r.unreadable(p, fmt.Sprintf("panic while the record was read; this is a bug in podwatch: %v\n%s", cause, debug.Stack()))
 }
 
 func (r *reading) unreadable(p piece, reason string) {

@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"time"
 
 	"podwatch/handler/internal/alert"
@@ -164,7 +165,9 @@ func (e *Enricher) complete(d *draft, around []*event.Event) {
 func (e *Enricher) guard(step string, f func() error) (err error) {
 	defer func() {
 		if cause := recover(); cause != nil {
-			err = fmt.Errorf("%s: panic: %v", step, cause)
+			// Of a panic in a goroutine the text contains the stack, which is for the log.
+			what, _, _ := strings.Cut(fmt.Sprint(cause), "\n")
+			err = fmt.Errorf("%s: panic: %s", step, what)
 			e.Log.Error("panic in enrichment; this is a bug in podwatch", "step", step, "err", fmt.Sprint(cause), "stack", string(debug.Stack()))
 		}
 	}()

@@ -14,7 +14,7 @@ import (
 // numbers, which therefore keep the spelling of the record.
 var platformTable = &table{
 	dataset: PlatformLogs,
-	fields: slices.Concat(common, source, log("azure.platformlogs"), []Field{
+	fields: slices.Concat(common, source, derived, log("azure.platformlogs"), []Field{
 		{Name: "azure.platformlogs.event_category", Type: keyword, read: eventCategory, inner: true},
 		{Name: "azure.platformlogs.properties", Type: flattened, Below: flattened, Verbatim: true, tree: (*Event).inPlatformProperties},
 		{Name: "azure.platformlogs.result_type", Type: keyword, Verbatim: true, read: field("resultType", "ResultType")},
@@ -107,6 +107,7 @@ func (e *Event) logText() any {
 }
 
 func (e *Event) noteLog() {
+	e.noteDryRun()
 	if !e.props().is() {
 		if e.isKubeAudit() {
 			e.note(partLog, "kube-audit record without a readable properties.log")

@@ -13,11 +13,13 @@ import (
 // service principals and managed identities. Elastic turns every name into lower
 // case with underscores and renames a few by hand.
 //
+// The sign-in name is user.name whole, and user.email if it is an address.
+//
 // Not filled, because it needs a database: source.as, source.geo and
 // user_agent.name, .version, .os.
 var signInTable = &table{
 	dataset: SignInLogs,
-	fields: slices.Concat(common, source, user, log("azure.signinlogs"), []Field{
+	fields: slices.Concat(common, source, log("azure.signinlogs"), []Field{
 		{Name: "azure.signinlogs.properties", Type: group, Below: keyword},
 		{Name: "azure.tenant_id", Type: keyword, Verbatim: true, read: (*Event).tenant},
 		{Name: "event.category", Type: keyword, read: constant([]any{"authentication"})},
@@ -31,6 +33,14 @@ var signInTable = &table{
 		{Name: "geo.location", Type: group},
 		{Name: "log.level", Type: keyword, read: field("Level", "level")},
 		{Name: "message", Type: fullText, read: signInMessage, inner: true},
+		{Name: "related.user", Type: keyword, read: func(e *Event) any { return list(e.table.login(e)) }, inner: true},
+		{Name: "user.name", Type: keyword, Verbatim: true, read: named("user_principal_name"), inner: true},
+		{Name: "user.email", Type: keyword, Verbatim: true, read: func(e *Event) any {
+			if login := e.table.login(e); strings.Contains(login, "@") {
+				return login
+			}
+			return nil
+		}, inner: true},
 		{Name: "user.full_name", Type: keyword, Verbatim: true, read: named("user_display_name"), inner: true},
 		{Name: "user.id", Type: keyword, Verbatim: true, read: named("user_id"), inner: true},
 		{Name: "user_agent.original", Type: keyword, Verbatim: true, read: named("user_agent"), inner: true},

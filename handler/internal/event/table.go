@@ -28,6 +28,9 @@ type Field struct {
 
 	// inner: the value is read from properties, which may be cut.
 	inner bool
+
+	// own: derived by podwatch. Only a query that names the field reads it.
+	own bool
 }
 
 // Covers reports whether field, which may have wildcards, can be a field that the
@@ -150,6 +153,7 @@ func (t *table) all(e *Event, yield func(string, any) bool) {
 		var value any
 		known := true
 		switch {
+		case f.own:
 		case f.read != nil:
 			value, known = e.answer(i)
 		case f.tree != nil:

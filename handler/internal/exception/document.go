@@ -3,50 +3,72 @@ package exception
 import (
 	"iter"
 	"maps"
+	"slices"
 	"strings"
 	"time"
 
 	"podwatch/handler/internal/alert"
+	"podwatch/handler/internal/event"
 	"podwatch/handler/internal/kql"
 )
 
 // A Field is one that an exception's match may query besides the event's own
 // fields.
 type Field struct {
-	Name string // a name that ends in a dot and a star stands for all below it
+	Name string // a name that ends in a dot and a star is any below it
 	Type string // Elasticsearch's name of the type
 	Text string // what it holds
+
+	Values []string // all that it can have; nil: any
+
+	by origin
 }
+
+// An origin is who determines the value of a field.
+type origin uint8
+
+const (
+	facts  origin = iota // what happened, and to what
+	caller               // Azure or the API server: it tells callers apart
+	client               // the client, which may choose what it likes
+)
+
+var (
+	severities = []string{"low", "medium", "high", "critical"}
+	callers    = []string{"user", "servicePrincipal", "managedIdentity", "microsoftApplication", "kubernetes", "externalIdentity", "unknown"}
+	clusters   = []string{"aks", "arc", "fleet"}
+	deletions  = []string{"delete", "deletecollection", "eviction"}
+)
 
 // Fields lists what an exception can query besides the fields of the event. Texts among them
 // compare ignoring case, as Azure compares its names.
 func Fields() []Field {
 	return []Field{
-		{"rule.id", "keyword", "id of the rule that matched"},
-		{"rule.name", "keyword", "its name"},
-		{"alert.severity", "keyword", "low, medium, high or critical"},
-		{"alert.source", "keyword", "azure.activitylogs or azure.platformlogs"},
-		{"alert.operation", "keyword", "what was done: the operation, or verb and resource of kube-audit"},
-		{"alert.time", "date", "when it happened"},
-		{"caller.kind", "keyword", "user, servicePrincipal, managedIdentity, microsoftApplication, kubernetes or unknown"},
-		{"caller.name", "keyword", "sign-in name, application name or Kubernetes user name"},
-		{"caller.id", "keyword", "object id or Kubernetes user name"},
-		{"caller.app_id", "keyword", "application id of the client or of the caller itself"},
-		{"caller.app_name", "keyword", "name of that application"},
-		{"caller.ip", "ip", "address the call came from"},
-		{"caller.role", "keyword", "role that allowed the call"},
-		{"caller.owner_resource", "keyword", "Azure resource a managed identity belongs to"},
-		{"caller.user_agent", "keyword", "what the client calls itself: the client chooses it"},
-		{"cluster.id", "keyword", "resource id of the cluster"},
-		{"cluster.name", "keyword", "its name"},
-		{"cluster.kind", "keyword", "aks or arc"},
-		{"resource.id", "keyword", "resource id as logged"},
-		{"resource.group", "keyword", "resource group"},
-		{"resource.subscription_id", "keyword", "subscription"},
-		{"resource.tags.*", "keyword", "tags of the cluster, names in lower case (needs ACTIVITY_LOOKUPS)"},
-		{"kubernetes.namespace", "keyword", "namespace of the pods"},
-		{"kubernetes.pod", "keyword", "name of the pod; empty for deletecollection"},
-		{"kubernetes.deletion_kind", "keyword", "delete, deletecollection or eviction"},
+		{"rule.id", "keyword", "id of the rule that matched", nil, facts},
+		{"rule.name", "keyword", "its name", nil, facts},
+		{"alert.severity", "keyword", "low, medium, high or critical", severities, facts},
+		{"alert.source", "keyword", "azure.activitylogs or azure.platformlogs", event.Datasets(), facts},
+		{"alert.operation", "keyword", "what was done: the operation, or verb and resource of kube-audit", nil, facts},
+		{"alert.time", "date", "when it happened", nil, facts},
+		{"caller.kind", "keyword", "user, servicePrincipal, managedIdentity, microsoftApplication, kubernetes, externalIdentity or unknown", callers, facts},
+		{"caller.name", "keyword", "sign-in name, application name or Kubernetes user name", nil, caller},
+		{"caller.id", "keyword", "object id or Kubernetes user name", nil, caller},
+		{"caller.app_id", "keyword", "application id of the client or of the caller itself", nil, caller},
+		{"caller.app_name", "keyword", "name of that application", nil, caller},
+		{"caller.ip", "ip", "address the call came from", nil, caller},
+		{"caller.role", "keyword", "role that allowed the call", nil, facts},
+		{"caller.owner_resource", "keyword", "Azure resource a managed identity belongs to", nil, caller},
+		{"caller.user_agent", "keyword", "what the client calls itself: the client chooses it", nil, client},
+		{"cluster.id", "keyword", "resource id of the cluster", nil, facts},
+		{"cluster.name", "keyword", "its name", nil, facts},
+		{"cluster.kind", "keyword", "aks, arc or fleet", clusters, facts},
+		{"resource.id", "keyword", "resource id as logged", nil, facts},
+		{"resource.group", "keyword", "resource group", nil, facts},
+		{"resource.subscription_id", "keyword", "subscription", nil, facts},
+		{"resource.tags.*", "keyword", "tags of the cluster, names in lower case (needs ACTIVITY_LOOKUPS)", nil, facts},
+		{"kubernetes.namespace", "keyword", "namespace of the pods", nil, facts},
+		{"kubernetes.pod", "keyword", "name of the pod; empty for deletecollection", nil, client},
+		{"kubernetes.deletion_kind", "keyword", "delete, deletecollection or eviction", deletions, facts},
 	}
 }
 
@@ -56,13 +78,13 @@ func Fields() []Field {
 type document struct {
 	own   kql.Map // by root
 	event kql.Document
-	tags  bool // the cluster's tags were looked up
+	tags  bool // the cluster's tags are known
 }
 
 const tagsField = "resource.tags"
 
-func newDocument(a *alert.Alert, event kql.Document) *document {
-	d := &document{own: kql.Map{}, event: event, tags: a.ResourceTags != nil}
+func newDocument(a *alert.Alert, ev kql.Document) *document {
+	d := &document{own: kql.Map{}, event: ev, tags: a.ResourceTags != nil && !tagsWritten(a.Timeline)}
 	set := func(root string, values map[string]any) {
 		maps.DeleteFunc(values, func(_ string, v any) bool { return v == "" || v == nil })
 		d.own[root] = values
@@ -82,8 +104,22 @@ func newDocument(a *alert.Alert, event kql.Document) *document {
 	return d
 }
 
+// tagsWritten reports whether the cluster's tags may have been written before the
+// alert, by an operation on them or on the whole cluster: who deletes pods may have
+// made the tags say that it is expected.
+func tagsWritten(timeline []alert.TimelineEntry) bool {
+	return slices.ContainsFunc(timeline, func(e alert.TimelineEntry) bool {
+		switch strings.ToLower(e.OperationName) {
+		case "microsoft.resources/tags/write", "microsoft.containerservice/managedclusters/write",
+			"microsoft.kubernetes/connectedclusters/write", "microsoft.containerservice/fleets/write":
+			return e.Relation == "cluster" || e.Relation == "both"
+		}
+		return false
+	})
+}
+
 // Lookup returns the value of one of [Fields] or of the event. Tags are not
-// known unless they were looked up.
+// known unless they were looked up and nobody wrote them shortly before.
 func (d *document) Lookup(field string) (value any, known bool) {
 	root, _, _ := strings.Cut(field, ".")
 	if _, own := d.own[root]; !own {

@@ -16,6 +16,7 @@ import (
 	"podwatch/handler/internal/alert"
 	"podwatch/handler/internal/caller"
 	"podwatch/handler/internal/event"
+	"podwatch/handler/internal/exception"
 	"podwatch/handler/internal/kql"
 	"podwatch/handler/internal/rule"
 )
@@ -62,7 +63,7 @@ func TestWhatIsNotKnownSuppressesNothing(t *testing.T) {
 }
 
 func TestPrecedingOperationWithoutOutcomeIsNoEvidence(t *testing.T) {
-	set := parse(t, "match: 'cluster.kind: arc'", "preceded_by: {match: 'not outcome: failure', same: cluster, within: 15m}")
+	set := parse(t, "match: 'cluster.kind: arc'", "preceded_by: {match: 'not outcome: failed', same: cluster, within: 15m}")
 	a := deletion(t)
 	if set.Suppress(a, kql.Map(nil)) == "" {
 		t.Error("an operation that succeeded does not suppress")
@@ -106,7 +107,10 @@ func TestRemovingAFieldSuppressesNothing(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			set := parse(t, "match: "+string(encoded))
+			set, err := exception.Parse("test.yaml", []byte(file("match: "+string(encoded))), nil)
+			if err != nil {
+				continue // what the lint refuses suppresses nothing
+			}
 			tried++
 			if set.Suppress(s.alert, s.event) != "" {
 				continue
@@ -142,7 +146,7 @@ var columns = map[string]string{
 
 func sampleAlerts(t *testing.T) []sample {
 	t.Helper()
-	files, err := filepath.Glob("../rule/testdata/records/*.json")
+	files, err := filepath.Glob("../../testdata/records/*.json")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -155,6 +159,9 @@ func sampleAlerts(t *testing.T) []sample {
 		var wrapper struct{ Records []json.RawMessage }
 		if err := json.Unmarshal(body, &wrapper); err != nil || wrapper.Records == nil {
 			wrapper.Records = []json.RawMessage{body}
+		}
+		if len(wrapper.Records) == 0 {
+			continue
 		}
 		ev, err := event.Read(wrapper.Records[0], 0)
 		if err != nil || ev.Dataset() == "" {

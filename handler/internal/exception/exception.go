@@ -6,7 +6,8 @@
 // that meets an exception is suppressed: it goes on record with the exception's
 // name and interrupts nobody.
 //
-// A [Set] is compiled once by [Parse], which finds every mistake; it is
+// A [Set] is compiled once by [Parse], which finds every mistake, reads the whole
+// file or none of it, and refuses what would suppress more than is written; it is
 // immutable, and [Set.Suppress] cannot fail and does no I/O.
 //
 // An exception holds only if its queries are certainly true, see [kql.Truth]:
@@ -15,17 +16,15 @@
 package exception
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/goccy/go-yaml"
-
 	"podwatch/handler/internal/alert"
 	"podwatch/handler/internal/kql"
+	"podwatch/handler/internal/rule"
 )
 
 // An Exception is one compiled reason not to alert.
@@ -33,14 +32,16 @@ type Exception struct {
 	Name    string
 	Reason  string
 	Owner   string
-	Expires time.Time // the last moment at which it holds; zero: never ends
+	Expires time.Time // the first moment at which it does not hold, in its zone; zero: never ends
 
-	rules      []string // ids or names; empty: all
-	source     string   // of match
+	rules      []string // ids and names in lower case; empty: all
 	match      *kql.Query
-	node       *kql.Node
 	schedule   schedule
 	precededBy *precededBy
+	asksTags   bool // its match asks for a tag of the cluster
+
+	warnings []*rule.FileError // that do not depend on the time
+	end      *rule.FileError   // the place of expires, or of the exception
 }
 
 // A Set is the exceptions of one file, in its order.
@@ -48,106 +49,13 @@ type Set struct {
 	exceptions []*Exception
 }
 
-// entry is an exception as it stands in the file.
-type entry struct {
-	Name       string           `yaml:"name"`
-	Reason     string           `yaml:"reason"`
-	Owner      string           `yaml:"owner"`
-	Expires    string           `yaml:"expires"`
-	Rules      []string         `yaml:"rules"`
-	Match      string           `yaml:"match"`
-	Schedule   *scheduleEntry   `yaml:"schedule"`
-	PrecededBy *precededByEntry `yaml:"preceded_by"`
-}
-
-// Load reads an exceptions file.
-func Load(path string) (*Set, error) {
+// Load reads an exceptions file. rules are the rules that exceptions can name.
+func Load(path string, rules *rule.Set) (*Set, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("load exceptions: %w", err)
 	}
-	return Parse(path, text)
-}
-
-// Parse compiles the exceptions in text; name says where it came from. The error
-// joins every mistake.
-func Parse(name string, text []byte) (*Set, error) {
-	var file struct {
-		Exceptions []entry `yaml:"exceptions"`
-	}
-	if err := yaml.UnmarshalWithOptions(text, &file, yaml.Strict()); err != nil {
-		return nil, fmt.Errorf("parse exceptions %q: %w", name, err)
-	}
-	set := &Set{}
-	var mistakes []error
-	for i, e := range file.Exceptions {
-		compiled, err := e.compile()
-		if err == nil && set.named(e.Name) != nil {
-			err = errors.New("the name is taken by an earlier exception")
-		}
-		if err != nil {
-			mistakes = append(mistakes, fmt.Errorf("parse exceptions %q: exception %d %q: %w", name, i+1, e.Name, err))
-			continue
-		}
-		set.exceptions = append(set.exceptions, compiled)
-	}
-	if err := errors.Join(mistakes...); err != nil {
-		return nil, err
-	}
-	return set, nil
-}
-
-func (s *Set) named(name string) *Exception {
-	for _, e := range s.exceptions {
-		if e.Name == name {
-			return e
-		}
-	}
-	return nil
-}
-
-func (e entry) compile() (*Exception, error) {
-	x := &Exception{Name: e.Name, Reason: strings.TrimSpace(e.Reason), Owner: strings.TrimSpace(e.Owner), rules: e.Rules, source: e.Match}
-	var mistakes []error
-	for _, required := range []struct{ key, value string }{{"name", x.Name}, {"reason", x.Reason}, {"owner", x.Owner}} {
-		if required.value == "" {
-			mistakes = append(mistakes, fmt.Errorf("%s is missing", required.key))
-		}
-	}
-	if strings.TrimSpace(e.Match) == "" {
-		mistakes = append(mistakes, errors.New("match is missing: an exception for everything would switch podwatch off"))
-	} else if node, err := kql.Parse(e.Match); err != nil {
-		mistakes = append(mistakes, fmt.Errorf("match: %w", err))
-	} else {
-		x.node = node
-		x.match = kql.Compile(node, matchOptions)
-	}
-	var err error
-	if x.Expires, err = parseExpiry(e.Expires); err != nil {
-		mistakes = append(mistakes, err)
-	}
-	if x.schedule, err = e.Schedule.compile(); err != nil {
-		mistakes = append(mistakes, fmt.Errorf("schedule: %w", err))
-	}
-	if x.precededBy, err = e.PrecededBy.compile(); err != nil {
-		mistakes = append(mistakes, fmt.Errorf("preceded_by: %w", err))
-	}
-	return x, errors.Join(mistakes...)
-}
-
-// parseExpiry reads a day, which counts to its end in UTC, or a moment.
-func parseExpiry(text string) (time.Time, error) {
-	if text == "" {
-		return time.Time{}, nil
-	}
-	if day, err := time.Parse(time.DateOnly, text); err == nil {
-		return day.AddDate(0, 0, 1).Add(-time.Nanosecond), nil
-	}
-	moment, err := time.Parse(time.RFC3339, text)
-	if err != nil {
-		return time.Time{}, fmt.Errorf("expires: %q is neither a day (2027-03-31) nor a moment (2027-03-31T18:00:00Z)", text)
-	}
-	return moment, nil
+	return Parse(path, text, rules)
 }
 
 // Exceptions returns the exceptions in the file's order.
@@ -172,16 +80,20 @@ func (e *Exception) Fits(a *alert.Alert, event kql.Document) bool {
 }
 
 func (e *Exception) meets(a *alert.Alert, document kql.Document) bool {
-	return e.holdsAt(a.EventTime) &&
+	return !e.Expired(a.EventTime) &&
 		e.isFor(a) &&
 		e.match.Judge(document) == kql.True &&
 		(e.schedule == nil || e.schedule.covers(a.EventTime)) &&
 		(e.precededBy == nil || e.precededBy.holds(a))
 }
 
-// holdsAt reports whether the exception has not expired at t.
-func (e *Exception) holdsAt(t time.Time) bool { return e.Expires.IsZero() || !t.After(e.Expires) }
+// Expired reports whether the exception has ended at t.
+func (e *Exception) Expired(t time.Time) bool { return !e.Expires.IsZero() && !t.Before(e.Expires) }
+
+// NeedsLookups reports whether the exception can only hold with what is looked up
+// around an alert.
+func (e *Exception) NeedsLookups() bool { return e.asksTags || e.precededBy != nil }
 
 func (e *Exception) isFor(a *alert.Alert) bool {
-	return len(e.rules) == 0 || slices.Contains(e.rules, a.RuleId) || slices.Contains(e.rules, a.RuleName)
+	return len(e.rules) == 0 || slices.Contains(e.rules, strings.ToLower(a.RuleId)) || slices.Contains(e.rules, strings.ToLower(a.RuleName))
 }

@@ -8,12 +8,13 @@ import (
 	"podwatch/handler/internal/alert"
 	"podwatch/handler/internal/exception"
 	"podwatch/handler/internal/kql"
+	"podwatch/handler/internal/rule"
 )
 
 // parse compiles one exception given by the lines below its name.
 func parse(t *testing.T, lines ...string) *exception.Set {
 	t.Helper()
-	set, err := exception.Parse("test.yaml", []byte(file(lines...)))
+	set, err := exception.Parse("test.yaml", []byte(file(lines...)), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -190,12 +191,12 @@ func TestParseRefuses(t *testing.T) {
 		"an empty schedule":               {file("match: 'a: b'", "schedule: {}"), "give cron"},
 		"a window that ends first":        {file("match: 'a: b'", "schedule: {from: 2026-11-09T12:00:00Z, until: 2026-11-09T11:00:00Z}"), "not after"},
 		"a lookback beyond the timeline":  {file("match: 'a: b'", "preceded_by: {match: 'operation: x', same: cluster, within: 2h}"), "25m"},
-		"preceded_by without a relation":  {file("match: 'a: b'", "preceded_by: {match: 'operation: x', within: 5m}"), "neither caller nor cluster"},
-		"text that is not YAML":           {"exceptions: [", "parse exceptions"},
-		"every mistake of one, not first": {"exceptions:\n  - {name: a, match: 'a: b'}\n", "reason is missing\nowner is missing"},
+		"preceded_by without a relation":  {file("match: 'a: b'", "preceded_by: {match: 'operation: x', within: 5m}"), "same is missing"},
+		"text that is not YAML":           {"exceptions: [", "test.yaml:1:13"},
+		"every mistake of one, not first": {"exceptions:\n  - {name: a, match: 'a: b'}\n", "owner is missing"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := exception.Parse("test.yaml", []byte(test.text))
+			_, err := exception.Parse("test.yaml", []byte(test.text), nil)
 			if err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("error is %v, want one with %q", err, test.want)
 			}
@@ -217,7 +218,7 @@ func TestLint(t *testing.T) {
 		"an event's field is no fault": {[]string{"match: 'azure.activitylogs.category: x'", "expires: 2027-01-01"}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			warnings := strings.Join(parse(t, test.lines...).Exceptions()[0].Lint(now), "\n")
+			warnings := lines(parse(t, test.lines...).Exceptions()[0].Lint(now, true))
 			if (test.want == "") != (warnings == "") || !strings.Contains(warnings, test.want) {
 				t.Errorf("warnings are %q, want %q", warnings, test.want)
 			}
@@ -226,7 +227,7 @@ func TestLint(t *testing.T) {
 }
 
 func TestShippedExamplesParseAndAreClean(t *testing.T) {
-	set, err := exception.Load("../../../function_app/exceptions.example.yaml")
+	set, err := exception.Load("../../../function_app/exceptions.example.yaml", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -234,7 +235,7 @@ func TestShippedExamplesParseAndAreClean(t *testing.T) {
 		t.Errorf("%d examples, want one for each case of the rule's false positives", n)
 	}
 	for _, e := range set.Exceptions() {
-		if warnings := e.Lint(at(t, "2026-11-22T00:00:00Z")); len(warnings) > 0 {
+		if warnings := e.Lint(at(t, "2026-11-22T00:00:00Z"), true); len(warnings) > 0 {
 			t.Errorf("example %q: %v", e.Name, warnings)
 		}
 	}
@@ -247,4 +248,12 @@ func TestShippedExamplesParseAndAreClean(t *testing.T) {
 	if got := set.Suppress(a, kql.Map(nil)); got != "" {
 		t.Errorf("the untagged deletion is suppressed by %q", got)
 	}
+}
+
+func lines(mistakes []*rule.FileError) string {
+	var all []string
+	for _, m := range mistakes {
+		all = append(all, m.Error())
+	}
+	return strings.Join(all, "\n")
 }

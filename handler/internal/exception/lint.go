@@ -2,49 +2,306 @@ package exception
 
 import (
 	"fmt"
+	"iter"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
+	"podwatch/handler/internal/event"
 	"podwatch/handler/internal/kql"
+	"podwatch/handler/internal/rule"
 )
 
-// Lint returns what is questionable about an exception at the given time:
-// expired, without an end, or written against fields that do not exist.
-func (e *Exception) Lint(now time.Time) []string {
-	var warnings []string
-	switch {
-	case e.Expires.IsZero():
-		warnings = append(warnings, "it never expires: give expires, so that somebody looks at it again")
-	case !e.holdsAt(now):
-		warnings = append(warnings, "it expired on "+e.Expires.UTC().Format(time.DateOnly)+": remove it or renew it")
+// A view is what a query is asked of: its fields and how they compare.
+type view struct {
+	key     string
+	options kql.Options
+	own     []Field
+	events  bool // it also sees the fields of the event
+}
+
+var (
+	aboutAlert = view{
+		key: "match", events: true, own: Fields(),
+		options: kql.Options{Type: fieldType, FoldCase: foldCase, MissingUnknown: true},
 	}
-	if e.match.Judge(kql.Map{}) == kql.True {
-		warnings = append(warnings, "match also fits an alert of which nothing is known: begin with what it is for (caller.*, cluster.*, kubernetes.*)")
+	aboutOperation = view{
+		key: "preceded_by: match",
+		own: []Field{
+			{Name: "operation"}, {Name: "words"}, {Name: "target"}, {Name: "caller", by: caller},
+			{Name: "outcome", Values: []string{"succeeded", "failed", "started", "accepted"}},
+		},
+		options: kql.Options{FoldCase: func(string) bool { return true }, MissingUnknown: true},
 	}
-	for _, t := range kql.Terms(e.node) {
-		if _, known := ours(t.Field); !known && t.Field != "" && !ofEvent(t.Field) {
-			if w := fmt.Sprintf("match asks for %q, which no alert has", t.Field); !slices.Contains(warnings, w) {
-				warnings = append(warnings, w)
+)
+
+// eventFields are the event's fields with few values, or with values that the
+// client chooses.
+var eventFields = []Field{
+	{Name: "event.outcome", Values: []string{"success", "failure", "unknown"}},
+	{Name: "event.kind", Values: []string{"event"}},
+	{Name: "event.dataset", Values: event.Datasets()},
+	{Name: "data_stream.dataset", Values: event.Datasets()},
+	{Name: "user_agent.original", by: client},
+	{Name: "user.*", by: caller},
+	{Name: "source.*", by: caller},
+	{Name: "azure.activitylogs.identity.*", by: caller},
+	{Name: "azure.platformlogs.properties.log.user.*", by: caller},
+	{Name: "azure.platformlogs.properties.log.sourceIPs", by: client},
+	{Name: "azure.platformlogs.properties.log.userAgent", by: client},
+	{Name: "azure.platformlogs.properties.log.requestURI", by: client},
+	{Name: "azure.platformlogs.properties.log.auditID", by: client},
+	{Name: "azure.platformlogs.properties.log.objectRef.name", by: client},
+	{Name: "azure.platformlogs.properties.log.requestObject.*", by: client},
+	{Name: "azure.platformlogs.properties.log.responseObject.*", by: client},
+}
+
+// field returns what is known of a field: whether it exists, else the name that
+// may be meant.
+func (v view) field(name string) (f Field, nearest string, exists bool) {
+	lists := [][]Field{v.own}
+	if v.events {
+		lists = append(lists, eventFields)
+	}
+	var names []string
+	for _, f := range slices.Concat(lists...) {
+		prefix, all := strings.CutSuffix(f.Name, "*")
+		if f.Name == name || all && strings.HasPrefix(name, prefix) {
+			if nearest, missing := event.Missing("", "", name); missing && slices.ContainsFunc(eventFields, func(e Field) bool { return e.Name == f.Name }) {
+				return f, nearest, false
 			}
+			return f, "", true
+		}
+		names = append(names, f.Name)
+	}
+	if strings.Contains(name, "*") || slices.ContainsFunc(v.own, func(f Field) bool { return strings.HasPrefix(f.Name, name+".") }) {
+		return Field{}, "", true
+	}
+	nearest, missing := "", true
+	if v.events {
+		nearest, missing = event.Missing("", "", name)
+	}
+	if missing && nearest == "" {
+		nearest = event.Nearest(name, names)
+	}
+	return Field{}, nearest, !missing
+}
+
+// lint reports what cannot hold or is hardly meant. Where the query holds because
+// such a condition does not, the exception suppresses more than its author
+// believes: that is a mistake, elsewhere it is a warning.
+func (s *source) lint(x *Exception, v value, n *kql.Node, view view) {
+	conditions := kql.Conditions(n)
+	report := func(offset int, negated bool, format string, args ...any) {
+		msg, at := view.key+": "+fmt.Sprintf(format, args...), s.within(v, offset)
+		if negated {
+			s.mistake(at, `%s; below "not" this suppresses more than it seems to`, msg)
+		} else {
+			s.warn(x, at, "%s", msg)
 		}
 	}
-	for _, w := range kql.Lint(e.source, matchOptions) {
+	if everything(kql.Compile(n, view.options), view.events) {
+		s.mistake(v.at, "%s fits everything: it would switch podwatch off, begin with what it is for (caller.*, cluster.*, kubernetes.*)", view.key)
+		return
+	}
+	chosen := ""
+	for _, c := range conditions {
+		for _, oddity := range view.oddities(c.Term) {
+			report(c.Offset, c.Negated, "%s", oddity)
+		}
+		f, _, _ := view.field(c.Field)
+		if f.by == client && !c.Negated {
+			chosen = c.Field
+		}
+		x.asksTags = x.asksTags || view.events && strings.HasPrefix(c.Field, tagsField)
+	}
+	for _, w := range kql.Lint(v.text, view.options) {
 		if strings.HasPrefix(w.Code, "portable-") {
 			continue // about another engine, which never sees exceptions
 		}
-		warnings = append(warnings, fmt.Sprintf("match: line %d, column %d: %s", w.Line, w.Column, w.Msg))
+		negated := false
+		for _, c := range conditions {
+			if c.Offset <= w.Offset {
+				negated = c.Negated
+			}
+		}
+		report(w.Offset, negated, "%s", w.Msg)
 	}
-	return warnings
+	if bound := kql.Cover(n, view.bindsCaller); view.events && chosen != "" && bound == nil {
+		s.warn(x, v.at, "match: any caller can meet it, because the client chooses %s: also name the caller (caller.name, caller.id, caller.app_id or caller.ip)", chosen)
+	}
+	if view.events && kql.Compile(n, view.options).Judge(kql.Map{}) == kql.True {
+		s.warn(x, v.at, "match also fits an alert of which nothing is known: begin with what it is for (caller.*, cluster.*, kubernetes.*)")
+	}
 }
 
-// ofEvent reports whether a field can be one of an event: those stand below a
-// handful of roots, and a field wildcard may reach any of them.
-func ofEvent(field string) bool {
-	root, _, _ := strings.Cut(field, ".")
-	switch root {
-	case "azure", "event", "data_stream", "source", "client", "user", "user_agent", "related", "geo", "log", "cloud", "message", "@timestamp":
-		return true
+// bindsCaller rates a condition that only some callers meet.
+func (v view) bindsCaller(t kql.Term) int {
+	if f, _, _ := v.field(t.Field); f.by == caller && t.Op == "" && strings.Join(t.Value, "") != "" {
+		return 1
 	}
-	return strings.Contains(root, "*")
+	return 0
+}
+
+// everything reports whether a query holds whatever is asked of it.
+func everything(q *kql.Query, alert bool) bool {
+	if !alert {
+		return q.Judge(bare{}) == kql.True && q.Judge(full{}) == kql.True
+	}
+	always := bare{}
+	for _, name := range []string{"rule.id", "rule.name", "alert.severity", "alert.source", "alert.operation", "alert.time", "caller.kind", "event.kind", "event.dataset", "data_stream.dataset"} {
+		always[name] = true
+	}
+	return q.Judge(always) == kql.True && q.Judge(full{}) == kql.True
+}
+
+// A bare document has only the given fields; a full one has every field, with a
+// value that no query asks for and others that are not known.
+type (
+	bare map[string]bool
+	full struct{}
+)
+
+const anyValue = "\x00"
+
+func (b bare) Lookup(field string) (any, bool) {
+	if b[field] {
+		return anyValue, true
+	}
+	return nil, true
+}
+
+func (b bare) All() iter.Seq2[string, any] {
+	return func(yield func(string, any) bool) {
+		for field := range b {
+			if !yield(field, anyValue) {
+				return
+			}
+		}
+	}
+}
+
+func (full) Lookup(string) (any, bool) { return anyValue, false }
+
+func (full) All() iter.Seq2[string, any] {
+	return func(yield func(string, any) bool) {
+		_ = yield("rule.id", anyValue) && yield("", nil)
+	}
+}
+
+// oddities returns what is odd about a condition.
+func (v view) oddities(t kql.Term) (found []string) {
+	odd := func(format string, args ...any) { found = append(found, fmt.Sprintf(format, args...)) }
+	text := strings.Join(t.Value, "*")
+	for _, r := range t.Field + text {
+		switch {
+		case r < ' ' || r == 0x7f:
+			odd("an escape made the control character %q of %q: write \\\\ for a backslash", r, text)
+			return found
+		case lookalikes[r] != "":
+			odd("%q has %s (%U), which no name has", t.Field+": "+text, lookalikes[r], r)
+			return found
+		}
+	}
+	if mixed(text) {
+		odd("%q mixes Latin letters with others that look like them", text)
+	}
+	f, nearest, exists := v.field(t.Field)
+	switch {
+	case t.Field == "":
+		return found
+	case !exists && nearest != "":
+		odd("there is no field %q: is %s meant?", t.Field, nearest)
+		return found
+	case !exists:
+		odd("there is no field %q", t.Field)
+		return found
+	}
+	if t.Op != "" || len(t.Value) == 0 {
+		return found
+	}
+	if how := regularExpression(t.Value, f); how != "" {
+		odd("%q is compared as text, and %s: only * is a wildcard", text, how)
+		return found
+	}
+	if pattern := strings.Join(quoted(t.Value), ".*"); f.Values != nil && !slices.ContainsFunc(f.Values, regexp.MustCompile("(?is)^"+pattern+"$").MatchString) {
+		odd("%s is never %q, only %s", t.Field, text, strings.Join(f.Values, ", "))
+	}
+	return found
+}
+
+func quoted(parts []string) []string {
+	var all []string
+	for _, p := range parts {
+		all = append(all, regexp.QuoteMeta(p))
+	}
+	return all
+}
+
+var characterClass = regexp.MustCompile(`\[(\^?([0-9A-Za-z]-[0-9A-Za-z])+|\^[^\]]*)\]`)
+
+// regularExpression names what reads like one in a value, "" if there is nothing.
+func regularExpression(parts []string, f Field) string {
+	text := strings.Join(parts, "*")
+	switch {
+	case len(parts) > 1 && slices.ContainsFunc(parts[:len(parts)-1], func(p string) bool { return strings.HasSuffix(p, ".") }) && f.Type != "":
+		return ".* begins with a dot"
+	case characterClass.MatchString(text):
+		return characterClass.FindString(text) + " is no character class"
+	case strings.HasPrefix(text, "^"):
+		return "^ is no anchor"
+	case f.Type == "" || f.by == client && f.Name != "kubernetes.pod":
+		return "" // a path or a user agent may well have the rest
+	case strings.Contains(text, "|"):
+		return "| is no alternative, write (a or b)"
+	case strings.Contains(text, "?"):
+		return "? stands for itself"
+	}
+	return ""
+}
+
+// lookalikes are characters that names do not have and that look like ones that
+// they have, or like nothing.
+var lookalikes = map[rune]string{
+	'\u2018': "a typographic quote", '\u2019': "a typographic quote", '\u201a': "a typographic quote",
+	'\u201c': "a typographic quote", '\u201d': "a typographic quote", '\u201e': "a typographic quote", '\u00ab': "a typographic quote", '\u00bb': "a typographic quote",
+	'\u2010': "a hyphen that is not -", '\u2011': "a hyphen that is not -", '\u2012': "a dash", '\u2013': "an en dash", '\u2014': "an em dash", '\u2015': "a dash", '\u2212': "a minus sign",
+	'\u00a0': "a no-break space", '\u202f': "a no-break space", '\u00ad': "a soft hyphen",
+	'\u200b': "a zero-width space", '\u200c': "a zero-width character", '\u200d': "a zero-width character", '\u2060': "a zero-width character", '\ufeff': "a zero-width character",
+	'\u200e': "a direction mark", '\u200f': "a direction mark", '\u202e': "a direction mark", '\uff1a': "a wide colon",
+}
+
+// mixed reports whether a word has Latin letters and Cyrillic or Greek ones.
+func mixed(text string) bool {
+	for _, word := range strings.Fields(text) {
+		latin := strings.ContainsFunc(word, func(r rune) bool { return unicode.Is(unicode.Latin, r) })
+		other := strings.ContainsFunc(word, func(r rune) bool { return unicode.In(r, unicode.Cyrillic, unicode.Greek) })
+		if latin && other {
+			return true
+		}
+	}
+	return false
+}
+
+// Lint returns what is questionable about an exception at the given time. lookups
+// are whether what happened around an alert is looked up.
+func (e *Exception) Lint(now time.Time, lookups bool) []*rule.FileError {
+	warnings := slices.Clone(e.warnings)
+	warn := func(format string, args ...any) {
+		w := *e.end
+		w.Msg += fmt.Sprintf(format, args...)
+		warnings = append(warnings, &w)
+	}
+	switch {
+	case e.Expires.IsZero():
+		warn("it never expires: give expires, so that somebody looks at it again")
+	case e.Expired(now):
+		warn("it expired on %s: remove it or renew it", e.Expires.Add(-time.Nanosecond).Format(time.DateOnly))
+	}
+	if e.asksTags && !lookups {
+		warn("match asks for tags of the cluster, which are not looked up: set ACTIVITY_LOOKUPS to on")
+	}
+	return warnings
 }

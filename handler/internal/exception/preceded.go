@@ -1,8 +1,6 @@
 package exception
 
 import (
-	"errors"
-	"fmt"
 	"maps"
 	"time"
 
@@ -15,40 +13,24 @@ import (
 // operation or the deployment that explains it.
 type precededBy struct {
 	match  *kql.Query
-	same   string // caller or cluster
+	same   string // caller, cluster or subscription
 	within time.Duration
 }
 
-type precededByEntry struct {
-	Match  string `yaml:"match"`
-	Same   string `yaml:"same"`
-	Within string `yaml:"within"`
-}
-
-func (e *precededByEntry) compile() (*precededBy, error) {
-	if e == nil {
-		return nil, nil
+func (s *source) precededBy(x *Exception, v value) *precededBy {
+	t := s.table(v, "match", "same", "within")
+	p := &precededBy{match: s.query(x, t.required("match", ""), aboutOperation)}
+	same := t.required("same", ": write caller, cluster or subscription")
+	if p.same = same.text; p.same != "" && p.same != "caller" && p.same != "cluster" && p.same != "subscription" {
+		s.mistake(same.at, "preceded_by: same: %q is none of caller, cluster, subscription", p.same)
 	}
-	var mistakes []error
-	node, err := kql.Parse(e.Match)
-	if err != nil {
-		mistakes = append(mistakes, fmt.Errorf("match: %w", err))
-	} else if e.Match == "" {
-		mistakes = append(mistakes, errors.New("match is missing"))
+	within := t.required("within", ": write 20m")
+	var err error
+	p.within, err = time.ParseDuration(within.text)
+	if within.text != "" && (err != nil || p.within <= 0 || p.within > surroundings.LookBack) {
+		s.mistake(within.at, "preceded_by: within: %q is not a duration of up to %.0fm, which is how far a timeline reaches", within.text, surroundings.LookBack.Minutes())
 	}
-	if e.Same != "caller" && e.Same != "cluster" {
-		mistakes = append(mistakes, fmt.Errorf("same: %q is neither caller nor cluster", e.Same))
-	}
-	within, err := time.ParseDuration(e.Within)
-	if err != nil || within <= 0 || within > surroundings.LookBack {
-		mistakes = append(mistakes, fmt.Errorf("within: %q is not a duration of up to %.0fm, which is how far a timeline reaches", e.Within, surroundings.LookBack.Minutes()))
-	}
-	if err := errors.Join(mistakes...); err != nil {
-		return nil, err
-	}
-	everything := func(string) bool { return true }
-	options := kql.Options{FoldCase: everything, MissingUnknown: true}
-	return &precededBy{match: kql.Compile(node, options), same: e.Same, within: within}, nil
+	return p
 }
 
 // holds looks through the alert's timeline. An alert without one (look-ups
@@ -56,8 +38,8 @@ func (e *precededByEntry) compile() (*precededBy, error) {
 func (p *precededBy) holds(a *alert.Alert) bool {
 	for _, entry := range a.Timeline {
 		before := a.EventTime.Sub(entry.Time)
-		if before < 0 || before > p.within || entry.Relation != p.same && entry.Relation != "both" {
-			continue
+		if before < 0 || before > p.within || entry.Relation != p.same && entry.Relation != "both" && p.same != "subscription" {
+			continue // whatever a timeline has belongs to the subscription
 		}
 		if p.match.Judge(operation(entry)) == kql.True {
 			return true

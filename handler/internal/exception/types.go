@@ -5,9 +5,6 @@ import (
 	"podwatch/handler/internal/kql"
 )
 
-// matchOptions are those of an exception's match.
-var matchOptions = kql.Options{Type: fieldType, FoldCase: foldCase, MissingUnknown: true}
-
 // fieldType gives a field's type, ours first and then the event's.
 func fieldType(field string) kql.Type {
 	name := event.Type(field)

@@ -217,7 +217,7 @@ func TestPiecesReadsEverySample(t *testing.T) {
 		"body-unquoted-blob.json":         {[]string{"LogEvent", del}, []string{"bare text quoted"}, 0},
 	} {
 		t.Run(file, func(t *testing.T) {
-			body, err := os.ReadFile(filepath.Join("testdata", file))
+			body, err := os.ReadFile(filepath.Join("..", "..", "testdata", "records", file))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -244,7 +244,7 @@ func TestPiecesReadsEverySample(t *testing.T) {
 			}
 		})
 	}
-	files, err := filepath.Glob("testdata/body-*")
+	files, err := filepath.Glob("../../testdata/records/body-*")
 	if err != nil || len(files) != 14 {
 		t.Errorf("got %d samples, %v; each must stand in the table", len(files), err)
 	}
@@ -368,7 +368,7 @@ func checkResult(t *testing.T, body []byte) result {
 // FuzzPieces puts arbitrary bytes between two whole records: whatever they are,
 // both are found, unless the body is well-formed as it is and says otherwise.
 func FuzzPieces(f *testing.F) {
-	files, err := filepath.Glob("testdata/body-*")
+	files, err := filepath.Glob("../../testdata/records/body-*")
 	if err != nil || len(files) == 0 {
 		f.Fatal("no samples", err)
 	}

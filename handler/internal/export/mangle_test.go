@@ -13,7 +13,7 @@ import (
 // TestWholeRecordsSurviveAMangledNeighbour does to real records what breaks
 // them in the field, and worse, and expects those around them untouched.
 func TestWholeRecordsSurviveAMangledNeighbour(t *testing.T) {
-	bare, err := os.ReadFile(filepath.Join("testdata", "body-bare-record.json"))
+	bare, err := os.ReadFile(filepath.Join("..", "..", "testdata", "records", "body-bare-record.json"))
 	if err != nil {
 		t.Fatal(err)
 	}

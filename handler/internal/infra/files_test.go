@@ -49,11 +49,9 @@ func storageNames() map[string]string {
 // The names in Go code are constants of packages that must not be imported for
 // a name; reading them keeps storageNames honest.
 func TestStorageNamesAreTheCodes(t *testing.T) {
-	for file, name := range map[string]string{
-		"handler/internal/sink/ledger_blob.go": "podwatch-ledger",
-		"handler/internal/state/state.go":      "podwatch-state",
-	} {
-		text, err := os.ReadFile(filepath.Join(root, filepath.FromSlash(file)))
+	const file = "handler/internal/state/documents.go"
+	text, err := os.ReadFile(filepath.Join(root, filepath.FromSlash(file)))
+	for _, name := range []string{"podwatch-ledger", "podwatch-state"} {
 		if err != nil || !strings.Contains(string(text), `"`+name+`"`) {
 			t.Errorf("%s does not use the container %s (%v)", file, name, err)
 		}
@@ -175,7 +173,7 @@ func checkWorkbook(t templates) (complaints []string) {
 			complaints = append(complaints, fmt.Sprintf("the query of %q uses %s, which no table has:\n%s", item.Content.Title, problem, item.Content.Query))
 		}
 	}
-	for _, topic := range []string{"Deletions over time", "By caller", "By cluster", "Suppressed, by exception", "Messages and records", "Alerts about the feed", "Delivered", "refused"} {
+	for _, topic := range []string{"Deletions over time", "By caller", "By cluster", "Suppressed, by exception", "Volume and records", "Alerts about the feed", "Delivered", "refused"} {
 		if !strings.Contains(titles.String(), topic) {
 			complaints = append(complaints, fmt.Sprintf("the workbook shows nothing of %q", topic))
 		}
@@ -186,7 +184,7 @@ func checkWorkbook(t templates) (complaints []string) {
 		}
 	}
 	// slog writes time, level and msg by itself.
-	for what, in := range map[*regexp.Regexp]string{countRead: "pipeline", memberRead: "server", saidRead: "server", ruleRead: "."} {
+	for what, in := range map[*regexp.Regexp]string{countRead: "app", memberRead: ".", saidRead: "server", ruleRead: "."} {
 		code := sourceBelow(filepath.Join(root, "handler", "internal", in))
 		for _, m := range what.FindAllStringSubmatch(queries.String(), -1) {
 			if !strings.Contains(code, `"`+m[1]+`"`) && m[1] != "level" && m[1] != "msg" && !exists("function_app/"+m[1]) {

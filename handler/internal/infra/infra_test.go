@@ -323,7 +323,7 @@ func TestChecksNotice(t *testing.T) {
 
 		{"columns", monitoring, "  { name: 'UserAgent', type: 'string' }\n", ""},
 		{"columns", monitoring, "{ name: 'RiskScore', type: 'int' }", "{ name: 'RiskScore', type: 'string' }"},
-		{"columns", monitoring, "  { name: 'Pod', type: 'string' }\n", "  { name: 'Pod', type: 'string' }\n  { name: 'Node', type: 'string' }\n"},
+		{"columns", monitoring, "  { name: 'Pod', type: 'string' }\n", "  { name: 'Pod', type: 'string' }\n  { name: 'Container', type: 'string' }\n"},
 		{"columns", monitoring, "{ name: 'Pod', type: 'string' }", "{ name: 'Title', type: 'string' }"},
 		{"columns", monitoring, "        columns: columns\n", "        columns: []\n"},
 		{"columns", monitoring, "columns: [for column in columns:", "columns: [for column in []:"},

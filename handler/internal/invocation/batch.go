@@ -38,10 +38,14 @@ type Batch struct {
 	place    *place // found on demand, see located
 }
 
-// Read reads a body to its end and searches it with f while it arrives. Without
+// Read reads a body to its end and searches it with f while it arrives, unless its
+// method Size, if there is one, announces more than the limit. Without
 // a hit nothing of it is parsed. The errors are [ErrTooLarge], [ErrBroken] and
 // [ErrBusy]; a body that was read but is no batch is a Batch with Err.
 func (r *Reader) Read(ctx context.Context, body io.Reader, f *prefilter.Filter) (*Batch, error) {
+	if sized, ok := body.(interface{ Size() int64 }); ok && sized.Size() > r.limit {
+		return nil, fmt.Errorf("read request: %w", ErrTooLarge)
+	}
 	b := &Batch{share: share{reader: r}, buffer: r.acquire()}
 	search := f.Search(messageDepth)
 	if err := r.fill(ctx, b.buffer, &b.share, body, search); err != nil {

@@ -55,8 +55,8 @@ func TestReadTimer(t *testing.T) {
 func TestTriggersRefuseWhatIsNoInvocation(t *testing.T) {
 	for name, tt := range map[string]struct{ binding, body, want string }{
 		"nothing":                 {"alert", "", "not a JSON object"},
-		"no binding":              {"alert", `{"Data":{"x":"y"}}`, `no binding "alert"`},
-		"a message twice":         {"alert", `{"Data":{"alert":"x","alert":"y"}}`, `two bindings "alert"`},
+		"no binding":              {"alert", `{"Data":{}}`, "0 bindings"},
+		"a message twice":         {"alert", `{"Data":{"alert":"x","alert":"y"}}`, "2 bindings"},
 		"a message that is none":  {"alert", `{"Data":{"alert":7}}`, "not text"},
 		"a malformed escape":      {"alert", `{"Data":{"alert":"\x"}}`, "queue message"},
 		"a malformed inner quote": {"alert", `{"Data":{"alert":"\"\\x\""}}`, "queue message"},

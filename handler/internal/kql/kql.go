@@ -123,17 +123,30 @@ type Term struct {
 // Terms returns the conditions of n in the order of the query.
 func Terms(n *Node) []Term {
 	var terms []Term
-	n.each("", func(t Term) { terms = append(terms, t) })
+	for _, c := range Conditions(n) {
+		terms = append(terms, c.Term)
+	}
 	return terms
 }
 
-func (n *Node) each(base string, f func(Term)) {
+// A Condition is a Term and its place in the query.
+type Condition struct {
+	Term
+	Offset  int  // in bytes
+	Negated bool // the query holds where the condition does not: it is below an odd number of "not"
+}
+
+// Conditions returns the conditions of n in the order of the query.
+func Conditions(n *Node) []Condition { return n.conditions(nil, "", false) }
+
+func (n *Node) conditions(found []Condition, base string, negated bool) []Condition {
 	if n.kind == is {
-		f(n.term(base))
+		found = append(found, Condition{n.term(base), n.at, negated})
 	}
 	for _, k := range n.kids {
-		k.each(n.inside(base), f)
+		found = k.conditions(found, n.inside(base), negated != (n.kind == not))
 	}
+	return found
 }
 
 func (n *Node) term(base string) Term {

@@ -24,6 +24,7 @@ import (
 //	                   checks Elastic's own rules
 type Warning struct {
 	Line, Column int // from 1, in characters
+	Offset       int // in bytes
 	Code         string
 	Msg          string
 }
@@ -42,7 +43,7 @@ func Lint(src string, o Options) []Warning {
 	var ws []Warning
 	for _, f := range l.found {
 		line, column := position(src, f.offset)
-		if w := (Warning{line, column, f.code, f.msg}); !slices.Contains(ws, w) {
+		if w := (Warning{line, column, f.offset, f.code, f.msg}); !slices.Contains(ws, w) {
 			ws = append(ws, w)
 		}
 	}

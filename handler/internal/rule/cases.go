@@ -32,7 +32,9 @@ const (
 	wantNone    = "no match"
 )
 
-var caseFiles = []struct{ name, want string }{
+type caseFile struct{ name, want string }
+
+var caseFiles = []caseFile{
 	{"match.jsonl", wantMatch},
 	{"routine.jsonl", wantRoutine},
 	{"nomatch.jsonl", wantNone},

@@ -1,7 +1,6 @@
 package rule
 
 import (
-	"iter"
 	"path"
 	"slices"
 	"strings"
@@ -27,25 +26,11 @@ func datasetsOf(n *kql.Node) (datasets []string, bounded bool) {
 	})
 	query := kql.Compile(n, kql.Options{Type: fieldType})
 	for _, t := range cover {
-		if query.Judge(onlyDataset(t.Value[0])) != kql.False {
+		if query.Judge(world{dataset: t.Value[0]}) != kql.False {
 			datasets = appendNew(datasets, t.Value[0])
 		}
 	}
 	return datasets, cover != nil
-}
-
-// An onlyDataset is an event of which nothing but the dataset is known.
-type onlyDataset string
-
-func (d onlyDataset) Lookup(field string) (value any, known bool) {
-	if isDatasetField(field) {
-		return string(d), true
-	}
-	return nil, false
-}
-
-func (d onlyDataset) All() iter.Seq2[string, any] {
-	return func(yield func(string, any) bool) { yield("", nil) }
 }
 
 func isDatasetField(name string) bool {

@@ -80,10 +80,7 @@ func (d *document) within(path, text string, offset int) (line, column int) {
 	return d.position(s.start + at)
 }
 
-func (d *document) position(offset int) (line, column int) {
-	before := d.src[:min(offset, len(d.src))]
-	return bytes.Count(before, []byte("\n")) + 1, len(before) - bytes.LastIndexByte(before, '\n')
-}
+func (d *document) position(offset int) (line, column int) { return Position(d.src, offset) }
 
 // errorAt makes the error for a mistake at path.
 func (d *document) errorAt(path, format string, args ...any) *FileError {
@@ -282,9 +279,6 @@ func parseJSON(file string, src []byte) ([]*document, error) {
 	var docs []*document
 	dec := json.NewDecoder(bytes.NewReader(src))
 	dec.UseNumber()
-	if bytes.HasPrefix(src, []byte("\xef\xbb\xbf")) {
-		return nil, &FileError{File: file, Line: 1, Column: 1, Msg: "starts with a byte order mark; save it as UTF-8 without one"}
-	}
 	add := func(tree any, places map[string]span) error {
 		d := &document{file: file, src: src, places: places}
 		table, ok := tree.(map[string]any)
@@ -314,11 +308,15 @@ func parseJSON(file string, src []byte) ([]*document, error) {
 			}
 		}
 		if err != nil {
+			d := &document{src: src}
 			var mistake *FileError
 			if errors.As(err, &mistake) {
+				if mistake.Line == 0 {
+					mistake.File = file
+					mistake.Line, mistake.Column = d.position(int(dec.InputOffset()))
+				}
 				return docs, mistake
 			}
-			d := &document{src: src}
 			offset, msg := int(dec.InputOffset()), err.Error()
 			var whole json.RawMessage
 			var syntax *json.SyntaxError
@@ -396,6 +394,9 @@ func (p *jsonPlacer) value(path string) (any, error) {
 				return nil, unexpected(err)
 			}
 			name, _ := key.(string) // the decoder admits nothing else here
+			if _, twice := table[name]; twice {
+				return nil, &FileError{Msg: fmt.Sprintf("the key %q is written twice in one object", name)}
+			}
 			if table[name], err = p.value(join(path, name)); err != nil {
 				return nil, unexpected(err)
 			}

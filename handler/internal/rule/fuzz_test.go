@@ -32,7 +32,7 @@ func FuzzLoad(f *testing.F) {
 	f.Add(head(idA)+"type = 'query'\nquery = \"\"\"\\\n  a:\\u0062 and (\\\n\"\"\"\n[podwatch]\nroutine = 'a:('", uint8(0))
 	f.Add(`{"rule_id":"`+idA+`","name":"A","description":"d","type":"query","query":"a:\"b\" and c:d \ud83d\ude00:f","severity":"high","risk_score":73}`+"\n[{}]", uint8(1))
 	f.Add(`[{"list_id":1,"entries":[]},{"exported_count":1},{"type":"threshold","threshold":{"field":"a","value":1}}]`, uint8(2))
-	record, err := os.ReadFile(filepath.Join("testdata", "records", "kube-delete-force.json"))
+	record, err := os.ReadFile(filepath.Join("..", "..", "testdata", "records", "kube-delete-force.json"))
 	if err != nil {
 		f.Fatal(err)
 	}

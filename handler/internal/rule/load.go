@@ -17,12 +17,13 @@ type Verdict string
 // The verdicts. Only a rule that runs is in the [Set]; only a broken one makes
 // Load fail.
 const (
-	Runs        Verdict = "runs"
-	Waits       Verdict = "waits"       // for a log that podwatch does not read
-	NeedsState  Verdict = "needs state" // counts or remembers events
-	Unsupported Verdict = "unsupported" // another language, or a part that podwatch does not have
-	Off         Verdict = "off"         // disabled in its file
-	Replaced    Verdict = "replaced"    // built in, with a rule of the same id brought along
+	Runs        Verdict = "runs"         // some event can match it
+	CannotMatch Verdict = "cannot match" // needs a field that the events of its logs never have
+	Waits       Verdict = "waits"        // for a log that podwatch does not read
+	NeedsState  Verdict = "needs state"  // counts or remembers events
+	Unsupported Verdict = "unsupported"  // another language, or a part that podwatch does not have
+	Off         Verdict = "off"          // disabled in its file
+	Replaced    Verdict = "replaced"     // built in, with a rule of the same id brought along
 	Broken      Verdict = "broken"
 )
 
@@ -30,7 +31,8 @@ const (
 type Report struct {
 	Entries  []*Entry // one a rule, in the order of the sources and their files
 	Skipped  []Skipped
-	Mistakes []error // sources that cannot be read at all
+	Unread   []string // files and folders of the sources that are not read, and why
+	Mistakes []error  // sources that cannot be read at all
 }
 
 // An Entry is what became of one rule.
@@ -61,11 +63,15 @@ type Skipped struct {
 func Load(sources ...Source) (*Set, *Report, error) {
 	l := loader{report: &Report{}, byID: map[string]*Entry{}, files: map[string]bool{}}
 	for _, s := range sources {
-		paths, err := s.files()
+		paths, unread, err := s.files()
+		if err == nil && len(paths) == 0 {
+			err = fmt.Errorf("read rules %q: no rule found: rule files end in .toml, .ndjson or .json%s", s.file(s.root), list("; not read: ", unread))
+		}
 		if err != nil {
 			l.report.Mistakes = append(l.report.Mistakes, err)
 			continue
 		}
+		l.report.Unread = append(l.report.Unread, unread...)
 		for _, p := range paths {
 			if l.files[s.file(p)] { // named twice on a command line
 				continue
@@ -79,10 +85,11 @@ func Load(sources ...Source) (*Set, *Report, error) {
 			}
 		}
 	}
-	set := &Set{byID: map[string]*compiled{}}
+	set := &Set{byID: map[string]*compiled{}, names: map[string][]string{}}
 	errs := slices.Clone(l.report.Mistakes)
 	for _, e := range l.report.Entries {
 		errs = append(errs, e.Mistakes...)
+		set.name(e.Rule)
 		if e.Verdict == Runs {
 			set.add(compile(e.draft, e.Datasets))
 		}
@@ -101,14 +108,17 @@ type loader struct {
 // keeps the file, or the rest of it, from being read.
 func (l *loader) read(s Source, p string) error {
 	src, err := s.read(p)
+	if err == nil {
+		src, err = Text(src)
+	}
 	if err != nil {
-		return err
+		return &FileError{File: s.file(p), Msg: err.Error()}
 	}
 	var docs []*document
 	if path.Ext(p) == ".toml" {
 		var d *document
 		if d, err = parseTOML(s.file(p), src); err == nil {
-			docs = []*document{d}
+			docs = l.exported([]*document{d})
 		}
 	} else {
 		docs, err = parseJSON(s.file(p), src)
@@ -145,6 +155,8 @@ func (l *loader) exported(docs []*document) []*document {
 			skip("exception list %q: write its items as exceptions of podwatch", name)
 		case kind == "action" || has("connector_type_id"):
 			skip("connector: podwatch delivers to its own sinks")
+		case notARule(d.tree) != "":
+			skip("%s", notARule(d.tree))
 		default:
 			found = append(found, d) // its missing keys are reported
 		}
@@ -152,28 +164,44 @@ func (l *loader) exported(docs []*document) []*document {
 	return found
 }
 
+// notARule names the other files of Elastic's tools and what to bring instead.
+func notARule(tree map[string]any) string {
+	locks := 0
+	for _, v := range tree {
+		if entry, ok := v.(map[string]any); ok && entry["sha256"] != nil && entry["rule_name"] != nil {
+			locks++
+		}
+	}
+	switch attributes, _ := tree["attributes"].(map[string]any); {
+	case attributes != nil && tree["id"] != nil:
+		return "a saved object, not a rule: export rules instead (Security, Rules, Export, which writes NDJSON)"
+	case locks > 0:
+		return "a version lock of detection-rules, not a rule: bring the files of its rules folder instead"
+	case tree["rule"] == nil && tree["exceptions"] != nil && tree["metadata"] != nil:
+		return "exceptions of a detections-as-code folder, not a rule: bring its rules folder alone, and write them as exceptions of podwatch"
+	case tree["rule"] == nil && tree["action_connectors"] != nil:
+		return "connectors of a detections-as-code folder, not a rule: bring its rules folder alone"
+	}
+	return ""
+}
+
 // enter judges the rule in d and enters it in the report.
 func (l *loader) enter(s Source, p string, d *document) {
 	dr := parseRule(d)
 	dr.BuiltIn = s.builtIn
 	e := &Entry{File: dr.Source, Rule: dr.Rule, Warnings: dr.warnings, source: s, path: p, draft: dr}
+	var builtIn *Entry // that e replaces
 	if dr.ID != "" {
 		key := strings.ToLower(dr.ID)
-		switch other := l.byID[key]; {
-		case other == nil:
+		switch builtIn = l.byID[key]; {
+		case builtIn == nil:
 			l.byID[key] = e
-		case other.Rule.BuiltIn && !dr.BuiltIn:
-			other.Verdict = Replaced
-			other.Reason = "the rule of the same id in " + e.File + " takes its place"
-			line, column := dr.doc.at(join(dr.path, "rule_id"))
-			msg := "takes the place of the built-in rule of this id"
-			if folded := other.Rule.FoldCase; len(folded) > 0 && len(dr.FoldCase) == 0 {
-				msg += ", which also compared " + strings.Join(folded, ", ") + " ignoring case"
-			}
-			e.Warnings = append(e.Warnings, Warning{File: e.File, Line: line, Column: column, Code: "replaces", Msg: msg})
+		case builtIn.Rule.BuiltIn && !dr.BuiltIn:
+			dr.inherit(builtIn.draft)
 			l.byID[key] = e
 		default:
-			dr.mistakes = append(dr.mistakes, dr.doc.errorAt(join(dr.path, "rule_id"), "rule_id %s is already used by %s", dr.ID, other.File))
+			dr.mistakes = append(dr.mistakes, dr.doc.errorAt(join(dr.path, "rule_id"), "rule_id %s is already used by %s", dr.ID, builtIn.File))
+			builtIn = nil
 		}
 	}
 	slices.SortStableFunc(dr.mistakes, func(a, b *FileError) int {
@@ -183,10 +211,30 @@ func (l *loader) enter(s Source, p string, d *document) {
 		e.Mistakes = append(e.Mistakes, m)
 	}
 	e.judge(dr)
+	if builtIn != nil {
+		e.replace(builtIn)
+	}
 	slices.SortStableFunc(e.Warnings, func(a, b Warning) int {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
 	})
 	l.report.Entries = append(l.report.Entries, e)
+}
+
+// replace puts e in the place of the built-in rule of its id. A rule that does not
+// run, unless it is switched off, must not take the built-in one away.
+func (e *Entry) replace(builtIn *Entry) {
+	line, column := e.draft.doc.at(join(e.draft.path, "rule_id"))
+	w := Warning{File: e.File, Line: line, Column: column, Code: "replaces", Msg: fmt.Sprintf("replaces the built-in rule %q", builtIn.Rule.Name)}
+	switch {
+	case e.Verdict != Runs && e.Verdict != Off:
+		w.Msg = fmt.Sprintf("has the id of the built-in rule %q, which stays, because this one does not run", builtIn.Rule.Name)
+	case e.draft.inherited:
+		w.Msg += " and takes over its [podwatch] table"
+	}
+	if e.Verdict == Runs || e.Verdict == Off {
+		builtIn.Verdict, builtIn.Reason = Replaced, "the rule of the same id in "+e.File+" takes its place"
+	}
+	e.Warnings = append(e.Warnings, w)
 }
 
 // judge decides what becomes of the rule.
@@ -224,8 +272,16 @@ func (e *Entry) judge(dr *draft) {
 			e.Reason += "; and it " + reads + ", which podwatch does not collect"
 		}
 	}
-	if e.Verdict == Runs && !dr.Enabled {
+	if e.Verdict != Runs {
+		return
+	}
+	switch why := dr.cannotMatch(e.Datasets); {
+	case !dr.Enabled:
 		e.Verdict, e.Reason = Off, "enabled is false in its file"
+	case why != "":
+		e.Verdict, e.Reason = CannotMatch, why
+	default:
+		e.Warnings = append(e.Warnings, dr.unfilled(e.Datasets)...)
 	}
 }
 

@@ -53,14 +53,16 @@ var (
 // A draft is a rule as read, with what compiling it needs and what was found.
 type draft struct {
 	*Rule
-	doc      *document
-	path     string // of the rule table: "rule" in TOML, "" in JSON
-	query    *kql.Node
-	routine  *kql.Node
-	filters  bool   // Kibana filters narrow the query
-	state    string // what a threshold or new_terms rule would have to remember
-	mistakes []*FileError
-	warnings []Warning
+	doc       *document
+	path      string // of the rule table: "rule" in TOML, "" in JSON
+	query     *kql.Node
+	routine   *kql.Node
+	filters   bool   // Kibana filters narrow the query
+	own       bool   // it has a [podwatch] table
+	inherited bool   // its [podwatch] table is that of the built-in rule of its id
+	state     string // what a threshold or new_terms rule would have to remember
+	mistakes  []*FileError
+	warnings  []Warning
 }
 
 // parseRule reads the rule in d. Every mistake in it is in the draft.
@@ -84,6 +86,7 @@ func parseRule(d *document) *draft {
 		}
 	}
 	own, hasOwn := top.table("podwatch")
+	dr.own = hasOwn
 	dr.readIdentity(t)
 	dr.readScoring(t)
 	dr.readThreat(t)
@@ -188,6 +191,11 @@ func (dr *draft) readScoring(t *table) {
 		dr.Suppression = s.suppression()
 		s.warnUnknown()
 		dr.warn(t.at("alert_suppression"), "not-honoured", "alert_suppression is not honoured: every event that meets the rule raises its alert")
+	}
+	for _, key := range []string{"actions", "response_actions"} {
+		if actions, ok := t.get(key); ok && !slices.Contains([]string{"[]", "map[]"}, fmt.Sprint(actions)) {
+			dr.warn(t.at(key), "not-honoured", "%s are not honoured: podwatch delivers to its own sinks", key)
+		}
 	}
 	if lists := t.tables("exceptions_list"); len(lists) > 0 {
 		for _, l := range lists {
@@ -308,16 +316,8 @@ func (dr *draft) parseKQL(path, key, query string) *kql.Node {
 		return nil
 	}
 	for _, w := range kql.Lint(query, kql.Options{Type: fieldType}) {
-		line, column := dr.doc.within(path, query, offsetOf(query, w.Line, w.Column))
+		line, column := dr.doc.within(path, query, w.Offset)
 		dr.warnings = append(dr.warnings, Warning{File: dr.doc.file, Line: line, Column: column, Code: w.Code, Msg: key + ": " + w.Msg})
-	}
-	rows := event.Fields("")
-	for _, field := range fieldsOf(n) {
-		if !slices.ContainsFunc(rows, func(f event.Field) bool { return f.Covers(field) }) {
-			line, column := dr.doc.within(path, query, max(strings.Index(query, field), 0))
-			dr.warnings = append(dr.warnings, Warning{File: dr.doc.file, Line: line, Column: column, Code: "missing-field",
-				Msg: fmt.Sprintf("%s: %s is never filled here, so no condition on it holds", key, field)})
-		}
 	}
 	return n
 }
@@ -349,19 +349,6 @@ func (dr *draft) messageInFile(path, query string, mistake *kql.SyntaxError) str
 		return again.Msg
 	}
 	return mistake.Msg
-}
-
-// offsetOf turns a line and column in text into an offset.
-func offsetOf(text string, line, column int) int {
-	offset := 0
-	for ; line > 1; line-- {
-		end := strings.IndexByte(text[offset:], '\n')
-		if end < 0 {
-			break
-		}
-		offset += end + 1
-	}
-	return min(offset+max(column-1, 0), len(text))
 }
 
 // fieldType tells package kql how Elastic's index would hold a field.
@@ -435,4 +422,14 @@ func (dr *draft) readOwn(t *table) {
 			dr.warn(fmt.Sprintf("%s[%d]", t.at("fold_case"), i), "value", "fold_case names %s, which the query does not use", f)
 		}
 	}
+}
+
+// inherit takes over the [podwatch] table of a built-in rule of the same id: a copy
+// of a rule without it must see no less.
+func (dr *draft) inherit(builtIn *draft) {
+	if dr.own || !builtIn.own {
+		return
+	}
+	dr.inherited = true
+	dr.FoldCase, dr.Routine, dr.routine = builtIn.FoldCase, builtIn.Routine, builtIn.routine
 }

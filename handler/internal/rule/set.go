@@ -14,6 +14,7 @@ import (
 type Set struct {
 	rules    []*compiled
 	byID     map[string]*compiled
+	names    map[string][]string // ids by id and name, all in lower case
 	datasets map[string]*bucket
 	other    *bucket // for events of a dataset that no rule names
 }
@@ -65,6 +66,16 @@ func (s *Set) add(c *compiled) {
 	c.order = len(s.rules)
 	s.rules = append(s.rules, c)
 	s.byID[strings.ToLower(c.rule.ID)] = c
+}
+
+// name notes by what a loaded rule can be named, whether it runs or not.
+func (s *Set) name(r *Rule) {
+	id := strings.ToLower(r.ID)
+	for _, name := range []string{id, strings.ToLower(strings.TrimSpace(r.Name))} {
+		if name != "" && id != "" {
+			s.names[name] = appendNew(s.names[name], id)
+		}
+	}
 }
 
 // index sorts the rules by the events that they can match.
@@ -284,3 +295,8 @@ func exactValues(n *kql.Node, field string) (values []string, ok bool) {
 
 // isExact reports whether a condition asks for one exact value of one field.
 func isExact(t kql.Term) bool { return !t.Many && t.Op == "" && len(t.Value) == 1 }
+
+// Named returns the ids of the loaded rules, in lower case, that have the id or the
+// name, ignoring case. The name of a built-in rule stays a name of the rule that
+// replaces it.
+func (s *Set) Named(idOrName string) []string { return s.names[strings.ToLower(idOrName)] }

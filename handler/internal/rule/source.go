@@ -47,31 +47,44 @@ func (s Source) file(p string) string {
 	return filepath.Join(s.name, filepath.FromSlash(p))
 }
 
-// files returns the paths of the rule files in s, sorted.
-func (s Source) files() ([]string, error) {
-	var files []string
-	err := fs.WalkDir(s.fsys, s.root, func(p string, d fs.DirEntry, err error) error {
+// files returns the paths of the rule files in s, sorted, and what else is there
+// that somebody may take for one.
+func (s Source) files() (files, unread []string, err error) {
+	err = fs.WalkDir(s.fsys, s.root, func(p string, d fs.DirEntry, err error) error {
+		hidden := p != s.root && strings.HasPrefix(d.Name(), ".")
 		switch {
 		case err != nil:
 			return err
-		case p != s.root && strings.HasPrefix(d.Name(), "."):
-			if d.IsDir() {
-				return fs.SkipDir
-			}
-		case !d.IsDir() && (isRuleFile(p) || p == s.root):
+		case d.IsDir() && hidden:
+			return fs.SkipDir
+		case d.IsDir():
+			return nil
+		case s.linksToFolder(p, d):
+			unread = append(unread, s.file(p)+" (a linked folder)")
+		case p == s.root || isRuleFile(p) && !hidden:
 			files = append(files, p)
+		case !s.builtIn && !slices.ContainsFunc(caseFiles, func(c caseFile) bool { return c.name == d.Name() }) && path.Ext(p) != ".md":
+			unread = append(unread, s.file(p))
 		}
 		return nil
 	})
 	if err != nil {
 		var at *fs.PathError
 		if errors.As(err, &at) {
-			return nil, fmt.Errorf("read rules %q: %w", s.file(at.Path), at.Err)
+			return nil, nil, fmt.Errorf("read rules %q: %w", s.file(at.Path), at.Err)
 		}
-		return nil, fmt.Errorf("read rules %q: %w", s.file(s.root), err)
+		return nil, nil, fmt.Errorf("read rules %q: %w", s.file(s.root), err)
 	}
 	slices.Sort(files)
-	return files, nil
+	return files, unread, nil
+}
+
+func (s Source) linksToFolder(p string, d fs.DirEntry) bool {
+	if d.Type()&fs.ModeSymlink == 0 {
+		return false
+	}
+	info, err := fs.Stat(s.fsys, p)
+	return err == nil && info.IsDir()
 }
 
 func isRuleFile(p string) bool {

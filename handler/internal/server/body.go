@@ -16,13 +16,18 @@ const stallAfter = 30 * time.Second
 // invocation still works.
 type body struct {
 	io.Reader
+	size     int64
 	control  *http.ResponseController
 	extended time.Time
 }
 
 func newBody(w http.ResponseWriter, r *http.Request) *body {
-	return &body{Reader: r.Body, control: http.NewResponseController(w)}
+	return &body{Reader: r.Body, size: r.ContentLength, control: http.NewResponseController(w)}
 }
+
+// Size is the length that the request announced, -1 if none. One that is too large
+// is refused before it is sent; the connection would be cut while it is.
+func (b *body) Size() int64 { return b.size }
 
 func (b *body) Read(p []byte) (int, error) {
 	// Not every server supports read deadlines (recorders in tests do not), and

@@ -3,6 +3,7 @@ package state
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 )
@@ -31,7 +32,7 @@ func (b *breaker) ask(ctx context.Context, request func(context.Context) error) 
 	}
 	limited, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
-	err := request(limited)
+	err := guarded(limited, request)
 	if failure(err) && ctx.Err() != nil {
 		return err
 	}
@@ -42,6 +43,17 @@ func (b *breaker) ask(ctx context.Context, request func(context.Context) error) 
 		b.failed = time.Now()
 	}
 	return err
+}
+
+// guarded turns a panic of a request, which is a bug, into its failure: it must not
+// end the process, nor fail a batch that the host then repeats for ever.
+func guarded(ctx context.Context, request func(context.Context) error) (err error) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			err = fmt.Errorf("panic, which is a bug in podwatch: %v", cause)
+		}
+	}()
+	return request(ctx)
 }
 
 func (b *breaker) paused() bool {

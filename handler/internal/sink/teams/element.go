@@ -1,6 +1,6 @@
 package teams
 
-// A message is what the webhook takes.
+// A message is what the webhook accepts.
 type message struct {
 	Type        string       `json:"type"`
 	Summary     string       `json:"summary"`
@@ -9,20 +9,20 @@ type message struct {
 
 type attachment struct {
 	ContentType string  `json:"contentType"`
-	ContentURL  *string `json:"contentUrl"` // null, and there
+	ContentURL  *string `json:"contentUrl"` // null, but required
 	Content     card    `json:"content"`
 }
 
 const (
 	contentType = "application/vnd.microsoft.card.adaptive"
-	cardVersion = "1.5" // the first with tables, the last that Teams knows
+	cardVersion = "1.2" // what Teams promises on every client, telephones included
 )
 
 type card struct {
 	Schema       string    `json:"$schema"`
 	Type         string    `json:"type"`
 	Version      string    `json:"version"`
-	FallbackText string    `json:"fallbackText"`
+	FallbackText string    `json:"fallbackText"` // where a client cannot draw the card
 	MSTeams      width     `json:"msteams"`
 	Body         []element `json:"body"`
 	Actions      []element `json:"actions,omitempty"`
@@ -32,28 +32,22 @@ type width struct {
 	Width string `json:"width"`
 }
 
-// An element is any part of a card; which members it has is up to its type.
+// An element is any part of a card; which members it has depends on its type.
 type element struct {
-	Type      string `json:"type,omitempty"` // only the columns of a table have none
+	Type      string `json:"type"`
 	ID        string `json:"id,omitempty"`
 	IsVisible *bool  `json:"isVisible,omitempty"`
 	Style     string `json:"style,omitempty"`
 	Bleed     bool   `json:"bleed,omitempty"`
 	Spacing   string `json:"spacing,omitempty"`
+	Width     string `json:"width,omitempty"`
 
 	Text     string `json:"text,omitempty"`
 	Size     string `json:"size,omitempty"`
 	Weight   string `json:"weight,omitempty"`
-	Color    string `json:"color,omitempty"`
 	FontType string `json:"fontType,omitempty"`
 	IsSubtle bool   `json:"isSubtle,omitempty"`
 	Wrap     bool   `json:"wrap,omitempty"`
-
-	Width int `json:"width,omitempty"`
-	// The schema's name and the one that Microsoft's renderers read.
-	FirstRowAsHeader  *bool `json:"firstRowAsHeader,omitempty"`
-	FirstRowAsHeaders *bool `json:"firstRowAsHeaders,omitempty"`
-	ShowGridLines     *bool `json:"showGridLines,omitempty"`
 
 	Title          string   `json:"title,omitempty"`
 	URL            string   `json:"url,omitempty"`
@@ -62,13 +56,11 @@ type element struct {
 	Items   []element `json:"items,omitempty"`
 	Inlines []element `json:"inlines,omitempty"`
 	Columns []element `json:"columns,omitempty"`
-	Rows    []element `json:"rows,omitempty"`
-	Cells   []element `json:"cells,omitempty"`
 	Actions []element `json:"actions,omitempty"`
 }
 
-// run is a piece of text that no client reads as Markdown: the only place for
-// values of an alert.
+// run is a piece of text. It is the only element that shows values of an alert:
+// all others are Markdown on every client.
 func run(text string) element { return element{Type: "TextRun", Text: text} }
 
 func bold(text string) element {
@@ -85,28 +77,26 @@ func subtle(text string) element {
 
 func rich(runs ...element) element { return element{Type: "RichTextBlock", Inlines: runs} }
 
+// tight is a line close to the one before.
+func tight(runs ...element) element {
+	line := rich(runs...)
+	line.Spacing = "Small"
+	return line
+}
+
 // markdown is a paragraph of our own text.
 func markdown(text string) element { return element{Type: "TextBlock", Text: text, Wrap: true} }
 
-// hidden is a container that a button shows.
-func hidden(id string, items ...element) element {
-	no := false
-	return element{Type: "Container", ID: id, IsVisible: &no, Style: "emphasis", Items: items}
-}
+func container(items ...element) element { return element{Type: "Container", Items: items} }
 
-// table lays out labels and values.
-func table(rows []element) element {
-	no := false
-	return element{
-		Type: "Table", FirstRowAsHeader: &no, FirstRowAsHeaders: &no, ShowGridLines: &no,
-		Columns: []element{{Width: 2}, {Width: 7}}, Rows: rows,
-	}
-}
-
-// row is one label and its value, made of runs.
+// row is a label and its value beside it.
 func row(label string, value ...element) element {
-	cell := func(content element) element { return element{Type: "TableCell", Items: []element{content}} }
-	return element{Type: "TableRow", Cells: []element{cell(rich(subtle(label))), cell(rich(value...))}}
+	column := func(width string, items ...element) element {
+		return element{Type: "Column", Width: width, Items: items}
+	}
+	return element{Type: "ColumnSet", Spacing: "Small", Columns: []element{
+		column("60px", rich(subtle(label))), column("stretch", value...),
+	}}
 }
 
 // toggle is a button that shows or hides a container.

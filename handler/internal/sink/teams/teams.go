@@ -1,20 +1,20 @@
 // Package teams posts alerts to a Microsoft Teams channel as Adaptive Cards,
 // through a Workflows webhook.
 //
-// A group of alerts is one card and one request. Every value of an alert is text
-// that somebody may have chosen with malice: it is shown only where Teams reads no
-// Markdown, without control, direction or invisible characters, and bounded.
-// Buttons lead to the Azure portal and nowhere else. A card is never larger than
-// [MaxCard]; what was left out for that is said on it.
+// A group of alerts is one card and one request. Every value of an alert may be
+// chosen by an attacker: it is in runs of text only, changed where a client would
+// parse Markdown or a URL in it, without control, direction or invisible
+// characters, and bounded. Buttons lead to the Azure portal only. A card has
+// elements of version 1.2 only, and is never larger than [MaxMessage]; it names what
+// was left out for that.
 //
-// Accepted means that the workflow was started. Whether it posts the card shows
-// only in its run history.
+// Accepted means that the workflow was started. Whether it posts the card is
+// visible only in its run history.
 package teams
 
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"net/http"
 
 	"podwatch/handler/internal/alert"
@@ -24,6 +24,9 @@ import (
 // Name is the name of the sink in errors, logs and the ledger.
 const Name = "teams"
 
+// portals are the hosts that buttons may lead to.
+var portals = []string{"portal.azure.com", "portal.azure.us", "portal.azure.cn"}
+
 // A Sink posts to one channel. It is safe for concurrent use.
 type Sink struct {
 	client *outbound.Client
@@ -31,24 +34,18 @@ type Sink struct {
 }
 
 // New returns the sink for the webhook that is the client's endpoint. It does no
-// I/O. guides are the investigation guides of rules by id, in Markdown of our own.
-func New(client *outbound.Client, guides map[string]string) *Sink {
-	return &Sink{client: client, cards: cards{guides: guides}}
+// I/O. advice is what the rules' files contain for the card, by rule id.
+func New(client *outbound.Client, advice map[string]Advice) *Sink {
+	return &Sink{client: client, cards: cards{portals: portals, advice: func(ruleID string) Advice { return advice[ruleID] }}}
 }
 
 // Name returns "teams".
 func (s *Sink) Name() string { return Name }
 
-// Post posts the card of a group, which shows all of its alerts.
+// Post posts the card of a group, which is about all of its alerts.
 func (s *Sink) Post(ctx context.Context, g alert.Group) (n int, err error) {
-	message, err := s.cards.message(g)
-	if err != nil {
-		// The same alerts will make the same card.
-		return len(g.Alerts), &outbound.Error{Service: "Teams", Kind: outbound.Rejected, Err: fmt.Errorf("draw the card: %w", err)}
-	}
-	// There is no Authorization header: with one beside the signature the workflow
-	// refuses.
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, s.client.Endpoint.URL("", nil), bytes.NewReader(message))
+	// No Authorization header: the workflow refuses one beside the signature.
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, s.client.Endpoint.URL("", nil), bytes.NewReader(s.cards.message(g)))
 	if err != nil {
 		return len(g.Alerts), err
 	}

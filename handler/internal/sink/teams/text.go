@@ -1,33 +1,37 @@
 package teams
 
 import (
+	"regexp"
 	"strings"
 	"unicode"
 )
 
-// plain makes a value from a log fit to be shown: at most limit characters, on
-// one line, with nothing that a client might obey and nothing that hides.
-//
-//   - White space of all kinds, line breaks too, becomes one space.
-//   - Control characters, text direction marks and other characters without a
-//     picture become U+FFFD, so that a reader sees that there was something;
-//     joiners, which scripts and emoji need, are dropped.
-//   - Marks that pile up on one letter are bounded: they would cover their
-//     neighbours.
-//   - Two braces in a row are kept apart by a space without width: Teams
-//     evaluates {{DATE(...)}}.
-//
-// What is too long loses its middle: identifiers of Azure begin with what they
-// belong to and end with what they name.
+// gap is a space without width. It separates characters that a client would
+// interpret together, and does not change how the text looks.
+const gap = '\u200b'
+
+// plain makes a value from a record safe to show: one line of at most limit
+// characters, not counting gaps, that reads as plain text also where a client
+// parses Markdown, as Teams for iOS does in every text.
 func plain(value string, limit int) string {
-	if len(value) <= limit && harmless(value) {
-		return value
-	}
+	return inert(shorten(clean(value), limit))
+}
+
+// clean removes what hides or changes other text:
+//
+//   - White space of all kinds, including line breaks, becomes one space.
+//   - Control characters, text direction marks and other invisible characters
+//     become U+FFFD, so that a reader sees that there was something; joiners,
+//     which scripts and emoji need, are dropped.
+//   - More than three combining marks on one letter are dropped: they would
+//     cover its neighbours.
+func clean(value string) []rune {
+	const enough = 4 * maxValue // for any limit
 	var out []rune
 	marks := 0
-	for _, r := range value { // a byte that is not UTF-8 comes as U+FFFD
-		if len(out) > 4*maxValue {
-			break // Enough for any limit; the rest would be cut anyway.
+	for _, r := range value { // a byte that is not UTF-8 is read as U+FFFD
+		if len(out) == enough {
+			break
 		}
 		if unicode.In(r, unicode.Mn, unicode.Me) {
 			if marks++; marks > 3 {
@@ -36,45 +40,91 @@ func plain(value string, limit int) string {
 		} else {
 			marks = 0
 		}
-		var last rune
-		if len(out) > 0 {
-			last = out[len(out)-1]
-		}
 		switch {
+		case r > ' ' && r <= '~':
+			out = append(out, r)
 		case unicode.IsSpace(r):
-			if last != 0 && last != ' ' {
+			if len(out) > 0 && out[len(out)-1] != ' ' {
 				out = append(out, ' ')
 			}
-		case r == '\u200c' || r == '\u200d' || r == '\u200b' && last == '{': // the latter may be our own
+		case r == '\u200c' || r == '\u200d':
 		case invisible(r):
 			out = append(out, unicode.ReplacementChar)
-		case r == '{' && last == '{':
-			out = append(out, '\u200b', '{')
 		default:
 			out = append(out, r)
 		}
 	}
-	text := strings.TrimSpace(string(out))
-	if out = []rune(text); len(out) <= limit {
-		return text
+	if n := len(out); n > 0 && out[n-1] == ' ' {
+		out = out[:n-1]
+	}
+	return out
+}
+
+// shorten removes the middle of what is too long: identifiers of Azure begin
+// with what they belong to and end with what they name.
+func shorten(text []rune, limit int) string {
+	if len(text) <= limit {
+		return string(text)
 	}
 	head := (limit - 1) * 2 / 3
 	tail := limit - 1 - head
-	return string(out[:head]) + "…" + string(out[len(out)-tail:])
+	return string(text[:head]) + "…" + string(text[len(text)-tail:])
 }
 
-// harmless reports a value that plain would leave as it is: printable ASCII with
-// single blanks and braces, as nearly all values are.
-func harmless(value string) bool {
-	last := byte(' ')
-	for i := range len(value) {
-		b := value[i]
-		if b < ' ' || b > '~' || b == last && (b == ' ' || b == '{') {
-			return false
+// block matches what starts a list, heading, quotation or code in Markdown.
+var block = regexp.MustCompile(`^(?:[-+#>~]|\d[\d.-]*[-.)](?: |$))`)
+
+// inert makes Markdown and URLs plain text. Names and ids of Azure and
+// Kubernetes, mail and IP addresses stay as they are and can be copied.
+func inert(text string) string {
+	var out strings.Builder
+	for i, r := range text {
+		if interpreted(text[:i], text[i:]) {
+			out.WriteRune(gap)
 		}
-		last = b
+		switch {
+		case r == '*':
+			r = '∗'
+		case r == '`':
+			r = 'ˋ'
+		case r == '_' && !within(text, i):
+			r = 'ˍ'
+		}
+		out.WriteRune(r)
 	}
-	return value == "" || last != ' '
+	return out.String()
+}
+
+// interpreted reports whether a client would interpret the end of before
+// together with the start of rest.
+func interpreted(before, rest string) bool {
+	var last byte
+	if before != "" {
+		last = before[len(before)-1]
+	}
+	switch last {
+	case 0:
+		return block.MatchString(rest)
+	case ')', ']': // the parser of iOS looks for a list after them, too
+		return last == ']' && strings.IndexByte("([:", rest[0]) >= 0 || block.MatchString(rest)
+	case '{', '/', '~': // {{DATE(...)}}, ://
+		return rest[0] == last
+	case '<': // <scheme:...>
+		return true
+	case 'w', 'W':
+		return rest[0] == '.' && len(before) > 2 && strings.EqualFold(before[len(before)-3:], "www")
+	}
+	return false
+}
+
+// within reports whether the byte at i is between letters or digits: an
+// underscore there is no emphasis.
+func within(text string, i int) bool {
+	return i > 0 && i+1 < len(text) && alphanumeric(text[i-1]) && alphanumeric(text[i+1])
+}
+
+func alphanumeric(b byte) bool {
+	return '0' <= b && b <= '9' || 'a' <= b|0x20 && b|0x20 <= 'z'
 }
 
 // invisible reports characters that show nothing, or change what others show.
@@ -84,24 +134,4 @@ func invisible(r rune) bool {
 		return true
 	}
 	return unicode.In(r, unicode.Cc, unicode.Cf, unicode.Co, unicode.Zl, unicode.Zp) || r >= 0xfff0 && r < 0xfffd || r >= 0xe0000
-}
-
-// own makes a text of a rule file fit to be read as Markdown: it is our own, or
-// that of a user who brought the rule.
-func own(text string) string {
-	text = strings.Map(func(r rune) rune {
-		if r != '\n' && (unicode.IsControl(r) || invisible(r)) {
-			return -1
-		}
-		return r
-	}, strings.NewReplacer("\r\n", "\n", "\t", " ").Replace(text))
-	return text
-}
-
-// noBraces keeps braces apart in our own text.
-func noBraces(text string) string {
-	for strings.Contains(text, "{{") {
-		text = strings.ReplaceAll(text, "{{", "{ {")
-	}
-	return text
 }

@@ -47,7 +47,6 @@ func TestLoadAppReadsTheProjectsOwnFiles(t *testing.T) {
 		"Detect.undelivered": "undelivered-alerts",
 		"Detect.unreadable":  "unreadable-messages/{DateTime:yyyy}/{DateTime:MM}/{DateTime:dd}/{rand-guid}.json",
 		"Redeliver":          "queueTrigger alert",
-		"Redeliver.poison":   "undelivered-alerts-poison",
 		"Heartbeat":          "timerTrigger timer",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

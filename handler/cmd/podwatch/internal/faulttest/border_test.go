@@ -3,6 +3,7 @@ package faulttest
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -15,6 +16,7 @@ import (
 
 	"podwatch/handler/cmd/podwatch/internal/devhost"
 	"podwatch/handler/cmd/podwatch/internal/devhost/inbox"
+	"podwatch/handler/internal/state"
 )
 
 // A point is a place where something crosses the border of the handler: a
@@ -34,7 +36,8 @@ const (
 	killAfter      // the request is done, the process dies before it learns
 	refuse         // an error is answered
 	busy           // 429 or 503 with a long Retry-After
-	gone           // 404: refused for good
+	gone           // 404: refused until somebody mends it
+	reject         // 400: rejected for good
 	cut            // the connection is cut, nothing is done
 	lose           // done, and then the connection is cut
 	slow           // done, after a while
@@ -42,7 +45,7 @@ const (
 )
 
 func (a act) String() string {
-	return [...]string{"pass", "kill before", "kill after", "refuse", "busy", "gone", "cut", "lose", "slow", "outage"}[a]
+	return [...]string{"pass", "kill before", "kill after", "refuse", "busy", "gone", "reject", "cut", "lose", "slow", "outage"}[a]
 }
 
 // epochHeader tells the inbox's hook which process sent a request.
@@ -53,7 +56,7 @@ type epochKey struct{}
 // serve answers on a loopback port until stop is called. Connections are stamped
 // with the process that they come from: a request that a dead process has left
 // in a socket must not be taken for the next one's.
-func (w *world) serve(handler http.HandlerFunc) (base string) {
+func (w *node) serve(handler http.HandlerFunc) (base string) {
 	w.t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -79,17 +82,35 @@ func (w *world) serve(handler http.HandlerFunc) (base string) {
 
 func epochOf(r *http.Request) int { return r.Context().Value(epochKey{}).(int) }
 
-// sinks answers for Teams and Log Analytics.
-func (w *world) sinks(rw http.ResponseWriter, r *http.Request) {
+// sinks answers for Teams and Log Analytics. An answer that may have come too late,
+// or to a process that gave up waiting, is one that the handler was not told.
+func (w *node) sinks(rw http.ResponseWriter, r *http.Request) {
 	r.Header.Set(epochHeader, strconv.Itoa(epochOf(r)))
+	began := time.Now()
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return // it was cut
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	defer func() {
+		if r.Context().Err() != nil || time.Since(began) > postTime/3 {
+			w.late(epochOf(r), body)
+		}
+	}()
 	w.inbox.ServeHTTP(rw, r)
 }
+
+// postTime is how long the handler in a hurry waits for an answer of a sink.
+const postTime = state.PostTime / 100
 
 // answer decides over one delivery, before the inbox takes it.
 func (w *world) answer(r inbox.Request) *inbox.Answer {
 	name := map[inbox.Sink]string{inbox.Teams: "teams", inbox.LogAnalytics: "loganalytics"}[r.Sink]
 	epoch, _ := strconv.Atoi(r.Header.Get(epochHeader))
 	a := w.at(point{kind: "sink", what: name, epoch: epoch})
+	if a == cut && !w.cutOnce(name) {
+		a = refuse // after two requests without an answer an alert counts as accepted, by design
+	}
 	w.keep(r.Body)
 	taken := a == pass || a == slow || a == lose || a == killAfter
 	if taken && r.Sink == inbox.Teams {
@@ -110,6 +131,8 @@ func (w *world) answer(r inbox.Request) *inbox.Answer {
 		return &inbox.Answer{Status: http.StatusTooManyRequests, RetryAfter: "600"}
 	case gone:
 		return &inbox.Answer{Status: http.StatusNotFound}
+	case reject:
+		return &inbox.Answer{Status: http.StatusBadRequest}
 	case cut:
 		return &inbox.Answer{Cut: true}
 	case lose:
@@ -121,7 +144,7 @@ func (w *world) answer(r inbox.Request) *inbox.Answer {
 }
 
 // toStorage answers for one storage service by asking Azurite.
-func (w *world) toStorage(target string) http.HandlerFunc {
+func (w *node) toStorage(target string) http.HandlerFunc {
 	to, err := url.Parse(target)
 	if err != nil {
 		w.t.Fatal(err)
@@ -154,7 +177,7 @@ func (w *world) toStorage(target string) http.HandlerFunc {
 		var status int
 		var answer []byte
 		switch a {
-		case killBefore, cut, outage, refuse, busy, gone:
+		case killBefore, cut, outage, refuse, busy, gone, reject:
 			status = 0
 		default:
 			if status, answer, err = w.forward(rw.Header(), r, to, body); err != nil {
@@ -162,7 +185,7 @@ func (w *world) toStorage(target string) http.HandlerFunc {
 			}
 		}
 		if p.kind == "storage" {
-			w.stored(p, r.Method, path, status)
+			w.stored(p, r.Method, path, body, status)
 		}
 		switch a {
 		case killBefore, killAfter:
@@ -170,7 +193,7 @@ func (w *world) toStorage(target string) http.HandlerFunc {
 			panic(http.ErrAbortHandler)
 		case cut, lose, outage:
 			panic(http.ErrAbortHandler)
-		case refuse, busy, gone:
+		case refuse, busy, gone, reject:
 			rw.Header().Set("x-ms-error-code", "ServerBusy")
 			status, answer = http.StatusServiceUnavailable, nil
 		}
@@ -182,7 +205,7 @@ func (w *world) toStorage(target string) http.HandlerFunc {
 var toAzurite = &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 32, IdleConnTimeout: 2 * time.Second}
 
 // forward asks Azurite and copies the header of its answer.
-func (w *world) forward(header http.Header, r *http.Request, to *url.URL, body []byte) (int, []byte, error) {
+func (w *node) forward(header http.Header, r *http.Request, to *url.URL, body []byte) (int, []byte, error) {
 	u := *r.URL
 	u.Scheme, u.Host = to.Scheme, to.Host
 	// Not the request's context: what a process sent before it died arrives.
@@ -207,7 +230,7 @@ func (w *world) forward(header http.Header, r *http.Request, to *url.URL, body [
 }
 
 // step decides over one step of the host.
-func (w *world) step(_ context.Context, s devhost.Step) error {
+func (w *node) step(_ context.Context, s devhost.Step) error {
 	epoch := w.epoch()
 	p := point{kind: "host", what: s.Function + " " + string(s.Name) + " " + s.Binding, epoch: epoch}
 	switch a := w.at(p); a {
@@ -220,11 +243,10 @@ func (w *world) step(_ context.Context, s devhost.Step) error {
 	return nil
 }
 
-// A ledgerEntry is what the border saw of one entry of the ledger.
+// A ledgerEntry is what the border saw of the document of one delivery.
 type ledgerEntry struct {
-	marked int // epoch of the process whose mark arrived; 0: none
-	asked  int // epoch of the process that last looked it up
-	status int // what it was told; 0: nothing
+	marked bool // its outcome was stored
+	failed bool // a request to store its outcome failed
 }
 
 // A showing is one card that showed a pod.
@@ -237,34 +259,54 @@ type showing struct {
 type book struct {
 	mu      sync.Mutex
 	ledger  map[string]*ledgerEntry // by "sink/alert id"
-	failed  map[int]time.Time       // when a process last failed to look something up
+	failed  map[int]time.Time       // when a process last failed to ask the ledger
+	dead    map[int]bool            // processes that were ended
 	shown   map[string][]showing    // by pod
+	cut     map[string]bool         // sinks that cut a connection
 	repeats map[string]int          // by cause
 	wrong   []string                // cards without excuse
 }
 
+func newBook() book {
+	return book{ledger: map[string]*ledgerEntry{}, failed: map[int]time.Time{}, dead: map[int]bool{}, shown: map[string][]showing{},
+		cut: map[string]bool{}, repeats: map[string]int{}}
+}
+
+// cutOnce reports true once for each sink.
+func (w *world) cutOnce(sink string) bool {
+	w.book.mu.Lock()
+	defer w.book.mu.Unlock()
+	was := w.book.cut[sink]
+	w.book.cut[sink] = true
+	return !was
+}
+
 // stored notes what the handler did to the ledger.
-func (w *world) stored(p point, method, path string, status int) {
-	name, ok := strings.CutPrefix(path, "podwatch-ledger/")
+func (w *world) stored(p point, method, path string, content []byte, status int) {
+	name, ok := strings.CutPrefix(path, state.LedgerContainer+"/")
 	if !ok {
 		return
 	}
 	w.book.mu.Lock()
 	defer w.book.mu.Unlock()
-	e := w.book.ledger[name]
-	if e == nil {
-		e = &ledgerEntry{}
-		w.book.ledger[name] = e
+	lost := status == 0 || status >= 500
+	if lost {
+		w.book.failed[p.epoch] = time.Now()
 	}
-	switch {
-	case method == http.MethodHead:
-		e.asked, e.status = p.epoch, status
-		if status == 0 {
-			w.book.failed[p.epoch] = time.Now()
-		}
-	case method == http.MethodPut && (status == http.StatusCreated || status == http.StatusConflict) && e.marked == 0:
-		e.marked = p.epoch
+	var document struct{ Outcome string }
+	if method != http.MethodPut || json.Unmarshal(content, &document) != nil || document.Outcome == "" {
+		return
 	}
+	e := w.book.entry(name)
+	e.marked = e.marked || status == http.StatusCreated
+	e.failed = e.failed || lost
+}
+
+func (b *book) entry(name string) *ledgerEntry {
+	if b.ledger[name] == nil {
+		b.ledger[name] = &ledgerEntry{}
+	}
+	return b.ledger[name]
 }
 
 // posted notes a card that is taken now, and judges whether a pod on it may be
@@ -274,7 +316,7 @@ func (w *world) posted(epoch int, a act, message []byte) {
 	defer w.book.mu.Unlock()
 	for _, pod := range podsOf(message) {
 		if before := w.book.shown[pod]; len(before) > 0 {
-			cause := w.excuse(epoch, before[len(before)-1], w.book.ledger["teams/"+w.ids[pod]])
+			cause := w.excuse(epoch, before[len(before)-1], w.book.entry("teams/"+w.ids[pod]))
 			w.book.repeats[cause]++
 			if cause == "" {
 				w.book.wrong = append(w.book.wrong, pod)
@@ -284,26 +326,33 @@ func (w *world) posted(epoch int, a act, message []byte) {
 	}
 }
 
+// late notes that a process may not have got the answer to a card.
+func (w *world) late(epoch int, message []byte) {
+	w.book.mu.Lock()
+	defer w.book.mu.Unlock()
+	for _, pod := range podsOf(message) {
+		for i := range w.book.shown[pod] {
+			if s := &w.book.shown[pod][i]; s.epoch == epoch {
+				s.lost = true
+			}
+		}
+	}
+}
+
 // excuse names the documented reason for a repeat, or is empty.
 func (w *world) excuse(epoch int, before showing, e *ledgerEntry) string {
-	if e == nil {
-		e = &ledgerEntry{}
-	}
+	const asked = 10 * time.Second // after a failure the ledger is not asked for a while
 	switch {
-	case e.marked == epoch:
-		return "" // it knows itself, storage or not
-	case e.marked > 0 && time.Since(w.book.failed[epoch]) < 10*time.Second:
-		// By one of its invocations, this entry or another; nor is it asked again
-		// at once.
-		return "the ledger could not be asked"
-	case e.marked > 0 && e.asked == epoch && e.status == http.StatusNotFound:
-		return "killed before the mark" // the mark of a dead process arrived late
-	case e.marked > 0:
-		return ""
-	case before.epoch < epoch:
-		return "killed before the mark"
 	case before.lost:
 		return "the answer was lost"
+	case before.epoch == epoch && !e.failed:
+		return "" // the process itself knows
+	case e.failed && !e.marked:
+		return "the mark could not be written"
+	case time.Since(w.book.failed[epoch]) < asked || time.Since(w.book.failed[before.epoch]) < asked:
+		return "the ledger could not be asked"
+	case w.book.dead[before.epoch] && !e.marked:
+		return "killed before the mark"
 	}
 	return ""
 }

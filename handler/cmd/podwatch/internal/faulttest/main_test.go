@@ -2,13 +2,13 @@
 // in Azure: nothing is lost, nothing is said twice, no one is let in.
 //
 // It builds the handler, stages it with the repository's own host.json and
-// functions, and drives it through package devhost with Azurite for storage and
-// package inbox for Teams and Log Analytics. Every request that crosses a border
-// of the process passes through the test, which may fail it, cut it, or kill the
-// process around it; see [world] and [point].
+// functions, and drives one or several of it through package devhost with Azurite
+// for storage and package inbox for Teams and Log Analytics. Every request that
+// crosses a border of a process passes through the test, which may fail it, cut it,
+// or kill the process around it; see [world], [node] and [point].
 //
 // FAULT_RUNS, FAULT_SEED and HOSTILE_SECONDS make the runs longer or repeat one.
-// There is nothing here but tests.
+// The package contains only tests.
 package faulttest
 
 import (
@@ -32,10 +32,9 @@ var shared = &common{}
 
 // common builds and starts each thing once, when it is first asked for.
 type common struct {
-	root  string // of the repository
-	app   string // staged
-	build sync.Once
-	err   error
+	app, calm string // staged: the handler in a hurry, and the one that Azure runs
+	build     sync.Once
+	err       error
 
 	mu      sync.Mutex
 	running []*emulator.Azurite
@@ -49,41 +48,50 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// staged returns the folder with host.json, the functions and the executable.
-func staged(t testing.TB) string {
+// staged returns the folder with host.json, the functions and the executable. A
+// handler that is calm has the times of Azure; the other one is in a hurry, a
+// hundred times, where instances wait for each other (see the tag hurried in
+// package state).
+func staged(t testing.TB, calm bool) string {
 	t.Helper()
-	shared.build.Do(func() { shared.err = shared.stage() })
+	shared.build.Do(func() {
+		if shared.app, shared.err = stage("hurried"); shared.err == nil {
+			shared.calm, shared.err = stage("")
+		}
+	})
 	if shared.err != nil {
 		t.Fatal(shared.err)
+	}
+	if calm {
+		return shared.calm
 	}
 	return shared.app
 }
 
-func (c *common) stage() error {
+func stage(tags string) (app string, err error) {
 	root, err := repository()
 	if err != nil {
-		return err
+		return "", err
 	}
-	c.root = root
-	if c.app, err = os.MkdirTemp("", "podwatch-fault-"); err != nil {
-		return err
+	if app, err = os.MkdirTemp("", "podwatch-fault-"); err != nil {
+		return "", err
 	}
-	if err := os.CopyFS(c.app, os.DirFS(filepath.Join(root, "function_app"))); err != nil {
-		return err
+	if err := os.CopyFS(app, os.DirFS(filepath.Join(root, "function_app"))); err != nil {
+		return app, err
 	}
 	host, err := os.ReadFile(filepath.Join(root, "host.json"))
 	if err != nil {
-		return err
+		return app, err
 	}
-	if err := os.WriteFile(filepath.Join(c.app, "host.json"), host, 0o600); err != nil {
-		return err
+	if err := os.WriteFile(filepath.Join(app, "host.json"), host, 0o600); err != nil {
+		return app, err
 	}
-	build := exec.Command("go", "build", "-buildvcs=false", "-o", filepath.Join(c.app, "handler"), "./handler")
+	build := exec.Command("go", "build", "-buildvcs=false", "-tags", tags, "-o", filepath.Join(app, "handler"), "./handler")
 	build.Dir = root
 	if said, err := build.CombinedOutput(); err != nil {
-		return fmt.Errorf("build the handler: %w\n%s", err, said)
+		return app, fmt.Errorf("build the handler: %w\n%s", err, said)
 	}
-	return nil
+	return app, nil
 }
 
 func repository() (string, error) {
@@ -106,8 +114,8 @@ func repository() (string, error) {
 // own, since names of queues and containers are fixed.
 const accountsEach = 1000
 
-// storage returns the connection string of an account that nobody has used.
-func storage(t testing.TB) string {
+// storageAccount returns the connection string of an account that nobody has used.
+func storageAccount(t testing.TB) string {
 	t.Helper()
 	shared.mu.Lock()
 	defer shared.mu.Unlock()
@@ -174,7 +182,9 @@ func (c *common) close() {
 	for _, a := range c.running {
 		a.Close()
 	}
-	if c.app != "" {
-		_ = os.RemoveAll(c.app) // a temporary folder
+	for _, folder := range []string{c.app, c.calm} {
+		if folder != "" {
+			_ = os.RemoveAll(folder) // a temporary folder
+		}
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"podwatch/handler/internal/alert"
-	"podwatch/handler/internal/caller"
 	"podwatch/handler/internal/event"
 	"podwatch/handler/internal/rule"
 )
@@ -103,11 +102,11 @@ func alertOf(t testing.TB, record string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	matches := set.Match(ev)
+	matches := set.Match(nil, ev)
 	if len(matches) != 1 {
 		t.Fatalf("%d matches, want one for %s", len(matches), record)
 	}
-	return alert.New(matches[0], ev, caller.From(ev), began).AlertId
+	return alert.ID(matches[0].Rule.ID, ev)
 }
 
 // body is a message: records in the envelope of the export.

@@ -1,12 +1,13 @@
 package faulttest
 
 import (
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"podwatch/handler/internal/alert"
-	"podwatch/handler/internal/sink"
+	"podwatch/handler/internal/storage"
 )
 
 // TestTheSameBatchTwiceWithARestartBetweenIsOneCard: the ledger is in storage,
@@ -21,7 +22,7 @@ func TestTheSameBatchTwiceWithARestartBetweenIsOneCard(t *testing.T) {
 	w.deliver("0", batch...)
 	w.restart()
 	w.deliver("0", batch...)
-	w.drain(0)
+	w.drain()
 	w.settle([]deletion{d})
 	if cards, rows := w.cards()[d.pod], len(w.rows()[d.alertID]); cards != 1 || rows != 1 {
 		t.Errorf("%d cards and %d rows, want one each", cards, rows)
@@ -65,8 +66,8 @@ func TestTeamsAnswering500ForTheWholeInvocation(t *testing.T) {
 	if rowAfter > 15*time.Second {
 		t.Errorf("the row came after %s: it waited for Teams", rowAfter)
 	}
-	queued := w.peek(sink.UndeliveredQueue)
-	if n := w.queued(sink.UndeliveredQueue); n != 1 {
+	queued := w.peek(storage.UndeliveredQueue)
+	if n := w.queued(storage.UndeliveredQueue); n != 1 {
 		t.Errorf("%d messages in the queue, want one", n)
 	}
 	for _, text := range queued { // none while the host holds it
@@ -78,7 +79,7 @@ func TestTeamsAnswering500ForTheWholeInvocation(t *testing.T) {
 		t.Errorf("%d cards although Teams is down", n)
 	}
 	down.Store(false)
-	w.drain(0)
+	w.drain()
 	w.settle([]deletion{d})
 	if cards, rows := w.cards()[d.pod], len(w.rows()[d.alertID]); cards != 1 || rows != 1 {
 		t.Errorf("%d cards and %d rows, want one each", cards, rows)
@@ -86,34 +87,37 @@ func TestTeamsAnswering500ForTheWholeInvocation(t *testing.T) {
 	t.Logf("row after %s, Detect gave up on Teams after %s", rowAfter.Round(time.Millisecond), time.Since(begun).Round(time.Second))
 }
 
-// TestARefusalForGoodEndsInThePoisonQueue: with the reason, with the other sink
+// TestARejectionForGoodBecomesADeadLetter: with the reason, with the other sink
 // served, with one error in the log; and it can be put back.
-func TestARefusalForGoodEndsInThePoisonQueue(t *testing.T) {
+func TestARejectionForGoodBecomesADeadLetter(t *testing.T) {
 	t.Parallel()
-	var noFlow atomic.Bool
-	noFlow.Store(true)
+	var rejects atomic.Bool
+	rejects.Store(true)
 	w := start(t, func(_ int, p point) act {
-		if p.what == "teams" && noFlow.Load() {
-			return gone
+		if p.what == "teams" && rejects.Load() {
+			return reject
 		}
 		return pass
 	}, nil)
 	d := kubeDeletion(t, podName(1), "dana@example.com", "AKS-1", 1)
 	w.expect(d)
 	w.deliver("0", messages(body(d.records[0]))...)
-	w.until("a poison message", func() bool { return len(w.peek(sink.PoisonQueue)) == 1 })
+	w.until("a dead letter", func() bool { letters, _ := w.dead(); return len(letters) == 1 })
+	if letters, _ := w.dead(); !strings.Contains(letters[0].Reason, "Teams rejected the request (HTTP 400") {
+		t.Errorf("the reason is %q", letters[0].Reason)
+	}
 	if rows := len(w.rows()[d.alertID]); rows != 1 {
 		t.Errorf("%d rows, want one", rows)
 	}
-	if n := w.logged("a sink refuses alerts for good; they go to the poison queue"); n != 1 {
-		t.Errorf("the refusal is an error in the log %d times, want once", n)
+	if n := w.logged("an alert was given up; it is kept as a dead letter (podwatch requeue puts it back)"); n != 1 {
+		t.Errorf("the rejection is an error in the log %d times, want once", n)
 	}
-	noFlow.Store(false)
-	w.until("the queue to be empty", func() bool { return w.queued(sink.UndeliveredQueue) == 0 })
+	rejects.Store(false)
+	w.until("the queue to be empty", func() bool { return w.queued(storage.UndeliveredQueue) == 0 })
 	if n := w.requeue(); n != 1 {
 		t.Errorf("%d alerts were put back, want one", n)
 	}
-	w.drain(0)
+	w.drain()
 	w.settle([]deletion{d})
 	if cards := w.cards()[d.pod]; cards != 1 {
 		t.Errorf("%d cards, want one", cards)

@@ -22,7 +22,7 @@ import (
 	"testing"
 	"time"
 
-	"podwatch/handler/internal/sink"
+	"podwatch/handler/internal/storage"
 )
 
 // Planted secrets. None is a word that could stand anywhere by chance.
@@ -80,7 +80,7 @@ func TestNoSecretLeavesTheProcess(t *testing.T) {
 
 	for n := range 12 {
 		d := kubeDeletion(t, podName(n), fmt.Sprintf("caller%d@example.com", n), "AKS-1", n)
-		w.deliver("0", messages(body(d.records[0]), "no JSON at all")...)
+		w.deliver("0", messages(body(d.records[0]), `{"records": [not JSON, "delete"`)...)
 	}
 	_ = w.beat() // it may fail
 	answers := provoke(t, w.address())
@@ -101,7 +101,7 @@ func TestNoSecretLeavesTheProcess(t *testing.T) {
 	w.mu.Lock()
 	left["console"], left["cards and rows"] = w.console.String(), w.sent.String()
 	w.mu.Unlock()
-	for _, queue := range []string{sink.UndeliveredQueue, sink.PoisonQueue} {
+	for _, queue := range []string{storage.UndeliveredQueue, storage.PoisonQueue} {
 		left["queue "+queue] = strings.Join(w.peek(queue), "\n")
 	}
 	for _, container := range []string{"podwatch-state", "podwatch-ledger", "unreadable-messages"} {
@@ -124,7 +124,7 @@ func TestNoSecretLeavesTheProcess(t *testing.T) {
 			}
 		}
 	}
-	for _, failure := range []string{"a sink did not take alerts", "cannot be read", "cannot be written"} {
+	for _, failure := range []string{"a sink did not take alerts", "storage is unavailable"} {
 		if !strings.Contains(left["console"], failure) {
 			t.Errorf("the console does not say %q: the failure was not provoked", failure)
 		}
@@ -185,7 +185,7 @@ func TestARefusalToStartTellsNoSecret(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 			defer cancel()
-			cmd := exec.CommandContext(ctx, filepath.Join(staged(t), "handler"))
+			cmd := exec.CommandContext(ctx, filepath.Join(staged(t, false), "handler"))
 			cmd.Env = append(settings, "FUNCTIONS_CUSTOMHANDLER_PORT=0")
 			said, err := cmd.CombinedOutput()
 			if err == nil || ctx.Err() != nil {
@@ -254,15 +254,15 @@ func TestALogLineCannotBeForged(t *testing.T) {
 	t.Parallel()
 	w := start(t, func(_ int, p point) act {
 		if p.what == "teams" {
-			return gone
+			return reject
 		}
 		return pass
 	}, map[string]string{"LOG_LEVEL": "debug"})
 	const forged = "x\n{\"level\":\"INFO\",\"msg\":\"forged\"}\r\nwarn\u2028\x1b[2J"
 	d := kubeDeletion(t, podName(1), forged, "AKS-1", 1)
 	w.deliver("0\nforged", messages(body(strings.ReplaceAll(d.records[0], "AKS-1", "AKS\\n{forged")), forged)...)
-	w.enqueue(sink.UndeliveredQueue, text(object{"AlertId": forged, "RuleId": forged, "RuleName": forged}))
-	w.until("a refused alert", func() bool { return len(w.peek(sink.PoisonQueue)) > 0 })
+	w.enqueue(storage.UndeliveredQueue, text(object{"AlertId": forged, "RuleId": forged, "RuleName": forged}))
+	w.until("two dead letters", func() bool { letters, _ := w.dead(); return len(letters) == 2 })
 	req, err := http.NewRequest(http.MethodPost, "http://"+w.address()+"/"+url.PathEscape(forged), strings.NewReader("{}"))
 	if err != nil {
 		t.Fatal(err)

@@ -1,18 +1,9 @@
 package faulttest
 
 import (
-	"bytes"
-	"log/slog"
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
-
-	"podwatch/handler/internal/app"
-	"podwatch/handler/internal/config"
-	"podwatch/handler/internal/invocation"
-	"podwatch/handler/internal/sink"
-	"podwatch/handler/internal/state"
 )
 
 // many makes deletions of one caller on one cluster.
@@ -28,7 +19,7 @@ func many(t *testing.T, from, n int) (all []deletion, bodies []string) {
 // the next batches wait for one summary.
 func TestAStorm(t *testing.T) {
 	t.Parallel()
-	w := start(t, nil, nil)
+	w := startCalm(t, nil)
 	first, bodies := many(t, 0, 5)
 	w.expect(first...)
 	w.deliver("0", messages(bodies...)...)
@@ -53,7 +44,7 @@ func TestAStorm(t *testing.T) {
 		t.Errorf("%d rows, want all %d at once", n, len(all))
 	}
 	w.restart()
-	w.drain(0)
+	w.drain()
 	w.settle(all)
 	cards = w.inbox.Cards()
 	if len(cards) != 2 || len(podsOf(cards[1].Data)) != 12 || !strings.Contains(string(cards[1].Data), "12 pods") {
@@ -75,12 +66,12 @@ func TestAStormDuringAnOutageOfTeams(t *testing.T) {
 	t.Parallel()
 	var down atomic.Bool
 	down.Store(true)
-	w := start(t, func(_ int, p point) act {
+	w := startCalm(t, func(_ int, p point) act {
 		if p.what == "teams" && down.Load() {
 			return busy
 		}
 		return pass
-	}, nil)
+	})
 	all, bodies := many(t, 0, 12)
 	w.expect(all...)
 	w.deliver("0", messages(bodies...)...)
@@ -88,7 +79,7 @@ func TestAStormDuringAnOutageOfTeams(t *testing.T) {
 		t.Fatalf("%d cards although Teams is down", n)
 	}
 	down.Store(false)
-	w.drain(0)
+	w.drain()
 	w.settle(all)
 	if n := len(w.inbox.Cards()); n != 2 {
 		t.Errorf("%d cards for one batch, want one and one summary", n)
@@ -98,7 +89,7 @@ func TestAStormDuringAnOutageOfTeams(t *testing.T) {
 // TestMoreThanMaxSignals: look-ups stop at 100, nothing else does.
 func TestMoreThanMaxSignals(t *testing.T) {
 	t.Parallel()
-	w := start(t, nil, nil)
+	w := startCalm(t, nil)
 	all, _ := many(t, 0, 130)
 	w.expect(all...)
 	records := make([]string, len(all))
@@ -112,56 +103,5 @@ func TestMoreThanMaxSignals(t *testing.T) {
 	cards := w.inbox.Cards()
 	if len(cards) != 1 || !strings.Contains(string(cards[0].Data), "130 pods") || !strings.Contains(string(cards[0].Data), "and 1") {
 		t.Errorf("%d cards, want one that counts 130 pods and says how many it does not name", len(cards))
-	}
-}
-
-// TestAStormByTheClock runs the pipeline in this process against real storage,
-// with a clock of its own.
-func TestAStormByTheClock(t *testing.T) {
-	t.Parallel()
-	w := start(t, nil, nil)
-	var log bytes.Buffer
-	settings := map[string]string{"FUNCTIONS_CUSTOMHANDLER_PORT": "0"}
-	for name, value := range w.settings {
-		settings[name] = value
-	}
-	cfg, err := config.Load(func(name string) string { return settings[name] }, t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	pipe, err := app.New(cfg, slog.New(slog.NewJSONHandler(&log, nil)), &log)
-	if err != nil {
-		t.Fatal(err)
-	}
-	now := time.Now()
-	container, err := sink.Storage{ConnectionString: w.direct}.Container(state.Container)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pipe.Windows = state.NewWindows(container, func() time.Time { return now }, pipe.Log)
-	all, bodies := many(t, 0, 6)
-	w.expect(all...)
-	for _, b := range bodies {
-		pipe.Detect(t.Context(), &invocation.Events{Messages: []invocation.Message{{Body: []byte(b), Sequence: -1}}})
-		now = now.Add(30 * time.Second)
-	}
-	cards := func(want int, after string) {
-		t.Helper()
-		if _, err := pipe.Heartbeat(t.Context()); err != nil {
-			t.Error(err)
-		}
-		if n := len(w.inbox.Cards()); n != want {
-			t.Errorf("%d cards %s, want %d", n, after, want)
-		}
-	}
-	cards(1, "after three minutes")
-	now = now.Add(119 * time.Second)
-	cards(1, "a second before the end of the window")
-	now = now.Add(time.Second)
-	cards(2, "at the end of the window")
-	cards(2, "at the next heartbeat")
-	w.settle(all)
-	if n := len(w.list(state.Container, "windows/")) + len(w.list(state.Container, "held/")); n != 0 {
-		t.Errorf("%d blobs are left of the storm", n)
 	}
 }

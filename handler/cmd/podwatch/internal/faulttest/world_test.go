@@ -26,75 +26,106 @@ import (
 	"podwatch/handler/cmd/podwatch/internal/devhost"
 	"podwatch/handler/cmd/podwatch/internal/devhost/inbox"
 	"podwatch/handler/internal/alert"
+	"podwatch/handler/internal/config"
 	"podwatch/handler/internal/invocation"
-	"podwatch/handler/internal/sink"
 	"podwatch/handler/internal/state"
+	"podwatch/handler/internal/storage"
 )
 
-// A world is the handler in its surroundings: a host, storage of its own, a
-// channel and a table. What the handler says and sends is kept.
+// A world is handlers in their surroundings: storage, a channel and a table that
+// they share. What the handlers say and send is kept. Its methods that are about one
+// handler are about the first.
 type world struct {
+	*node
+	nodes  []*node
 	t      testing.TB
 	inbox  *inbox.Inbox
 	direct string // connection string past the border
+	calm   bool
 	plan   func(n int, p point) act
 	ids    map[string]string // alert id by pod
 
-	settings map[string]string
-	mu       sync.Mutex
-	host     *devhost.Host
-	past     int // processes of hosts before this one
-	points   int
-	kills    int
-	faults   int
-	beats    chan devhost.Result
-	said     bytes.Buffer // console lines and the host's log
-	sent     bytes.Buffer // bodies that reached the border
-	console  bytes.Buffer // console lines alone
-
-	quiet atomic.Bool  // the queue seems empty to the host
-	asked atomic.Int32 // how often it was told so
+	mu      sync.Mutex
+	points  int
+	kills   int
+	faults  int
+	said    bytes.Buffer // console lines and the host's log
+	sent    bytes.Buffer // bodies that reached the border
+	console bytes.Buffer // console lines alone
 
 	book     book
 	cleanups []func()
 }
 
+// A node is a host with its handler.
+type node struct {
+	*world
+	index    int
+	settings map[string]string
+	host     *devhost.Host // guarded by the world's mu
+	past     int           // processes of hosts before this one
+	beats    chan devhost.Result
+
+	quiet atomic.Bool  // the queue seems empty to the host
+	asked atomic.Int32 // how often it was told so
+}
+
 // start makes a world and starts its host. plan decides what happens at each
-// point; nil lets everything pass. Settings are added to the ordinary ones.
+// point; nil lets everything pass. Settings are added to the ordinary ones. The
+// handler is in a hurry, see staged.
 func start(t testing.TB, plan func(n int, p point) act, settings map[string]string) *world {
+	return startNodes(t, 1, false, plan, settings)
+}
+
+// startCalm makes a world whose handler has the times of Azure.
+func startCalm(t testing.TB, plan func(n int, p point) act) *world {
+	return startNodes(t, 1, true, plan, nil)
+}
+
+func startNodes(t testing.TB, nodes int, calm bool, plan func(n int, p point) act, settings map[string]string) *world {
 	t.Helper()
-	w := &world{t: t, plan: plan, ids: map[string]string{}, direct: storage(t), beats: make(chan devhost.Result, 100)}
-	w.book = book{ledger: map[string]*ledgerEntry{}, failed: map[int]time.Time{}, shown: map[string][]showing{}, repeats: map[string]int{}}
+	w := &world{t: t, plan: plan, ids: map[string]string{}, direct: storageAccount(t), calm: calm, book: newBook()}
 	w.inbox = inbox.New(inbox.Options{Keep: -1, Answer: w.answer})
 	t.Cleanup(w.close)
+	for i := range nodes {
+		w.nodes = append(w.nodes, w.newNode(i, settings))
+	}
+	w.node = w.nodes[0]
+	for _, n := range w.nodes {
+		n.startHost()
+	}
+	return w
+}
+
+func (w *world) newNode(index int, settings map[string]string) *node {
+	n := &node{world: w, index: index, beats: make(chan devhost.Result, 100)}
 	at := parts(w.direct)
 	base := func(name string) string { u, _, _ := strings.Cut(at[name], "/"+at["AccountName"]); return u }
-	page := w.serve(w.sinks)
-	w.settings = map[string]string{
+	page := n.serve(n.sinks)
+	n.settings = map[string]string{
 		"AzureWebJobsStorage": connection(at["AccountName"], at["AccountKey"],
-			w.serve(w.toStorage(base("BlobEndpoint"))), w.serve(w.toStorage(base("QueueEndpoint")))),
+			n.serve(n.toStorage(base("BlobEndpoint"))), n.serve(n.toStorage(base("QueueEndpoint")))),
 		"EventHub": "Endpoint=sb://ns.servicebus.windows.net;SharedAccessKeyName=n;SharedAccessKey=k", "EVENT_HUB_NAME": "podwatch",
 		"EVENT_HUB_CONSUMER_GROUP": "$Default", "TEAMS_WEBHOOK_URL": inbox.WebhookURL(page), "LOG_ANALYTICS_ENDPOINT": page,
 		"LOG_ANALYTICS_RULE_ID": inbox.RuleID, "LOG_ANALYTICS_STREAM": inbox.Stream,
 	}
-	maps.Copy(w.settings, settings)
-	w.startHost()
-	return w
+	maps.Copy(n.settings, settings)
+	return n
 }
 
 // short makes the host's waits fit a test: what is minutes in Azure is a moment,
 // but not so short that asking for the queue is all that Azurite does.
 func short(d time.Duration) time.Duration { return min(d/20, 100*time.Millisecond) }
 
-func (w *world) startHost() {
+func (w *node) startHost() {
 	w.t.Helper()
 	h, err := devhost.Start(w.t.Context(), devhost.Options{
-		App: staged(w.t), Settings: w.settings, Admin: "127.0.0.1:0", MaxErrors: -1, NoTimers: true, Scale: short,
-		Log: slog.New(slog.NewTextHandler(&lockedWriter{w: &w.said, mu: &w.mu}, nil)),
+		App: staged(w.t, w.calm), Settings: w.settings, Admin: "127.0.0.1:0", MaxErrors: -1, NoTimers: true, Scale: short,
+		Log: slog.New(slog.NewTextHandler(&lockedWriter{w: &w.said, mu: &w.mu}, nil)).With("node", w.index),
 		Console: func(stream, line string) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
-			fmt.Fprintf(&w.said, "%s: %s\n", stream, line)
+			fmt.Fprintf(&w.said, "%d %s: %s\n", w.index, stream, line)
 			fmt.Fprintln(&w.console, line)
 		},
 		Step: w.step,
@@ -113,13 +144,14 @@ func (w *world) startHost() {
 }
 
 // restart ends the host as a scale-in would, and starts another one.
-func (w *world) restart() {
+func (w *node) restart() {
 	w.t.Helper()
 	// A message that the queue has handed out while the host goes away stays hidden
 	// for ten minutes: the host's next question shows that it has the last answer.
 	w.quiet.Store(true)
 	asked := w.asked.Load()
 	w.until("a host without a request to the queue", func() bool { return w.asked.Load() > asked })
+	last := w.epoch()
 	w.mu.Lock()
 	h := w.host
 	w.host = nil
@@ -130,17 +162,28 @@ func (w *world) restart() {
 	if err := h.Close(); err != nil {
 		w.t.Errorf("close the host: %v", err)
 	}
+	w.ended(last)
 	w.quiet.Store(false)
 	w.startHost()
+}
+
+// ended notes that a process is dead.
+func (w *world) ended(epoch int) {
+	w.book.mu.Lock()
+	defer w.book.mu.Unlock()
+	w.book.dead[epoch] = true
 }
 
 func (w *world) cleanup(f func()) { w.cleanups = append(w.cleanups, f) }
 
 func (w *world) close() {
-	w.mu.Lock()
-	h := w.host
-	w.mu.Unlock()
-	if h != nil {
+	for _, n := range w.nodes {
+		w.mu.Lock()
+		h := n.host
+		w.mu.Unlock()
+		if h == nil {
+			continue
+		}
 		if err := h.Close(); err != nil {
 			w.t.Errorf("close the host: %v", err)
 		}
@@ -173,9 +216,9 @@ func (w *world) logged(message string) (n int) {
 }
 
 // epoch numbers the handler's processes, over all hosts of the world.
-func (w *world) epoch() int {
+func (w *node) epoch() int {
 	w.mu.Lock()
-	h, past := w.host, w.past
+	h, past := w.host, 1000*w.index+w.past
 	w.mu.Unlock()
 	if h == nil {
 		return past + 1 // it is starting
@@ -203,8 +246,9 @@ func (w *world) at(p point) act {
 // kill ends the process of that epoch, unless it has ended already, and returns
 // when it is dead.
 func (w *world) kill(epoch int) {
+	n := w.nodes[epoch/1000]
 	w.mu.Lock()
-	h, past := w.host, w.past
+	h, past := n.host, 1000*n.index+n.past
 	w.mu.Unlock()
 	if h == nil {
 		return
@@ -217,6 +261,7 @@ func (w *world) kill(epoch int) {
 	w.kills++
 	w.mu.Unlock()
 	h.Kill()
+	w.ended(epoch)
 	if !poll(10*time.Second, time.Millisecond, func() bool { return errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) }) {
 		w.t.Errorf("process %d did not die", pid)
 	}
@@ -250,7 +295,7 @@ func (w *world) keep(body []byte) {
 }
 
 // deliver hands a batch to Detect and returns when it is checkpointed.
-func (w *world) deliver(partition string, messages ...invocation.Message) {
+func (w *node) deliver(partition string, messages ...invocation.Message) {
 	w.t.Helper()
 	ctx, cancel := context.WithTimeout(w.t.Context(), 2*time.Minute)
 	defer cancel()
@@ -268,7 +313,7 @@ func messages(bodies ...string) []invocation.Message {
 }
 
 // beat runs Heartbeat once.
-func (w *world) beat() error {
+func (w *node) beat() error {
 	w.t.Helper()
 	for len(w.beats) > 0 {
 		<-w.beats
@@ -329,24 +374,29 @@ func (w *world) read(container, name string) []byte {
 	return content
 }
 
-// endWindows lets time pass: it moves the end of each storm window into the
-// past, where it lies in storage.
-func (w *world) endWindows() {
+// endWindow lets time pass for a handler that is calm: it moves the end of the
+// channel's storm window into the past, where it lies in storage.
+func (w *world) endWindow() {
 	w.t.Helper()
-	for _, name := range w.list(state.Container, "windows/") {
-		var window map[string]any
-		if err := json.Unmarshal(w.read(state.Container, name), &window); err != nil {
-			w.t.Fatal(err)
-		}
-		if window["Until"] == nil {
-			w.t.Fatalf("a window without end: %v", window)
-		}
-		window["Until"] = time.Now().Add(-time.Second)
-		if _, err := w.blobs().UploadBuffer(w.t.Context(), state.Container, name, []byte(text(window)), nil); err != nil {
-			w.t.Fatal(err)
-		}
+	const name = "storms/teams/window"
+	if len(w.list(state.StateContainer, name)) == 0 {
+		return
+	}
+	var window map[string]any
+	if err := json.Unmarshal(w.read(state.StateContainer, name), &window); err != nil {
+		w.t.Fatal(err)
+	}
+	if window["until"] == nil {
+		w.t.Fatalf("a window without end: %v", window)
+	}
+	window["until"] = time.Now().Add(-time.Second)
+	if _, err := w.blobs().UploadBuffer(w.t.Context(), state.StateContainer, name, []byte(text(window)), nil); err != nil {
+		w.t.Fatal(err)
 	}
 }
+
+// held returns the documents of alerts that wait for a summary.
+func (w *world) held() []string { return w.list(state.StateContainer, "storms/teams/held/") }
 
 func (w *world) queue(name string) *azqueue.QueueClient {
 	client, err := azqueue.NewServiceClientFromConnectionString(w.direct, nil)
@@ -385,72 +435,81 @@ func (w *world) peek(name string) []string {
 	return texts
 }
 
-func (w *world) enqueue(name, message string) {
+func (w *world) account() *storage.Account {
 	w.t.Helper()
-	q := w.queue(name)
-	_, _ = q.Create(w.t.Context(), nil) // it may exist
-	if _, err := q.EnqueueMessage(w.t.Context(), base64.StdEncoding.EncodeToString([]byte(message)), nil); err != nil {
+	a, err := storage.Open(&config.Storage{ConnectionString: config.Secret(w.direct)}, nil)
+	if err != nil {
 		w.t.Fatal(err)
 	}
+	return a
+}
+
+func (w *world) enqueue(name, message string) {
+	w.t.Helper()
+	if err := w.account().Queue(name).Put(w.t.Context(), []byte(message)); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) letters() *state.DeadLetters {
+	return state.NewDeadLetters(w.account().Documents(state.StateContainer), time.Now)
+}
+
+// dead returns the dead letters: those that are alerts, and the texts of the others.
+func (w *world) dead() (alerts []state.DeadLetter, others []string) {
+	w.t.Helper()
+	for letter, err := range w.letters().All(w.t.Context()) {
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		if _, err := alert.Parse(letter.Text); err != nil {
+			others = append(others, string(letter.Text))
+			continue
+		}
+		alerts = append(alerts, letter)
+	}
+	return alerts, others
 }
 
 // requeue does what `podwatch requeue` does, and reports how many alerts it
 // moved. What is no alert stays.
 func (w *world) requeue() int {
 	w.t.Helper()
-	if w.queued(sink.PoisonQueue) == 0 {
-		return 0
-	}
-	n, soon, moved := int32(32), int32(1), 0
-	got, err := w.queue(sink.PoisonQueue).DequeueMessages(w.t.Context(), &azqueue.DequeueMessagesOptions{NumberOfMessages: &n, VisibilityTimeout: &soon})
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	for _, m := range got.Messages {
-		plain, err := base64.StdEncoding.DecodeString(*m.MessageText)
-		if err != nil {
+	letters, _ := w.dead()
+	for _, letter := range letters {
+		if letter.Reason == "" {
+			w.t.Errorf("a dead letter without a reason: %s", letter.Text)
+		}
+		w.enqueue(storage.UndeliveredQueue, string(letter.Text))
+		if err := w.letters().Remove(w.t.Context(), letter); err != nil {
 			w.t.Fatal(err)
 		}
-		a, err := alert.Parse(plain)
-		if err != nil {
-			continue
-		}
-		if !slices.ContainsFunc(a.Notes, func(n string) bool { return strings.HasPrefix(n, "not delivered: ") }) {
-			w.t.Errorf("alert %s is in the poison queue without a reason: %q", a.AlertId, a.Notes)
-		}
-		w.enqueue(sink.UndeliveredQueue, string(plain))
-		if _, err := w.queue(sink.PoisonQueue).DeleteMessage(w.t.Context(), *m.MessageID, *m.PopReceipt, nil); err != nil {
-			w.t.Fatal(err)
-		}
-		moved++
 	}
-	return moved
+	return len(letters)
 }
 
 // drain lets redelivery and heartbeats run until nothing is left to do.
-func (w *world) drain(junk int) {
+func (w *world) drain() {
 	w.t.Helper()
 	end := time.Now().Add(2 * time.Minute)
 	for {
-		w.until("an empty queue", func() bool { return w.queued(sink.UndeliveredQueue) == 0 })
-		w.endWindows()
+		w.until("an empty queue", func() bool { return w.queued(storage.UndeliveredQueue) == 0 })
+		if w.calm {
+			w.endWindow()
+		}
 		err := w.beat()
-		if w.requeue() == 0 && err == nil && len(w.list(state.Container, "held/")) == 0 &&
-			w.queued(sink.UndeliveredQueue) == 0 && w.onlyJunk(junk) {
+		if w.requeue() == 0 && err == nil && len(w.held()) == 0 &&
+			w.queued(storage.UndeliveredQueue) == 0 && w.queued(storage.PoisonQueue) == 0 {
 			return
 		}
 		if time.Now().After(end) {
-			w.t.Fatalf("not drained: last heartbeat %v, %d held, %d undelivered, %d poison", err,
-				len(w.list(state.Container, "held/")), w.queued(sink.UndeliveredQueue), w.queued(sink.PoisonQueue))
+			w.t.Fatalf("not drained: last heartbeat %v, held %v, %d undelivered, %d poison", err,
+				w.held(), w.queued(storage.UndeliveredQueue), w.queued(storage.PoisonQueue))
+		}
+		if !w.calm && len(w.held()) > 0 {
+			time.Sleep(state.StormLength / 1000) // its pace: the window ends by the handler's clock
 		}
 	}
-}
-
-// onlyJunk reports whether the poison queue holds what was put in as no alert and
-// nothing else. Each may be there more often: a queue takes at least once.
-func (w *world) onlyJunk(junk int) bool {
-	n := w.queued(sink.PoisonQueue)
-	return n == junk || junk > 0 && n > junk
 }
 
 // rows returns the rows of deletions by alert id; podwatch's own are left out.
@@ -462,7 +521,7 @@ func (w *world) rows() map[string][]*alert.Alert {
 		if err != nil {
 			w.t.Fatalf("a row is no alert: %v", err)
 		}
-		if a.RuleId != state.FeedRuleID {
+		if strings.HasPrefix(a.Pod, "pod-") {
 			found[a.AlertId] = append(found[a.AlertId], a)
 		}
 	}
@@ -516,20 +575,31 @@ func (w *world) expect(all ...deletion) {
 }
 
 // settle checks that every deletion is on record and was shown, and returns how
-// many were lost and how many repeats there are.
+// many were lost.
 func (w *world) settle(all []deletion) (lost int) {
 	w.t.Helper()
-	rows, cards := w.rows(), w.cards()
+	lost = w.onRecord(all)
+	cards := w.cards()
+	for _, d := range all {
+		if cards[d.pod] == 0 {
+			lost++
+			w.t.Errorf("%s was shown to nobody", d.pod)
+		}
+	}
+	return lost
+}
+
+// onRecord checks that every deletion is on record, and that nothing was shown twice
+// without excuse. It returns how many were lost.
+func (w *world) onRecord(all []deletion) (lost int) {
+	w.t.Helper()
+	rows := w.rows()
 	for _, d := range all {
 		if n := len(rows[d.alertID]); n == 0 {
 			lost++
 			w.t.Errorf("%s is not on record", d.pod)
 		} else if got := rows[d.alertID][0].Pod; got != d.pod {
 			w.t.Errorf("the row of %s is about %s", d.pod, got)
-		}
-		if cards[d.pod] == 0 {
-			lost++
-			w.t.Errorf("%s was shown to nobody", d.pod)
 		}
 	}
 	if len(rows) != len(all) {

@@ -93,7 +93,7 @@ func endWindow(t *testing.T, connection string) {
 		t.Fatal(err)
 	}
 	documents := account.Documents(state.StateContainer)
-	d, err := documents.Fetch(t.Context(), "storms/Teams/window")
+	d, err := documents.Fetch(t.Context(), "storms/teams/window")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -105,8 +105,10 @@ func flowFailure(body []byte) string {
 			return fmt.Sprintf("Teams shows no card of version %q: %s is the last one it knows", a.Content.Version, lastVersion)
 		}
 	}
-	if len(body) > maxCard {
-		return fmt.Sprintf("the flow failed: Request Entity too large: %d bytes, more than 28 KB", len(body))
+	// Teams counts the message quoted once more as a JSON string, and what the flow adds.
+	const flow = 1 << 10
+	if size := len(body) + bytes.Count(body, []byte(`"`)) + bytes.Count(body, []byte(`\`)) + len(`""`) + flow; size > maxCard {
+		return fmt.Sprintf("the flow failed: Request Entity too large: %d bytes quoted, more than 28 KB", size)
 	}
 	return ""
 }

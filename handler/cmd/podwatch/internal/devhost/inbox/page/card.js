@@ -1,6 +1,7 @@
 // Cards as Teams draws them: Microsoft's renderer with Teams' measures and
-// colours, and the part of Markdown that Teams reads in text blocks. That part
-// is on purpose: a value that could become a link in Teams becomes one here.
+// colours, and the part of Markdown that Teams reads in text blocks; on an iPhone
+// also in text runs, with addresses as links. That part is on purpose: a value
+// that could become a link in Teams becomes one here.
 import { element } from "./text.js";
 
 const palettes = {
@@ -53,20 +54,28 @@ function hostConfig(theme) {
 }
 
 const inert = document.implementation.createHTMLDocument("");
-const inline = /\\([\\`*_{}[\]()#+\-.!~])|\*\*(\S(?:.*?\S)?)\*\*|__(\S(?:.*?\S)?)__|\*(\S(?:.*?\S)?)\*|\b_(\S(?:.*?\S)?)_\b|\[([^\]]+)\]\(\s*([^)\s]+)[^)]*\)/s;
+const inline = /\\([\\`*_{}[\]()#+\-.!~])|\*\*(\S(?:.*?\S)?)\*\*|__(\S(?:.*?\S)?)__|\*(\S(?:.*?\S)?)\*|\b_(\S(?:.*?\S)?)_\b|\[([^\]]+)\]\(\s*([^)\s]+)[^)]*\)|(https?:\/\/[^\s<>]+|\bwww\.[^\s<>]+)/is;
+
+function link(target, text = "") {
+  const a = inert.createElement("a");
+  if (/^(https?|mailto):/i.test(target)) {
+    a.setAttribute("href", target);
+    a.setAttribute("rel", "noopener noreferrer");
+  }
+  a.append(text);
+  return a;
+}
 
 function spans(parent, text) {
   for (let m; (m = inline.exec(text)); text = text.slice(m.index + m[0].length)) {
     parent.append(text.slice(0, m.index));
-    const [, escaped, bold, bold2, italic, italic2, label, target] = m;
+    const [, escaped, bold, bold2, italic, italic2, label, target, bare] = m;
     if (escaped !== undefined) {
       parent.append(escaped);
+    } else if (bare !== undefined) {
+      parent.append(link(bare.replace(/^www/i, "https://www"), bare));
     } else if (label !== undefined) {
-      const a = inert.createElement("a");
-      if (/^(https?|mailto):/i.test(target)) {
-        a.setAttribute("href", target);
-        a.setAttribute("rel", "noopener noreferrer");
-      }
+      const a = link(target);
       spans(a, label);
       parent.append(a);
     } else {
@@ -78,8 +87,7 @@ function spans(parent, text) {
   parent.append(text);
 }
 
-// markdown builds a tree of text nodes and returns its source: nothing of the
-// text is ever parsed as HTML.
+// markdown builds a tree of text nodes: nothing of the text is ever parsed as HTML.
 function markdown(text) {
   const body = inert.createElement("div");
   let list = null, paragraph = null;
@@ -101,7 +109,18 @@ function markdown(text) {
       list = null;
     }
   }
-  return body.innerHTML;
+  return body;
+}
+
+// markdownInRuns replaces the texts of runs by what an iPhone makes of them. White
+// space at the ends of a run stays.
+function markdownInRuns(card) {
+  for (const run of card.querySelectorAll(".ac-textRun")) {
+    const [, before, text, after] = /^(\s*)(.*?)(\s*)$/s.exec(run.textContent);
+    const body = markdown(text), [first, second] = body.children;
+    const read = first?.localName === "p" && !second ? first : body;
+    run.replaceChildren(before, ...read.childNodes, after);
+  }
 }
 
 function open(action) {
@@ -115,11 +134,11 @@ function instead(why, content) {
   return element("pre", "", `${why}\n\n${JSON.stringify(content, null, 2)}`);
 }
 
-export function renderCard(content, theme) {
+export function renderCard(content, theme, client) {
   const { AdaptiveCards } = globalThis;
   if (!AdaptiveCards) return instead("Microsoft's card renderer is not installed: run make deps.", content);
   AdaptiveCards.AdaptiveCard.onProcessMarkdown = (text, result) => {
-    result.outputHtml = markdown(text);
+    result.outputHtml = markdown(text).innerHTML;
     result.didProcess = true;
   };
   try {
@@ -127,7 +146,10 @@ export function renderCard(content, theme) {
     card.hostConfig = new AdaptiveCards.HostConfig(hostConfig(theme));
     card.onExecuteAction = open;
     card.parse(content);
-    return card.render() ?? instead("The renderer draws nothing of this card.", content);
+    const drawn = card.render();
+    if (!drawn) return instead("The renderer draws nothing of this card.", content);
+    if (client === "iphone") markdownInRuns(drawn);
+    return drawn;
   } catch (err) {
     return instead(`The renderer cannot draw this card: ${err.message}`, content);
   }

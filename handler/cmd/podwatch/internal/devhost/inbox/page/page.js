@@ -9,12 +9,13 @@ const $ = (id) => document.getElementById(id);
 const entries = [];
 let feed = "";
 
-// Switches: where, colours, width. The address keeps them, so that a link shows
+// Switches: where, colours, width, whose reading of Markdown. The address keeps them, so that a link shows
 // what its sender saw.
 const switches = {
   view: ["teams", "rows"],
   theme: ["light", "dark"],
   width: ["wide", "narrow"],
+  client: ["desktop", "iphone"],
 };
 
 function set(name, value) {
@@ -28,13 +29,13 @@ function set(name, value) {
   }
   const state = Object.keys(switches).map((key) => `${key}=${root.dataset[key]}`).join("&");
   history.replaceState(null, "", `#${state}`);
-  if (name === "theme") redraw();
+  if (name === "theme" || name === "client") redraw();
 }
 
 function fromAddress() {
   const wanted = new URLSearchParams(location.hash.slice(1));
   const dark = matchMedia("(prefers-color-scheme: dark)").matches;
-  const otherwise = { view: "teams", theme: dark ? "dark" : "light", width: "wide" };
+  const otherwise = { view: "teams", theme: dark ? "dark" : "light", width: "wide", client: "desktop" };
   for (const [name, values] of Object.entries(switches)) {
     set(name, values.includes(wanted.get(name)) ? wanted.get(name) : otherwise[name]);
   }
@@ -68,7 +69,7 @@ function post(entry, fresh) {
   } else {
     for (const attachment of entry.data.attachments) {
       const card = element("div", "card");
-      card.append(renderCard(attachment.content, root.dataset.theme));
+      card.append(renderCard(attachment.content, root.dataset.theme, root.dataset.client));
       content.append(card);
     }
   }

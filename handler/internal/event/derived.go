@@ -1,0 +1,119 @@
+package event
+
+import (
+	"net/netip"
+	"strings"
+
+	"podwatch/handler/internal/jsontext"
+)
+
+// derived are fields that podwatch derives from an audit event, because a query
+// over the record alone would have to imitate a parser. They are not Elastic's:
+// only a query that names one reads it.
+var derived = []Field{
+	{Name: "podwatch.client", Type: keyword, own: true, read: (*Event).client},
+	{Name: "podwatch.dry_run", Type: boolean, own: true, read: (*Event).dryRun},
+	{Name: "podwatch.final_deletion", Type: boolean, own: true, read: (*Event).finalDeletion},
+	{Name: "podwatch.proxied", Type: boolean, own: true, read: (*Event).proxied},
+	{Name: "podwatch.public_address", Type: boolean, own: true, read: (*Event).publicAddress},
+	{Name: "podwatch.scaled_to_zero", Type: boolean, own: true, read: (*Event).scaledToZero},
+	{Name: "podwatch.source_address", Type: keyword, own: true, read: func(e *Event) any { return filled(e.CallerIP()) }},
+	{Name: "podwatch.token_bound", Type: boolean, own: true, read: (*Event).tokenBound},
+}
+
+// logField begins the names of an audit event's fields. Whole names are constants
+// where they are used, so that no question allocates.
+const logField = "azure.platformlogs.properties.log."
+
+// audited returns the value of a field of the audit event. A member that precedes
+// the cut is known, also what it lacks.
+func (e *Event) audited(field string) (value any, known bool) {
+	if value, known = e.Lookup(field); known || value != nil || e.log.state != cut {
+		return value, known
+	}
+	path := field[len(logField):]
+	top, _, _ := strings.Cut(path, ".")
+	return nil, top != e.log.last && e.log.get(top).Kind != jsontext.Invalid && !e.withheld(path)
+}
+
+// auditedText returns a field's text, "" where there is none or it is not known.
+func (e *Event) auditedText(field string) string {
+	value, _ := e.audited(field)
+	return scalarText(value)
+}
+
+// Product is the client's name in a user agent: "kubelet" of
+// "kubelet.exe/v1.31.2 (windows/amd64)". "" for an agent without a version.
+func Product(userAgent string) string {
+	name, _, versioned := strings.Cut(userAgent, "/")
+	if !versioned {
+		return ""
+	}
+	if n := len(name) - len(".exe"); n > 0 && strings.EqualFold(name[n:], ".exe") {
+		name = name[:n]
+	}
+	return name
+}
+
+func (e *Event) client() any {
+	agent, known := e.audited(logField + "userAgent")
+	if !known {
+		return notKnown
+	}
+	if name := Product(scalarText(agent)); name != "" {
+		return e.pool.text([]byte(name))
+	}
+	return nil
+}
+
+// tokenBound reports whether the caller's token belongs to a pod or a node, as no
+// controller's does.
+func (e *Event) tokenBound() any {
+	extra, known := e.audited(logField + "user.extra")
+	if m, ok := extra.(map[string]any); ok {
+		for key := range m {
+			switch strings.TrimPrefix(key, "authentication.kubernetes.io/") {
+			case "pod-name", "pod-uid", "node-name", "node-uid":
+				return true
+			}
+		}
+	}
+	if !known {
+		return notKnown
+	}
+	return false
+}
+
+// proxied reports whether the request came through a proxy: then it has more than
+// one address.
+func (e *Event) proxied() any {
+	addresses, known := e.audited(logField + "sourceIPs")
+	list, _ := addresses.([]any)
+	switch {
+	case len(list) > 1:
+		return true
+	case len(list) == 0 || !known:
+		return notKnown
+	}
+	return false
+}
+
+// publicAddress reports whether the last address, the connection's own, is one
+// that no private network uses.
+func (e *Event) publicAddress() any {
+	switch ip := e.CallerIP(); {
+	case ip != "":
+		return Public(ip)
+	default:
+		return notKnown
+	}
+}
+
+// Public reports whether ip is an address that no private network uses.
+func Public(ip string) bool {
+	a, err := netip.ParseAddr(ip)
+	return err == nil && !a.IsPrivate() && !a.IsLoopback() && !a.IsLinkLocalUnicast() && !sharedRange.Contains(a)
+}
+
+// sharedRange is RFC 6598, which some cluster networks use for pods.
+var sharedRange = netip.MustParsePrefix("100.64.0.0/10")

@@ -1,0 +1,34 @@
+package event
+
+import "strings"
+
+// finalDeletion reports whether a request can be the one with which a kubelet
+// removes a pod that has stopped. It is known for each event: only a grace period
+// other than 0 or a pod of another node, if shown, is against it. What is withheld
+// is not, because NodeRestriction lets a kubelet delete only pods of its node.
+func (e *Event) finalDeletion() any {
+	return e.requestBody() != bodyNone && e.allZero(logField+"requestObject.gracePeriodSeconds") && e.ownPod()
+}
+
+// allZero reports whether the grace period of the body is 0 or withheld, and no
+// other is in the query string.
+func (e *Event) allZero(field string) bool {
+	for _, v := range queryOf(e.auditedText(logField + "requestURI"))["gracePeriodSeconds"] {
+		if v != "0" {
+			return false
+		}
+	}
+	grace, known := e.audited(field)
+	return scalarText(grace) == "0" || grace == nil && !known
+}
+
+// ownPod reports whether the pod in the response, if there is one, is of the node
+// that the request acted for.
+func (e *Event) ownPod() bool {
+	account := e.auditedText(logField + "impersonatedUser.username")
+	if account == "" {
+		account = e.auditedText(logField + "user.username")
+	}
+	shown := e.auditedText(logField + "responseObject.spec.nodeName")
+	return shown == "" || shown == strings.TrimPrefix(account, "system:node:")
+}

@@ -1,0 +1,74 @@
+package event
+
+import "strconv"
+
+// scaledToZero reports whether a request set the number of a workload's replicas
+// to 0. The response decides where it is shown, because there are many ways to ask
+// for it. A workload that ran no pod is not scaled. Of one that is written as a
+// whole only a body that is shown counts: most such requests change something else.
+func (e *Event) scaledToZero() any {
+	if verb := e.auditedText(logField + "verb"); verb != "patch" && verb != "update" {
+		return false
+	}
+	scale := e.auditedText(logField+"objectRef.subresource") == "scale"
+	asked := e.askedReplicas()
+	if !scale && asked == replicasUntouched {
+		return false
+	}
+	spec, _ := e.audited(logField + "responseObject.spec")
+	if _, shown := spec.(map[string]any); !shown {
+		if scale && asked == replicasUntouched && e.requestBody() == bodyWithheld {
+			return notKnown
+		}
+		return asked == replicasZero
+	}
+	set, known := e.audited(logField + "responseObject.spec.replicas")
+	switch {
+	case set == nil && !known:
+		return asked == replicasZero
+	case scale: // a Scale omits 0
+		return set == nil || isZero(set)
+	}
+	running, known := e.audited(logField + "responseObject.status.replicas")
+	return isZero(set) && (running != nil && !isZero(running) || running == nil && !known)
+}
+
+// What the body of a request asks for.
+type asked uint8
+
+const (
+	replicasUntouched asked = iota // as far as it is shown
+	replicasSet
+	replicasZero
+)
+
+func (e *Event) askedReplicas() asked {
+	whole, _ := e.audited(logField + "requestObject")
+	patch, ok := whole.([]any)
+	if !ok {
+		replicas, _ := e.audited(logField + "requestObject.spec.replicas")
+		switch {
+		case replicas == nil:
+			return replicasUntouched
+		case isZero(replicas):
+			return replicasZero
+		}
+		return replicasSet
+	}
+	most := replicasUntouched
+	for _, operation := range patch {
+		o, _ := operation.(map[string]any)
+		switch path := scalarText(o["path"]); {
+		case path == "/spec/replicas" && isZero(o["value"]):
+			most = max(most, replicasZero)
+		case path == "/spec/replicas", path == "/spec", path == "":
+			most = max(most, replicasSet)
+		}
+	}
+	return most
+}
+
+func isZero(v any) bool {
+	f, err := strconv.ParseFloat(scalarText(v), 64)
+	return err == nil && f == 0
+}

@@ -1,7 +1,0 @@
-//go:build race
-
-package server_test
-
-// respelled is less where every access is watched: what is looked for here is
-// races, not spellings.
-const respelled = 5_000

@@ -1,6 +1,0 @@
-//go:build !race
-
-package server_test
-
-// respelled is how many records are written anew for the equivalence test.
-const respelled = 100_000
