@@ -9,6 +9,7 @@ package loadtest
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -76,8 +77,8 @@ type handler struct {
 
 // A line is what the handler logged.
 type line struct {
-	Level, Msg, Address, Function string
-	Counts                        app.Counts
+	Level, Msg, Address, Function, Err string
+	Counts                             app.Counts
 }
 
 // start starts the handler with sinks that answer as answer says, nil for well. It
@@ -147,25 +148,45 @@ func (h *handler) log() []line {
 	return h.lines
 }
 
-// post invokes a function and returns the status and the reply's size.
-func (h *handler) post(function string, body io.Reader) (status int, size int64) {
+// post invokes a function and returns the status and the alerts for the queue.
+func (h *handler) post(function string, body io.Reader) (status int, undelivered []string) {
 	r, err := http.NewRequestWithContext(h.t.Context(), http.MethodPost, h.url+"/"+function, io.NopCloser(body))
 	if err != nil {
 		h.t.Error(err)
-		return 0, 0
+		return 0, nil
 	}
 	r.Header.Set("Content-Type", "application/json; charset=utf-8")
 	resp, err := http.DefaultClient.Do(r)
 	if err != nil {
 		h.t.Error(err)
-		return 0, 0
+		return 0, nil
 	}
 	defer resp.Body.Close()
-	size, err = io.Copy(io.Discard, resp.Body)
-	if err != nil {
-		h.t.Error(err)
+	var reply struct {
+		Outputs struct{ Undelivered []string }
 	}
-	return resp.StatusCode, size
+	if resp.StatusCode == http.StatusOK {
+		if err := json.NewDecoder(resp.Body).Decode(&reply); err != nil {
+			h.t.Error(err)
+		}
+	}
+	return resp.StatusCode, reply.Outputs.Undelivered
+}
+
+// redeliver is the queue: it hands over alerts until each is taken.
+func (h *handler) redeliver(alerts []string) {
+	h.t.Helper()
+	for end := time.Now().Add(2 * time.Minute); len(alerts) > 0; {
+		var again []string
+		for _, a := range alerts {
+			if status, _ := h.post("Redeliver", bytes.NewReader(invocation.EncodeQueue(invocation.QueueItem{Function: "Redeliver", Binding: "alert", Text: a, DequeueCount: 1}))); status != http.StatusOK {
+				again = append(again, a)
+			}
+		}
+		if alerts = again; time.Now().After(end) {
+			h.t.Fatalf("%d alerts are still in the queue", len(alerts))
+		}
+	}
 }
 
 // heartbeat invokes Heartbeat and returns how long it took.
