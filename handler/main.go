@@ -90,9 +90,9 @@ func run(ctx context.Context, getenv func(string) string, dir string, stdout io.
 		return err
 	}
 	limitMemory()
-	listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", cfg.Port))
+	listener, err := listen(ctx, cfg.Port, log)
 	if err != nil {
-		return fmt.Errorf("listen for the host: %w", err)
+		return err
 	}
 	srv := &http.Server{
 		Handler:           server.New(functions, log),

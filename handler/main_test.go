@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -22,8 +23,9 @@ import (
 // A process is the handler run in this process, listening on a port that the
 // system chose, with its output.
 type process struct {
-	url  string
-	stop func() string // ends it and returns all output
+	url   string
+	ended chan error
+	stop  func() string // ends it and returns all output
 }
 
 // A lockedBuffer is an output that is read while it is written.
@@ -49,16 +51,28 @@ var listening = regexp.MustCompile(`"msg":"listening","address":"([^"]+)"`)
 // startHandler runs the handler with the settings and waits until it listens.
 func startHandler(t *testing.T, settings map[string]string) *process {
 	t.Helper()
+	out := new(lockedBuffer)
+	p := launch(t, settings, out)
+	p.await(t, out, `"msg":"listening"`)
+	p.url = "http://" + listening.FindStringSubmatch(out.String())[1]
+	return p
+}
+
+// launch runs the handler with the settings, by default on a port that the system
+// chooses.
+func launch(t *testing.T, settings map[string]string, out *lockedBuffer) *process {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	out, ended := &lockedBuffer{}, make(chan error, 1)
+	ended := make(chan error, 1)
 	getenv := func(name string) string {
 		if name == "FUNCTIONS_CUSTOMHANDLER_PORT" {
-			return "0"
+			return cmp.Or(settings[name], "0")
 		}
 		return settings[name]
 	}
-	go func() { ended <- run(ctx, getenv, t.TempDir(), out) }()
-	p := &process{stop: func() string {
+	dir := t.TempDir()
+	go func() { ended <- run(ctx, getenv, dir, out) }()
+	p := &process{ended: ended, stop: func() string {
 		cancel()
 		if err := <-ended; !errors.Is(err, errStopped) {
 			t.Errorf("the handler ended with %v", err)
@@ -67,18 +81,21 @@ func startHandler(t *testing.T, settings map[string]string) *process {
 		return out.String()
 	}}
 	t.Cleanup(func() { p.stop() })
-	for deadline := time.Now().Add(10 * time.Second); ; {
-		if m := listening.FindStringSubmatch(out.String()); m != nil {
-			p.url = "http://" + m[1]
-			return p
-		}
+	return p
+}
+
+// await waits until the output has a text.
+func (p *process) await(t *testing.T, out *lockedBuffer, text string) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !strings.Contains(out.String(), text); {
 		select {
-		case err := <-ended:
-			t.Fatalf("the handler does not start: %v", err)
+		case err := <-p.ended:
+			p.ended <- err
+			t.Fatalf("the handler ended with %v before its output has %q", err, text)
 		case <-time.After(time.Millisecond):
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("the handler does not listen: %s", out)
+			t.Fatalf("no %q in the output: %s", text, out)
 		}
 	}
 }

@@ -123,6 +123,20 @@ func TestJSONRoundTripsAndWritesEmptyListsAsSuch(t *testing.T) {
 }
 
 // A column that is added goes to the end: readers of older rows rely on the order.
+// TestTimesHaveTheResolutionOfAColumn: a datetime column has seven fraction digits,
+// and the alert itself keeps its times.
+func TestTimesHaveTheResolutionOfAColumn(t *testing.T) {
+	at := time.Date(2026, 11, 9, 8, 14, 22, 531048199, time.UTC)
+	a := &alert.Alert{TimeGenerated: at, EventTime: at, Timeline: []alert.TimelineEntry{{Time: at}}}
+	text := string(a.JSON())
+	if n := strings.Count(text, `"2026-11-09T08:14:22.5310481Z"`); n != 3 {
+		t.Errorf("%d of three times have seven digits: %s", n, text)
+	}
+	if !a.TimeGenerated.Equal(at) || !a.EventTime.Equal(at) || !a.Timeline[0].Time.Equal(at) {
+		t.Errorf("the alert has changed: %+v", a)
+	}
+}
+
 func TestNewColumnsAreTheLastMembers(t *testing.T) {
 	a := newAlert(parse(t, "act-match-user"))
 	if text := string(a.JSON()); !strings.HasSuffix(text, `,"PodwatchVersion":"devel","WorkloadKind":"","WorkloadName":"","Node":""}`) {

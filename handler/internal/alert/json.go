@@ -5,7 +5,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"time"
 )
+
+// tick is the resolution of a datetime column, whose text has at most seven
+// fraction digits. Go's clock has nine.
+const tick = 100 * time.Nanosecond
 
 // JSON returns the alert as one line of at most [MaxSize] bytes. To fit, it
 // truncates the original record; where that would leave too little of it, what is
@@ -42,10 +47,16 @@ func Parse(text []byte) (*Alert, error) {
 }
 
 // MarshalJSON writes lists and objects that are empty as such, never as null:
-// a dynamic column that is null and one that is empty read differently.
+// a dynamic column that is null and one that is empty read differently. It cuts
+// times to the resolution of a datetime column.
 func (a *Alert) MarshalJSON() ([]byte, error) {
 	type plain Alert
 	p := plain(*a)
+	p.TimeGenerated, p.EventTime = p.TimeGenerated.Truncate(tick), p.EventTime.Truncate(tick)
+	p.Timeline = slices.Clone(p.Timeline)
+	for i := range p.Timeline {
+		p.Timeline[i].Time = p.Timeline[i].Time.Truncate(tick)
+	}
 	if p.Tactics == nil {
 		p.Tactics = []string{}
 	}

@@ -76,6 +76,17 @@ func (e *Error) Error() string {
 	return text
 }
 
+// Explain adds words of the caller to the cause; "" adds nothing.
+func (e *Error) Explain(words string) {
+	switch {
+	case words == "":
+	case e.Err == nil:
+		e.Err = errors.New(words)
+	default:
+		e.Err = fmt.Errorf("%w (%s)", e.Err, words)
+	}
+}
+
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 

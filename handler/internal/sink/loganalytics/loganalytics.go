@@ -5,6 +5,9 @@
 // service's limit, which counts the bytes before compression. Accepted means that
 // the service answered 204: it stores the rows later, and what it cannot store
 // shows only in the table DCRLogErrors.
+//
+// A row that is delivered long after its alert was raised has the time of the
+// delivery as TimeGenerated, because the service replaces or drops old rows.
 package loganalytics
 
 import (
@@ -16,6 +19,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -32,6 +37,10 @@ const (
 
 	// maxField is where the service cuts a value silently.
 	maxField = 64 << 10
+
+	// maxAge is how old TimeGenerated of a row may be. The service accepts two days,
+	// and replaces the time of an older row or drops it after its 204.
+	maxAge = 47 * time.Hour
 )
 
 // Name is the name of the sink in errors, logs and the ledger.
@@ -57,7 +66,7 @@ func (s *Sink) Name() string { return Name }
 // Post writes the first n alerts of the group as rows. Where the service's limit
 // is lower than documented, it posts half as many at once.
 func (s *Sink) Post(ctx context.Context, g alert.Group) (n int, err error) {
-	rows, err := rowsOf(g.Alerts)
+	rows, err := rowsOf(g.Alerts, time.Now())
 	if err != nil {
 		return 1, err
 	}
@@ -72,10 +81,10 @@ func (s *Sink) Post(ctx context.Context, g alert.Group) (n int, err error) {
 
 // rowsOf returns the rows of the first alerts, as many as fit into one request. It
 // fails only for the first of them.
-func rowsOf(alerts []*alert.Alert) (rows [][]byte, err error) {
+func rowsOf(alerts []*alert.Alert, now time.Time) (rows [][]byte, err error) {
 	size := len("]")
 	for _, a := range alerts {
-		row := a.JSON()
+		row := rowOf(a, now)
 		if err := check(row); err != nil {
 			if len(rows) == 0 {
 				return nil, &outbound.Error{Service: "Log Analytics", Kind: outbound.Rejected, Err: fmt.Errorf("alert %q: %w", a.AlertId, err)}
@@ -89,6 +98,19 @@ func rowsOf(alerts []*alert.Alert) (rows [][]byte, err error) {
 		rows = append(rows, row)
 	}
 	return rows, nil
+}
+
+// rowOf returns the row of an alert that is delivered now.
+func rowOf(a *alert.Alert, now time.Time) []byte {
+	if now.Sub(a.TimeGenerated) <= maxAge {
+		return a.JSON()
+	}
+	late := *a
+	late.Notes = slices.Clone(a.Notes)
+	late.TimeGenerated = now.UTC()
+	late.Note(fmt.Sprintf("podwatch raised this alert at %s and delivered it more than %.0f hours later: TimeGenerated is the time of the delivery",
+		a.TimeGenerated.UTC().Format(time.RFC3339), maxAge.Hours()))
+	return late.JSON()
 }
 
 // check reports a row that would not arrive whole. An alert is bounded to less,
@@ -123,15 +145,18 @@ func (s *Sink) send(ctx context.Context, rows [][]byte) error {
 	r.Header.Set("Content-Encoding", "gzip")
 	r.Header.Set("x-ms-client-request-id", id)
 	_, err = s.client.Do(r)
-	var e *outbound.Error
-	switch {
-	case !errors.As(err, &e):
-	case e.Err == nil:
-		e.Err = fmt.Errorf("request %s", id)
-	default:
-		e.Err = fmt.Errorf("%w (request %s)", e.Err, id)
+	if e := (*outbound.Error)(nil); errors.As(err, &e) {
+		e.Explain(cures[e.Status])
+		e.Explain("request " + id)
 	}
 	return err
+}
+
+// cures are what a person does about a refusal, by status.
+var cures = map[int]string{
+	http.StatusUnauthorized: "the identity's token is not accepted; check that LOG_ANALYTICS_ENDPOINT is in the cloud and tenant of the app's identity",
+	http.StatusForbidden:    "assign the role Monitoring Metrics Publisher on the data collection rule to the app's identity; a new assignment takes up to 30 minutes",
+	http.StatusNotFound:     "the data collection rule or its stream does not exist there; check LOG_ANALYTICS_ENDPOINT, LOG_ANALYTICS_RULE_ID and LOG_ANALYTICS_STREAM",
 }
 
 // compressed returns the rows as a JSON array, gzipped. It is an array for one

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -45,7 +46,8 @@ type service struct {
 	t      testing.TB
 	status func(ids []string) int // nil: 204
 	sizes  []int                  // of bodies, before compression
-	ids    [][]string             // alert ids of each request
+	rows   []*alert.Alert
+	ids    [][]string // alert ids of each request
 	heads  []http.Header
 }
 
@@ -62,7 +64,7 @@ func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		s.t.Error(err)
 	}
-	var rows []struct{ AlertId string }
+	var rows []*alert.Alert
 	if err := json.Unmarshal(body, &rows); err != nil {
 		s.t.Errorf("the body is not a JSON array of rows: %v", err)
 	}
@@ -70,6 +72,7 @@ func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	for _, row := range rows {
 		ids = append(ids, row.AlertId)
 	}
+	s.rows = append(s.rows, rows...)
 	s.sizes, s.ids, s.heads = append(s.sizes, len(body)), append(s.ids, ids), append(s.heads, r.Header.Clone())
 	status := http.StatusNoContent
 	if s.status != nil {
@@ -100,6 +103,7 @@ func TestRequestsAreFullAndBelowTheLimit(t *testing.T) {
 	s := open(t, serve(t, service), nil)
 	alerts := sinktest.Alerts(60)
 	for _, a := range alerts {
+		a.TimeGenerated = time.Now().UTC().Truncate(time.Second)
 		a.Event = json.RawMessage(`{"x":"` + strings.Repeat("y", 30_000) + `"}`)
 	}
 	row := len(alerts[0].JSON())
@@ -175,6 +179,50 @@ func TestErrors(t *testing.T) {
 		id := service.heads[0].Get("x-ms-client-request-id")
 		if uuid.Validate(id) != nil || !strings.Contains(err.Error(), id) || strings.Contains(err.Error(), "%!") {
 			t.Errorf("status %d: error %v, want one with the request id %q", status, err, id)
+		}
+	}
+}
+
+// TestARowThatIsLate has a time that the service keeps, and the true one in a note;
+// the alert stays as it is for the other sinks.
+func TestARowThatIsLate(t *testing.T) {
+	t.Parallel()
+	const note = "podwatch raised this alert at"
+	service := &service{t: t}
+	s := open(t, serve(t, service), nil)
+	begin := time.Now().UTC().Truncate(time.Second)
+	alerts := sinktest.Alerts(3)
+	ages := []time.Duration{0, 46*time.Hour + 59*time.Minute, 47*time.Hour + time.Second}
+	for i, age := range ages {
+		alerts[i].TimeGenerated, alerts[i].Notes = begin.Add(-age), []string{"one"}
+	}
+	if n, err := s.Post(t.Context(), alert.Group{Alerts: alerts}); n != 3 || err != nil {
+		t.Fatal(n, err)
+	}
+	for i, row := range service.rows[:2] {
+		if !row.TimeGenerated.Equal(begin.Add(-ages[i])) || len(row.Notes) != 1 {
+			t.Errorf("a row %v old has TimeGenerated %v and notes %q", ages[i], row.TimeGenerated, row.Notes)
+		}
+	}
+	raised := begin.Add(-ages[2])
+	if row := service.rows[2]; row.TimeGenerated.Before(begin) || time.Since(row.TimeGenerated) < 0 ||
+		len(row.Notes) != 2 || !strings.Contains(row.Notes[1], note+" "+raised.Format(time.RFC3339)) {
+		t.Errorf("the late row has TimeGenerated %v and notes %q", row.TimeGenerated, row.Notes)
+	}
+	if a := alerts[2]; !a.TimeGenerated.Equal(raised) || len(a.Notes) != 1 {
+		t.Errorf("the alert has changed: TimeGenerated %v, notes %q", a.TimeGenerated, a.Notes)
+	}
+}
+
+// TestARefusalNamesItsCure: a person must be able to act on the error line.
+func TestARefusalNamesItsCure(t *testing.T) {
+	t.Parallel()
+	for status, want := range map[int]string{401: "LOG_ANALYTICS_ENDPOINT", 403: "Monitoring Metrics Publisher", 404: "LOG_ANALYTICS_RULE_ID"} {
+		service := &service{t: t, status: func([]string) int { return status }}
+		_, err := open(t, serve(t, service), nil).Post(t.Context(), alert.Group{Alerts: sinktest.Alerts(1)})
+		var e *outbound.Error
+		if !errors.As(err, &e) || e.Kind != outbound.Forbidden || !strings.Contains(err.Error(), want) {
+			t.Errorf("status %d: error %v, want one that names %s", status, err, want)
 		}
 	}
 }

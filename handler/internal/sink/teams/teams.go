@@ -15,6 +15,7 @@ package teams
 import (
 	"bytes"
 	"context"
+	"errors"
 	"net/http"
 
 	"podwatch/handler/internal/alert"
@@ -51,5 +52,19 @@ func (s *Sink) Post(ctx context.Context, g alert.Group) (n int, err error) {
 	}
 	r.Header.Set("Content-Type", "application/json; charset=utf-8")
 	_, err = s.client.Do(r)
+	if e := (*outbound.Error)(nil); errors.As(err, &e) {
+		e.Explain(cures[e.Status])
+	}
 	return len(g.Alerts), err
 }
+
+// cures are what a person does about a refusal, by status.
+var cures = map[int]string{
+	http.StatusUnauthorized: rotated,
+	http.StatusForbidden:    rotated,
+	http.StatusNotFound: "the workflow was deleted or is switched off; switch it on, or make a new one " +
+		"(\"Send webhook alerts to a channel\") and put its URL into TEAMS_WEBHOOK_URL",
+}
+
+const rotated = "the workflow does not accept the signature; if its URL was rotated, put the new one into TEAMS_WEBHOOK_URL, " +
+	"and set \"Who can trigger the flow\" to \"Anyone\""

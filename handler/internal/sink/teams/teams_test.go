@@ -55,3 +55,17 @@ func TestARefusalIsAboutAllAlertsOfTheCard(t *testing.T) {
 		t.Errorf("%d alerts, error %v", n, err)
 	}
 }
+
+// TestARefusalNamesItsCure: a person must be able to act on the error line.
+func TestARefusalNamesItsCure(t *testing.T) {
+	for status, want := range map[int]string{401: "rotated", 403: "rotated", 404: "make a new one"} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }))
+		_, err := newSink(t, server.URL+"/workflows/pl4nted?sig=pl4nted").Post(t.Context(), all(sinktest.Alert(0)))
+		server.Close()
+		var e *outbound.Error
+		if !errors.As(err, &e) || e.Kind != outbound.Forbidden || !strings.Contains(err.Error(), want) ||
+			!strings.Contains(err.Error(), "TEAMS_WEBHOOK_URL") || strings.Contains(err.Error(), "pl4nted") {
+			t.Errorf("status %d: error %v, want one that names the cure %q", status, err, want)
+		}
+	}
+}
