@@ -26,6 +26,8 @@ func TestNobodyWhoDeletesPodsCanHideIt(t *testing.T) {
 		unreadable int
 	}{
 		"control": {[]string{deletedInAKS}, 0},
+		// So many forwarded addresses that the object and the outcome are cut off.
+		"xff": {[]string{deletedInAKS}, 0},
 		// The URI is so long that the verb is cut off.
 		"uri-pad": {[]string{alert.Unreadable.ID}, 1},
 		// Three requests on three days with one Audit-ID.

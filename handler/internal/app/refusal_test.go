@@ -111,7 +111,9 @@ func detectOne(t *testing.T, a *App) string {
 	if _, err := reply.WriteTo(&text); err != nil {
 		t.Fatal(err)
 	}
-	var outputs struct{ Outputs struct{ Undelivered []string } }
+	var outputs struct {
+		Outputs struct{ Undelivered []string }
+	}
 	if err := json.Unmarshal(text.Bytes(), &outputs); err != nil {
 		t.Fatal(err)
 	}
