@@ -416,6 +416,12 @@ func list(before string, names []string) string {
 // readOwn reads the keys that podwatch adds to Elastic's.
 func (dr *draft) readOwn(t *table) {
 	dr.FoldCase = t.texts("fold_case")
+	dr.Daily = t.texts("daily")
+	for i, f := range dr.Daily {
+		if !slices.ContainsFunc(event.Fields(""), func(row event.Field) bool { return row.Covers(f) }) {
+			dr.warn(fmt.Sprintf("%s[%d]", t.at("daily"), i), "missing-field", "daily names %s, which is never filled here", f)
+		}
+	}
 	dr.Routine = t.text("routine")
 	if dr.Routine != "" {
 		dr.routine = dr.parseKQL(t.at("routine"), "routine", dr.Routine)
@@ -435,5 +441,5 @@ func (dr *draft) inherit(builtIn *draft) {
 		return
 	}
 	dr.inherited = true
-	dr.FoldCase, dr.Routine, dr.routine = builtIn.FoldCase, builtIn.Routine, builtIn.routine
+	dr.FoldCase, dr.Routine, dr.routine, dr.Daily = builtIn.FoldCase, builtIn.Routine, builtIn.routine, builtIn.Daily
 }
