@@ -145,7 +145,7 @@ func (b *builder) sinks() error {
 
 // advice is what the rules' files contain for the card, by rule id.
 func (b *builder) advice() map[string]teams.Advice {
-	advice := map[string]teams.Advice{}
+	advice := map[string]teams.Advice{alert.Unreadable.ID: {Guide: alert.Unreadable.Note}}
 	for _, r := range b.Rules.Rules() {
 		advice[r.ID] = teams.Advice{Guide: r.Note, FalsePositives: r.FalsePositives, References: r.References, Highlighted: r.Highlighted}
 	}

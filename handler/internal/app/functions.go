@@ -13,6 +13,7 @@ import (
 	"podwatch/handler/internal/deliver"
 	"podwatch/handler/internal/detect"
 	"podwatch/handler/internal/invocation"
+	"podwatch/handler/internal/state"
 )
 
 // workFor bounds the work of one invocation, from when its body was read. It is
@@ -44,9 +45,7 @@ func (a *App) Detect(ctx context.Context, body io.Reader) (reply *invocation.Rep
 	pending := a.Dispatcher.Pending(ctx, found.Findings)
 	around := a.Detector.Around(batch, pending)
 	result := a.Dispatcher.Deliver(ctx, a.Enricher.Enrich(ctx, pending, around))
-	if sample {
-		a.watch.Note(ctx, found.Heard)
-	}
+	a.watch.Note(ctx, state.Sample{Due: sample, Sources: found.Heard, Audits: found.Audits, Unread: found.Unread})
 
 	counts := CountsOf(found, len(pending), result)
 	counts.Bytes = batch.Size()

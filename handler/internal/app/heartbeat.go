@@ -126,6 +126,11 @@ func (g gauges) fact(n state.Notice) alert.OwnFact {
 			Key: n.ID, Severity: "low", What: "Records again from " + n.Source,
 			Note: fmt.Sprintf("Records from %s arrive again. Nothing was received between %s and now; what was exported meanwhile may still come.", n.Source, since),
 		}
+	case state.Blind:
+		return alert.OwnFact{
+			Key: n.ID, Severity: "medium", Since: n.Since, What: fmt.Sprintf("%d of %d records and messages of an hour cannot be read", n.Count, n.Of),
+			Note: fmt.Sprintf("Records still arrive, but deletions in what podwatch cannot read go unseen, since %s. Look in the blob container %s: a client may have made audit records too long for Azure, or the export has a shape that podwatch does not know.", since, unreadableContainer),
+		}
 	}
 	where := ""
 	for _, gauge := range g {

@@ -70,6 +70,8 @@ func (p *path) alerts(t testing.TB, body []byte) (alerts []string) {
 	}
 	defer b.Close()
 	found := p.detector.Detect(b, false)
+	// A short record that is cut before its verb has nothing that leads to it.
+	found.Findings = slices.DeleteFunc(found.Findings, func(f alert.Finding) bool { return f.Rule == alert.Unreadable })
 	p.opened += found.Opened
 	p.unreadable = len(found.Unreadable)
 	if len(b.Hits()) == 0 {

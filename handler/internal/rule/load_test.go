@@ -537,3 +537,32 @@ func TestEncodingsOfARuleFile(t *testing.T) {
 		}
 	}
 }
+
+func TestCutIsLinted(t *testing.T) {
+	t.Parallel()
+	const dataset = `data_stream.dataset: azure.platformlogs and azure.platformlogs.properties.log.`
+	tests := map[string]struct{ query, warning string }{
+		"the verb is known":    {dataset + `verb: delete'''`, ""},
+		"the object is known":  {dataset + `objectRef.resource: pods'''`, ""},
+		"the outcome is not":   {dataset + `responseStatus.code: 200'''`, "every cut event matches"},
+		"no condition but not": {`not event.outcome: failure'''`, "every cut event matches"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, report, err := rule.Load(rule.FS("", files{"a.toml": head(idA) + queryKey + tt.query + "\n[podwatch]\ncut = true\n"}))
+			if err != nil {
+				t.Fatal(err)
+			}
+			var found string
+			for _, w := range report.Entries[0].Warnings {
+				if strings.HasPrefix(w.Msg, "cut") {
+					found = w.Msg
+				}
+			}
+			if (tt.warning == "") != (found == "") || !strings.Contains(found, tt.warning) {
+				t.Errorf("warning %q, want %q", found, tt.warning)
+			}
+		})
+	}
+}

@@ -16,6 +16,14 @@ const (
 	OtherSources = "all other sources"
 )
 
+// A Sample is what one batch shows of the feed.
+type Sample struct {
+	Due     bool     // the batch was looked at for its sources, see SampleDue
+	Sources []string // as the caller names them
+	Audits  int      // records and messages that were looked at
+	Unread  int      // of those, what could not be read
+}
+
 const (
 	sampleEvery = time.Minute
 	maxBackOff  = 16 * time.Minute // after failures
@@ -38,7 +46,7 @@ type Watch struct {
 	mu       sync.Mutex
 	next     time.Time     // when a sample is due
 	backOff  time.Duration // after the latest failure
-	unstored []string      // sources of samples that could not be stored
+	unstored Sample        // what is to be stored with the next sample
 }
 
 // NewWatch returns the watch kept in the given documents. A source counts as
@@ -63,24 +71,27 @@ func (w *Watch) SampleDue() bool {
 	return true
 }
 
-// Note stores that the sources, as the caller names them, were heard just now. It
-// takes one second at most. What could not be stored is stored with a later
-// sample, for which SampleDue waits longer after each failure.
-func (w *Watch) Note(ctx context.Context, sources []string) {
+// Note stores a sample, for which it takes one second at most. What was not
+// stored, because no sample was due or storage failed, is stored with a later one;
+// after each failure SampleDue waits longer for it.
+func (w *Watch) Note(ctx context.Context, s Sample) {
 	if w.documents == nil {
+		return
+	}
+	w.mu.Lock()
+	w.unstored.add(s)
+	s = w.unstored
+	if s.Due {
+		w.unstored = Sample{}
+	}
+	w.mu.Unlock()
+	if !s.Due {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, noteTime)
 	defer cancel()
-	w.mu.Lock()
-	sources = slices.Concat(sources, w.unstored)
-	w.unstored = nil
-	w.mu.Unlock()
-	slices.Sort(sources)
-	sources = slices.Compact(sources)
-
 	now := w.now()
-	err := w.change(ctx, func(f *feed) { f.hear(sources, now, w.silence) })
+	err := w.change(ctx, func(f *feed) { f.hear(s, now, w.silence) })
 
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -88,9 +99,20 @@ func (w *Watch) Note(ctx context.Context, sources []string) {
 		w.backOff = 0
 		return
 	}
-	w.unstored = append(w.unstored, sources[:min(len(sources), maxSources-min(len(w.unstored), maxSources))]...)
+	s.Due = false
+	w.unstored.add(s)
 	w.backOff = min(max(2*w.backOff, sampleEvery), maxBackOff)
 	w.next = now.Add(w.backOff)
+}
+
+// add adds what another batch shows.
+func (s *Sample) add(o Sample) {
+	s.Due = s.Due || o.Due
+	s.Audits, s.Unread = s.Audits+o.Audits, s.Unread+o.Unread
+	s.Sources = slices.Concat(s.Sources, o.Sources)
+	slices.Sort(s.Sources)
+	s.Sources = slices.Compact(s.Sources)
+	s.Sources = s.Sources[:min(len(s.Sources), maxSources)]
 }
 
 // change reads the document, changes it and writes it, again if others did too.
@@ -137,6 +159,7 @@ const (
 	Silent Kind = iota // nothing was heard of a source for too long
 	Heard              // a source that was reported as silent is heard again
 	Grown              // a count that should not grow has grown
+	Blind              // many of the records that were looked at cannot be read
 )
 
 // A Notice is something about the feed that a person must know.
@@ -144,9 +167,10 @@ type Notice struct {
 	Kind   Kind
 	ID     string    // the same when the same notice is returned again
 	Source string    // the source, or the name of the count
-	Since  time.Time // Silent and Heard: the source was not heard from then on
-	Count  int       // Grown: the count now,
-	Before int       // and when it was last told
+	Since  time.Time // Silent and Heard: the source was not heard from then on; Blind: when that began
+	Count  int       // Grown: the count now; Blind: what could not be read in the hour
+	Before int       // Grown: when it was last told
+	Of     int       // Blind: what was looked at in the hour
 }
 
 // Check returns what people must know about: sources that fell silent or are heard
@@ -163,7 +187,7 @@ func (w *Watch) Check(ctx context.Context, counts map[string]int) ([]Notice, err
 	if err != nil {
 		return nil, fmt.Errorf("check the feed: %w", err)
 	}
-	return slices.Concat(f.sourceNotices(w.now(), w.silence), f.countNotices(counts)), nil
+	return slices.Concat(f.sourceNotices(w.now(), w.silence), f.Read.notices(), f.countNotices(counts)), nil
 }
 
 // Told records that a notice was delivered.
@@ -174,6 +198,8 @@ func (w *Watch) Told(ctx context.Context, n Notice) error {
 			f.update(n.Source, func(s *source) { s.Told = n.Since })
 		case Heard:
 			f.update(n.Source, func(s *source) { s.Told = time.Time{} })
+		case Blind:
+			f.Read.Told = n.Since
 		case Grown:
 			f.Counts[n.Source] = counter{n.Count, f.Counts[n.Source].Changes + 1}
 		}

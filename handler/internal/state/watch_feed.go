@@ -21,6 +21,7 @@ type feed struct {
 	Others  source             `json:"others"` // sources that are not watched alone
 	Sources map[string]source  `json:"sources"`
 	Counts  map[string]counter `json:"counts"`
+	Read    readings           `json:"read"`
 }
 
 // A source is when something was heard.
@@ -79,14 +80,15 @@ func (f *feed) often(s source, now time.Time) bool {
 }
 
 // hear adds one sample.
-func (f *feed) hear(sources []string, now time.Time, silence time.Duration) {
+func (f *feed) hear(sample Sample, now time.Time, silence time.Duration) {
+	f.Read.add(sample, now)
 	if now.Sub(f.Whole.Last) > silence {
 		f.Whole.Since = now
 	}
 	f.Whole.hear(now)
 	maps.DeleteFunc(f.Sources, func(_ string, s source) bool { return now.Sub(s.Last) > goneAfter })
 	others := false
-	for _, name := range sources {
+	for _, name := range sample.Sources {
 		s, known := f.Sources[name]
 		if known || len(f.Sources) < maxSources {
 			s.hear(now)

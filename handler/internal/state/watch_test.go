@@ -12,11 +12,14 @@ import (
 	"podwatch/handler/internal/state"
 )
 
+// heard is a sample of sources.
+func heard(sources ...string) state.Sample { return state.Sample{Due: true, Sources: sources} }
+
 // listen notes the sources of one sample a minute.
 func listen(w *state.Watch, clock *testClock, minutes int, sources ...string) {
 	for range minutes {
 		if w.SampleDue() {
-			w.Note(context.Background(), sources)
+			w.Note(context.Background(), heard(sources...))
 		}
 		clock.advance(time.Minute)
 	}
@@ -47,6 +50,9 @@ func describe(n state.Notice) string {
 		return n.Source + " silent since " + n.Since.Format("15:04")
 	case state.Heard:
 		return n.Source + " heard again, silent since " + n.Since.Format("15:04")
+	}
+	if n.Kind == state.Blind {
+		return fmt.Sprintf("%d of %d unread since %s", n.Count, n.Of, n.Since.Format("15:04"))
 	}
 	return fmt.Sprintf("%d %s, before %d", n.Count, n.Source, n.Before)
 }
@@ -116,7 +122,7 @@ func testWatch(t *testing.T, fresh func(*testing.T) state.Documents) {
 		spoil(t, d, "feed")
 		wantNotices(t, w, nil)
 		clock.advance(2 * time.Hour)
-		w.Note(t.Context(), nil)
+		w.Note(t.Context(), heard())
 		wantNotices(t, w, nil)
 		wantNames(t, d, "unreadable/", "unreadable/feed."+spoilt)
 	})
@@ -154,8 +160,8 @@ func TestWatchByTwoInstancesOfDifferentSources(t *testing.T) {
 	clock, d := newTestClock(), state.NewMemory()
 	a, b := state.NewWatch(d, 10*time.Minute, clock.now), state.NewWatch(d, 10*time.Minute, clock.now)
 	for range 40 {
-		a.Note(t.Context(), []string{"shop"})
-		b.Note(t.Context(), []string{"bank"})
+		a.Note(t.Context(), heard("shop"))
+		b.Note(t.Context(), heard("bank"))
 		clock.advance(time.Minute)
 	}
 	listen(b, clock, 11, "bank")
@@ -181,7 +187,7 @@ func TestWatchAQuietSourceBesideABusyOne(t *testing.T) {
 					sources = append(sources, "quiet")
 				}
 				if (busy || quiet) && w.SampleDue() {
-					w.Note(t.Context(), sources)
+					w.Note(t.Context(), heard(sources...))
 				}
 				clock.advance(time.Minute)
 				if minutes%5 == 4 {
@@ -218,7 +224,7 @@ func TestWatchWhenStorageFails(t *testing.T) {
 		for range 60 {
 			if w.SampleDue() {
 				attempts++
-				w.Note(t.Context(), []string{fmt.Sprint("source", attempts)})
+				w.Note(t.Context(), heard(fmt.Sprint("source", attempts)))
 			}
 			clock.advance(time.Minute)
 		}
@@ -268,10 +274,52 @@ func TestWatchWhenStorageFails(t *testing.T) {
 	})
 	t.Run("without storage nothing is due", func(t *testing.T) {
 		w := new(state.Watch)
-		w.Note(t.Context(), []string{"a"})
+		w.Note(t.Context(), heard("a"))
 		if w.SampleDue() {
 			t.Error("a sample is due")
 		}
 		wantNotices(t, w, map[string]int{"poison": 1})
 	})
+}
+
+// TestWatchCountsWhatCannotBeRead, between samples too: it is told once from 20 in
+// an hour that are also 5 %, and again after an hour with few.
+func TestWatchCountsWhatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	clock, d := newTestClock(), state.NewMemory()
+	w := state.NewWatch(d, time.Hour, clock.now)
+	note := func(minutes, audits, unread int) {
+		for range minutes {
+			w.Note(t.Context(), state.Sample{Audits: audits, Unread: unread})
+			w.Note(t.Context(), state.Sample{Due: w.SampleDue(), Sources: []string{"shop"}})
+			clock.advance(time.Minute)
+		}
+	}
+	note(1, 19, 19)
+	wantNotices(t, w, nil) // too few
+	note(1, 401, 1)
+	wantNotices(t, w, nil) // less than 5 %
+	note(70, 10, 0)
+	note(10, 10, 1)
+	wantNotices(t, w, nil) // only 10
+	note(20, 10, 9)
+	notices, err := w.Check(t.Context(), nil)
+	if err != nil || len(notices) != 1 || notices[0].Count != 190 || notices[0].Of < 550 || notices[0].Of > 600 {
+		t.Fatalf("got %+v, %v; want 190 of about 600", notices, err)
+	}
+	again, _ := state.NewWatch(d, time.Hour, clock.now).Check(t.Context(), nil)
+	if len(again) != 1 || again[0].ID != notices[0].ID {
+		t.Errorf("another instance has %+v", again)
+	}
+	if err := w.Told(t.Context(), notices[0]); err != nil {
+		t.Fatal(err)
+	}
+	note(30, 10, 9)
+	wantNotices(t, w, nil) // told
+	note(70, 10, 0)
+	note(3, 20, 20)
+	notices, err = w.Check(t.Context(), nil)
+	if err != nil || len(notices) != 1 || notices[0].ID == again[0].ID {
+		t.Errorf("the second time: %+v, %v", notices, err)
+	}
 }
