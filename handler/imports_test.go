@@ -28,7 +28,7 @@ var mayImport = map[string][]string{
 	"version":   {},
 
 	"config":     {"arm", "outbound"},
-	"emulator":   {"child"},
+	"emulator":   {"child", "config"},
 	"event":      {"arm", "jsontext"},
 	"export":     {"jsontext"},
 	"invocation": {"jsontext", "prefilter"},
@@ -54,7 +54,7 @@ var mayImport = map[string][]string{
 	"server": {"invocation"},
 
 	"podwatch/hub":           {},
-	"podwatch/devhost":       {"child", "emulator", "invocation"},
+	"podwatch/devhost":       {"child", "config", "emulator", "invocation"},
 	"podwatch/devhost/inbox": {},
 }
 

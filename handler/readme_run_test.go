@@ -65,7 +65,7 @@ var proofs = map[string]proof{
 	"bin/podwatch run":                 {runBy: "make run"},
 	"bin/podwatch replay FILE...":      {run: prints(`"AlertId":"`, "FILE...", "handler/cmd/podwatch/samples/*.json")},
 	"bin/podwatch check [RULE...]":     {run: prints("cases pass", " [RULE...]", "")},
-	"bin/podwatch check handler/rules": {run: prints("2 rules, 2 running")},
+	"bin/podwatch check handler/rules": {run: prints("6 rules, 6 running")},
 	"bin/podwatch match --query QUERY": {run: prints("true\n", "QUERY", `'a: b' <<<'{"a":"b"}'`)},
 	"bin/podwatch send FILE...":        {runBy: standIn},
 

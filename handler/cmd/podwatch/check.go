@@ -157,6 +157,9 @@ func (c *check) rules(sources []rule.Source, overlooked []string) (*rule.Set, er
 		return nil, err
 	}
 	report.Unread = append(report.Unread, overlooked...)
+	if len(report.Entries) == 0 {
+		c.failures = append(c.failures, "no rule found")
+	}
 	checked := make([]checkedRule, len(report.Entries))
 	broken, passed, failed := 0, 0, 0
 	for i, e := range report.Entries {

@@ -9,12 +9,15 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
 
+	"podwatch/handler/internal/event"
 	"podwatch/handler/internal/kql"
+	"podwatch/handler/internal/rule"
 )
 
 func newMatchCommand() *cobra.Command {
@@ -47,7 +50,9 @@ keyword, so 5.0 is not 5 and 10 sorts before 9. With --types, a file such as
   {"source.ip": "ip", "risk_score": "long", "@timestamp": "date"}
 
 gives the types (keyword, wildcard, text, ip, long, double, boolean, date,
-flattened, object, nested); fields that it leaves out go by the JSON value.
+flattened, object, nested); fields that it leaves out go by the JSON value. With
+the name of a log, such as --types azure.signinlogs, types are those of podwatch's
+own table, and fields that events of the log never have are pointed out.
 
 Oddities of the query are pointed out on standard error. A query or types file
 that is wrong makes the exit status 2. A line that is no JSON object ends the
@@ -80,7 +85,7 @@ skipped.`,
 		},
 	}
 	cmd.Flags().StringVarP(&query, "query", "q", "", "the KQL query; an empty one matches everything")
-	cmd.Flags().StringVar(&typesFile, "types", "", "file with the types of fields (a JSON object, field to type)")
+	cmd.Flags().StringVar(&typesFile, "types", "", "file with the types of fields (a JSON object, field to type), or the name of a log")
 	return cmd
 }
 
@@ -90,7 +95,13 @@ skipped.`,
 func compileQuery(query, typesFile string, w io.Writer) (*kql.Query, error) {
 	o := kql.Options{Type: func(string) kql.Type { return kql.TypeKeyword }}
 	var known kql.Options
-	if typesFile != "" {
+	dataset := ""
+	switch {
+	case slices.Contains(event.Datasets(), typesFile):
+		dataset = typesFile
+		o.Type = rule.FieldType
+		known = o
+	case typesFile != "":
 		types, err := readTypes(typesFile)
 		if err != nil {
 			return nil, err
@@ -105,6 +116,16 @@ func compileQuery(query, typesFile string, w io.Writer) (*kql.Query, error) {
 	for _, warning := range kql.Lint(query, known) {
 		if !strings.HasPrefix(warning.Code, "portable-") {
 			fmt.Fprintf(w, "podwatch: query: line %d, column %d: %s [%s]\n", warning.Line, warning.Column, warning.Msg, warning.Code)
+		}
+	}
+	for _, c := range kql.Conditions(n) {
+		if nearest, missing := event.Missing(dataset, "", c.Field); dataset != "" && c.Field != "" && missing {
+			hint := ""
+			if nearest != "" {
+				hint = "; is " + nearest + " meant?"
+			}
+			line, column := rule.Position([]byte(query), c.Offset)
+			fmt.Fprintf(w, "podwatch: query: line %d, column %d: no event of %s has %s%s [missing-field]\n", line, column, dataset, c.Field, hint)
 		}
 	}
 	return kql.Compile(n, o), nil

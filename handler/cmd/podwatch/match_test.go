@@ -71,6 +71,8 @@ func TestMatch(t *testing.T) {
 		"a document that is cut off":            {[]string{"-q", "a:x"}, "\n" + `{"a":"x",`, 1, "", "line 2: the JSON object is cut off"},
 		"a document with a mistake":             {[]string{"-q", "a:x"}, `{"a":x}`, 1, "", "line 1: invalid character"},
 		"two documents on a line":               {[]string{"-q", "a:x"}, `{"a":"x"} {"a":"y"}`, 1, "", "line 1: more than one JSON object"},
+		"the types of a log":                    {[]string{"-q", "source.ip:203.0.113.0/24", "--types", "azure.signinlogs"}, `{"source":{"ip":"203.0.113.7"}}`, 0, "true\n", ""},
+		"a field that a log never has":          {[]string{"-q", "user.nmae:x", "--types", "azure.signinlogs"}, "{}", 0, "false\n", "podwatch: query: line 1, column 1: no event of azure.signinlogs has user.nmae; is user.name meant?"},
 		"types that are missing":                {[]string{"-q", "a:x", "--types", types + ".not"}, "{}", 2, "", "read types: open"},
 		"types that are no JSON":                {[]string{"-q", "a:x", "--types", typesFile(t, "a: ip")}, "{}", 2, "", "read types"},
 		"types that are unknown":                {[]string{"-q", "a:x", "--types", typesFile(t, `{"a": "ipv4"}`)}, "{}", 2, "", `field "a": unknown field type "ipv4" (known: keyword,`},

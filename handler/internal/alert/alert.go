@@ -83,7 +83,7 @@ type TimelineEntry struct {
 	Target        string    `json:"Target"`        // name of the resource
 	Outcome       string    `json:"Outcome"`
 	Caller        string    `json:"Caller"`
-	Relation      string    `json:"Relation"` // caller, cluster, or both: why the entry is here
+	Relation      string    `json:"Relation"` // caller, cluster, both, or subscription: why the entry is here
 }
 
 // Links lead to pages of the Azure portal. They are built from identifiers that

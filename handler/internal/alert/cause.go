@@ -18,10 +18,15 @@ type Cause struct {
 // CauseOf returns the cause that an event is.
 func CauseOf(ev *event.Event) (c Cause, ok bool) {
 	c = Cause{cluster: ev.Resource().ClusterKey, target: targetOf(ev)}
+	verb := ev.Operation()[strings.LastIndexByte(ev.Operation(), '/')+1:]
 	if audit := ev.Audit(); audit != nil {
-		c.since = audit.Received
+		c.since, verb = audit.Received, audit.Verb
 	}
-	return c, deletionKind(ev) == "" && c.cluster != "" && (c.workload != "" || c.node != "" || c.namespace != "")
+	switch strings.ToLower(verb) {
+	case "delete", "patch", "update":
+		return c, c.cluster != "" && (c.workload != "" || c.node != "" || c.all)
+	}
+	return c, false
 }
 
 // Took returns the pod that an event deleted, where it is one of the cause's: of a

@@ -14,7 +14,10 @@ var kinds = map[string]string{
 }
 
 // A target is what a request was about.
-type target struct{ namespace, pod, workloadKind, workload, node string }
+type target struct {
+	namespace, pod, workloadKind, workload, node string
+	all                                          bool // the namespace itself
+}
 
 func targetOf(ev *event.Event) target {
 	if audit := ev.Audit(); audit != nil {
@@ -32,15 +35,15 @@ func activityTarget(resource event.Resource, operation []string) target {
 	}
 	last := strings.ToLower(resource.Type[strings.LastIndexByte(resource.Type, '/')+1:])
 	switch last {
-	case "managednamespaces":
-		t.namespace = resource.Name
+	case "namespaces", "managednamespaces":
+		t.namespace, t.all = resource.Name, true
 	case "agentpools":
 		t.workloadKind, t.workload = "AgentPool", resource.Name
 	case "nodes":
 		t.node = resource.Name
 	}
 	if n := len(operation); n >= 2 && kinds[operation[n-2]] != "" {
-		t.workloadKind = kinds[operation[n-2]]
+		t.workloadKind, t.all = kinds[operation[n-2]], false
 		if last == operation[n-2] {
 			t.workload = resource.Name
 		}
@@ -58,7 +61,7 @@ func auditTarget(ev *event.Event, object event.ObjectRef) target {
 		name, _ := pod.(string)
 		t.pod = cmp.Or(name, object.Name)
 	case "namespaces":
-		t.namespace = cmp.Or(object.Name, object.Namespace)
+		t.namespace, t.all = cmp.Or(object.Name, object.Namespace), true
 	case "nodes":
 		t.node = object.Name
 	default:

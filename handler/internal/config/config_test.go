@@ -160,3 +160,13 @@ func TestExampleSettingsNameEverySettingAndNoOther(t *testing.T) {
 		t.Errorf("the example does not load: %v", err)
 	}
 }
+
+func TestExpandConnection(t *testing.T) {
+	t.Parallel()
+	if got := config.ExpandConnection("AccountName=a;AccountKey=b"); got != "AccountName=a;AccountKey=b" {
+		t.Errorf("a full connection string became %q", got)
+	}
+	if got := config.ExpandConnection("UseDevelopmentStorage=true"); !strings.Contains(got, "QueueEndpoint=http://127.0.0.1:10001/devstoreaccount1;") {
+		t.Errorf("the short form became %q", got)
+	}
+}

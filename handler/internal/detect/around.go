@@ -37,8 +37,8 @@ func (d *Detector) Around(b Batch, findings []alert.Finding) []*event.Event {
 	return n.events()
 }
 
-// relatedTo returns the search for the names of callers and clusters, nil where
-// there is none. Nothing is looked for on account of routine.
+// relatedTo returns the search for the names of callers and clusters, and for what
+// acts on the clusters of a whole subscription; nil without a name. Nothing is looked for on account of routine.
 func relatedTo(findings []alert.Finding) *prefilter.Filter {
 	var names []prefilter.Literal
 	add := func(s string) {
@@ -59,6 +59,9 @@ func relatedTo(findings []alert.Finding) *prefilter.Filter {
 	}
 	if len(names) == 0 {
 		return nil
+	}
+	for _, wide := range []string{"Microsoft.Chaos", "updateRuns"} { // act on clusters of other resource groups
+		add(wide)
 	}
 	return prefilter.New(names)
 }

@@ -24,39 +24,11 @@ import (
 	"time"
 
 	"podwatch/handler/internal/child"
+	"podwatch/handler/internal/config"
 )
-
-// The account that Azurite and every Azure SDK know; both are public.
-const (
-	account = "devstoreaccount1"
-	key     = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
-)
-
-// firstPort is the blob service's port in UseDevelopmentStorage=true; queue and table
-// services have the next two.
-const firstPort = 10000
-
-// Expand returns the long form of UseDevelopmentStorage=true, which the Go SDK does not
-// know, and every other connection string as it is.
-func Expand(connection string) string {
-	for part := range strings.SplitSeq(connection, ";") {
-		if strings.EqualFold(strings.TrimSpace(part), "UseDevelopmentStorage=true") {
-			return connectionString(func(service int) string { return fmt.Sprintf("http://127.0.0.1:%d", firstPort+service) })
-		}
-	}
-	return connection
-}
 
 // services in the order of their ports.
 var services = []string{"Blob", "Queue", "Table"}
-
-func connectionString(address func(service int) string) string {
-	s := "DefaultEndpointsProtocol=http;AccountName=" + account + ";AccountKey=" + key + ";"
-	for i, name := range services {
-		s += fmt.Sprintf("%sEndpoint=%s/%s;", name, address(i), account)
-	}
-	return s
-}
 
 // Options say where things are.
 type Options struct {
@@ -108,7 +80,7 @@ func Start(ctx context.Context, o Options) (*Azurite, error) {
 	ctx, cancel := context.WithTimeout(ctx, startWithin)
 	defer cancel()
 	if o.DefaultPorts && free() {
-		a, err := start(ctx, node, script, o, firstPort)
+		a, err := start(ctx, node, script, o, config.EmulatorPort)
 		if err == nil || ctx.Err() != nil {
 			return a, err
 		}
@@ -145,10 +117,10 @@ func start(ctx context.Context, node, script string, o Options, first int) (*Azu
 	if err != nil {
 		return nil, err
 	}
-	a := &Azurite{proc: proc, keep: o.Data != "", Default: first == firstPort}
+	a := &Azurite{proc: proc, keep: o.Data != "", Default: first == config.EmulatorPort}
 	select {
 	case <-out.up:
-		a.ConnectionString = connectionString(func(i int) string { return out.address[services[i]] })
+		a.ConnectionString = config.EmulatorConnection(out.address[services[0]], out.address[services[1]], out.address[services[2]])
 		return a, nil
 	case <-proc.Done():
 		err = errors.New("it ended at once")
@@ -162,7 +134,7 @@ func start(ctx context.Context, node, script string, o Options, first int) (*Azu
 // environment is that of this process, without what would configure Azurite.
 func environment(accounts string) []string {
 	env := slices.DeleteFunc(os.Environ(), func(entry string) bool { return strings.HasPrefix(strings.ToUpper(entry), "AZURITE_") })
-	return append(env, "AZURITE_ACCOUNTS="+cmp.Or(accounts, account+":"+key))
+	return append(env, "AZURITE_ACCOUNTS="+cmp.Or(accounts, config.EmulatorAccount+":"+config.EmulatorKey))
 }
 
 // Close ends Azurite and everything that it holds in memory.
@@ -180,7 +152,7 @@ func (a *Azurite) Done() <-chan struct{} { return a.proc.Done() }
 // free reports whether the default ports are free.
 func free() bool {
 	for i := range services {
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", firstPort+i))
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", config.EmulatorPort+i))
 		if err != nil {
 			return false
 		}

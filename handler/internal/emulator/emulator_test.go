@@ -9,16 +9,6 @@ import (
 	"podwatch/handler/internal/emulator"
 )
 
-func TestExpand(t *testing.T) {
-	t.Parallel()
-	if got := emulator.Expand("AccountName=a;AccountKey=b"); got != "AccountName=a;AccountKey=b" {
-		t.Errorf("a full connection string became %q", got)
-	}
-	if got := emulator.Expand("UseDevelopmentStorage=true"); !strings.Contains(got, "QueueEndpoint=http://127.0.0.1:10001/devstoreaccount1;") {
-		t.Errorf("the short form became %q", got)
-	}
-}
-
 // A container made in the first instance is in the second one, although the shell has
 // settings for an Azurite of its own.
 func TestDataOutlivesAnInstanceAndTheShellHasNoSay(t *testing.T) {

@@ -84,15 +84,23 @@ func (e *Event) tokenBound() any {
 	return false
 }
 
+// sources returns how many source addresses there are, and the last one. They are
+// counted where they lie: each routine deletion asks for them.
+func (e *Event) sources() (n int, last jsontext.Value, known bool) {
+	log := e.auditLog()
+	for v := range log.get("sourceIPs").Elements(0) {
+		n, last = n+1, v
+	}
+	return n, last, n > 0 && (log.state == whole || log.last != "sourceIPs")
+}
+
 // proxied reports whether the request came through a proxy: then it has more than
 // one address.
 func (e *Event) proxied() any {
-	addresses, known := e.audited(logField + "sourceIPs")
-	list, _ := addresses.([]any)
-	switch {
-	case len(list) > 1:
+	switch n, _, known := e.sources(); {
+	case n > 1:
 		return true
-	case len(list) == 0 || !known:
+	case !known:
 		return notKnown
 	}
 	return false
@@ -101,18 +109,27 @@ func (e *Event) proxied() any {
 // publicAddress reports whether the last address, the connection's own, is one
 // that no private network uses.
 func (e *Event) publicAddress() any {
-	switch ip := e.CallerIP(); {
-	case ip != "":
-		return Public(ip)
-	default:
+	_, last, known := e.sources()
+	if !known {
 		return notKnown
 	}
+	text := e.str(last)
+	if a, err := netip.ParseAddr(text); err == nil {
+		return public(a)
+	}
+	ip, _, _ := parseAddress(text)
+	return Public(ip)
 }
 
 // Public reports whether ip is an address that no private network uses.
 func Public(ip string) bool {
 	a, err := netip.ParseAddr(ip)
-	return err == nil && !a.IsPrivate() && !a.IsLoopback() && !a.IsLinkLocalUnicast() && !sharedRange.Contains(a)
+	return err == nil && public(a)
+}
+
+func public(a netip.Addr) bool {
+	a = a.Unmap()
+	return !a.IsPrivate() && !a.IsLoopback() && !a.IsLinkLocalUnicast() && !sharedRange.Contains(a)
 }
 
 // sharedRange is RFC 6598, which some cluster networks use for pods.

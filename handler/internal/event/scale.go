@@ -7,11 +7,12 @@ import "strconv"
 // for it. A workload that ran no pod is not scaled. Of one that is written as a
 // whole only a body that is shown counts: most such requests change something else.
 func (e *Event) scaledToZero() any {
-	if verb := e.auditedText(logField + "verb"); verb != "patch" && verb != "update" {
+	verb := e.auditedText(logField + "verb")
+	if verb != "patch" && verb != "update" {
 		return false
 	}
 	scale := e.auditedText(logField+"objectRef.subresource") == "scale"
-	asked := e.askedReplicas()
+	asked := e.askedReplicas(scale && verb == "update")
 	if !scale && asked == replicasUntouched {
 		return false
 	}
@@ -42,12 +43,15 @@ const (
 	replicasZero
 )
 
-func (e *Event) askedReplicas() asked {
+// askedReplicas reads the body. A Scale as a whole omits 0.
+func (e *Event) askedReplicas(wholeScale bool) asked {
 	whole, _ := e.audited(logField + "requestObject")
 	patch, ok := whole.([]any)
 	if !ok {
-		replicas, _ := e.audited(logField + "requestObject.spec.replicas")
+		replicas, known := e.audited(logField + "requestObject.spec.replicas")
 		switch {
+		case replicas == nil && known && wholeScale && e.requestBody() == bodyShown:
+			return replicasZero
 		case replicas == nil:
 			return replicasUntouched
 		case isZero(replicas):

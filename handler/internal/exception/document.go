@@ -68,6 +68,9 @@ func Fields() []Field {
 		{"resource.tags.*", "keyword", "tags of the cluster, names in lower case (needs ACTIVITY_LOOKUPS)", nil, facts},
 		{"kubernetes.namespace", "keyword", "namespace of the pods", nil, facts},
 		{"kubernetes.pod", "keyword", "name of the pod; empty for deletecollection", nil, client},
+		{"kubernetes.workload_kind", "keyword", "kind of the workload that was deleted or scaled: Deployment, Job, ...", nil, facts},
+		{"kubernetes.workload", "keyword", "its name", nil, client},
+		{"kubernetes.node", "keyword", "name of the node that was deleted", nil, facts},
 		{"kubernetes.deletion_kind", "keyword", "delete, deletecollection or eviction", deletions, facts},
 	}
 }
@@ -99,8 +102,11 @@ func newDocument(a *alert.Alert, ev kql.Document) *document {
 		"ip": a.CallerIp, "role": a.CallerRole, "owner_resource": a.CallerOwnerResource, "user_agent": a.UserAgent,
 	})
 	set("cluster", map[string]any{"id": a.ClusterId, "name": a.ClusterName, "kind": a.ClusterKind})
-	set("resource", map[string]any{"id": a.ResourceId, "group": a.ResourceGroup, "subscription_id": a.SubscriptionId, "tags": tags(a)})
-	set("kubernetes", map[string]any{"namespace": a.Namespace, "pod": a.Pod, "deletion_kind": a.DeletionKind})
+	set("resource", map[string]any{"id": a.ResourceId, "group": a.ResourceGroup, "subscription_id": a.SubscriptionId, "tags": d.tagsByName(a)})
+	set("kubernetes", map[string]any{
+		"namespace": a.Namespace, "pod": a.Pod, "deletion_kind": a.DeletionKind,
+		"workload_kind": a.WorkloadKind, "workload": a.WorkloadName, "node": a.Node,
+	})
 	return d
 }
 
@@ -148,10 +154,10 @@ func (d *document) All() iter.Seq2[string, any] {
 	}
 }
 
-// tags keys the cluster's tags by lower-case name: Azure compares tag names
-// ignoring case.
-func tags(a *alert.Alert) any {
-	if len(a.ResourceTags) == 0 {
+// tagsByName keys the cluster's tags by lower-case name, if they are known: Azure
+// compares tag names ignoring case.
+func (d *document) tagsByName(a *alert.Alert) any {
+	if !d.tags || len(a.ResourceTags) == 0 {
 		return nil
 	}
 	tags := make(map[string]any, len(a.ResourceTags))

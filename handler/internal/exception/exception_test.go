@@ -1,6 +1,8 @@
 package exception_test
 
 import (
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -98,6 +100,12 @@ func TestRulesAndExpiryLimitAnException(t *testing.T) {
 		"last day":                             {[]string{"expires: 2026-11-09"}, true},
 		"the day before":                       {[]string{"expires: 2026-11-08"}, false},
 		"a moment, one second before":          {[]string{"expires: 2026-11-09T11:59:59Z"}, false},
+		"last day in a zone that is ahead":     {[]string{"expires: 2026-11-09 Pacific/Auckland"}, false},
+		"last day in a zone that is behind":    {[]string{"expires: 2026-11-08 Pacific/Honolulu"}, false},
+		"a moment in a zone":                   {[]string{"expires: 2026-11-09 13:00 Europe/Amsterdam"}, false},
+		"a moment in a zone, one minute later": {[]string{"expires: 2026-11-09 13:01 Europe/Amsterdam"}, true},
+		"this rule by id in capitals":          {[]string{"rules: [83A1931D-8136-46FC-B7B9-2DB4F639E014]"}, true},
+		"this rule by name with a blank":       {[]string{"rules: ['azure kubernetes pods deleted ']"}, true},
 		"one window that covers it":            {[]string{"schedule: {from: 2026-11-09T12:00:00Z, until: 2026-11-09T12:00:01Z}"}, true},
 		"one window that ends as it happens":   {[]string{"schedule: {from: 2026-11-09T11:00:00Z, until: 2026-11-09T12:00:00Z}"}, false},
 		"recurring window that begins with it": {[]string{"schedule: {cron: '0 12 * * MON', duration: 1h, time_zone: UTC}"}, true},
@@ -157,6 +165,8 @@ func TestPrecededBy(t *testing.T) {
 		"same cluster, too long ago":         {"{match: '" + scaling + "', same: cluster, within: 5m}", nil, false},
 		"asked for the caller, was another":  {"{match: '" + scaling + "', same: caller, within: 15m}", nil, false},
 		"both relations fit either question": {"{match: '" + scaling + "', same: caller, within: 15m}", func(a *alert.Alert) { a.Timeline[0].Relation = "both" }, true},
+		"an experiment of the subscription":  {"{match: '" + scaling + "', same: subscription, within: 15m}", func(a *alert.Alert) { a.Timeline[0].Relation = "subscription" }, true},
+		"one that is not of the cluster":     {"{match: '" + scaling + "', same: cluster, within: 15m}", func(a *alert.Alert) { a.Timeline[0].Relation = "subscription" }, false},
 		"another operation":                  {"{match: 'operation: other', same: cluster, within: 15m}", nil, false},
 		"after the deletion, not before":     {"{match: '" + scaling + "', same: cluster, within: 15m}", func(a *alert.Alert) { a.Timeline[0].Time = a.EventTime.Add(time.Second) }, false},
 		"no timeline is no explanation":      {"{match: '" + scaling + "', same: cluster, within: 15m}", func(a *alert.Alert) { a.Timeline = nil }, false},
@@ -180,6 +190,19 @@ func TestParseRefuses(t *testing.T) {
 		"no reason":                       {"exceptions:\n  - {name: a, owner: o, match: 'a: b'}\n", "reason is missing"},
 		"no match":                        {"exceptions:\n  - {name: a, reason: r, owner: o}\n", "match is missing"},
 		"an unknown key":                  {"exceptions:\n  - {name: a, reason: r, owner: o, match: 'a: b', until: 2027-01-01}\n", "until"},
+		"a key near a known one":          {file("mach: 'a: b'"), "is match meant?"},
+		"a key twice":                     {file("match: 'a: b'", "match: 'a: c'"), "match"},
+		"a list where text belongs":       {file("match: ['a: b']"), "test.yaml:5:12: exception \"test\": match must be text, not a list"},
+		"text after the end":              {file("match: 'cluster.name: b'") + "...\nexceptions: []\n", "test.yaml:6:1: text follows the end"},
+		"no UTF-8":                        {file("match: 'cluster.name: \xff'"), "byte 0xff is not UTF-8"},
+		"a misspelt value below not":      {file("match: 'cluster.name: a and not cluster.kind: akz'"), `below "not" this suppresses more`},
+		"a misspelt field below not":      {file("match: 'cluster.name: a and not (caller.name: x and clustr.name: b)'"), `is cluster.name meant?; below "not"`},
+		"a look-alike below not":          {file("match: 'cluster.name: a and not kubernetes.namespace: kube-\u0455ystem'"), "mixes Latin letters"},
+		"a zero-width space below not":    {file("match: 'cluster.name: a and not kubernetes.namespace: x\u200b'"), "a zero-width space"},
+		"a star in quotes below not":      {file(`match: 'cluster.name: a and not kubernetes.namespace: "db-*"'`), `below "not"`},
+		"a match that always holds":       {file("match: 'rule.id: *'"), "fits everything"},
+		"a zone beside a window":          {file("match: 'cluster.name: b'", "schedule: {from: 2026-11-09T12:00:00Z, until: 2026-11-09T13:00:00Z, time_zone: UTC}"), "time_zone has no effect"},
+		"a zone that a machine may have":  {file("match: 'cluster.name: b'", "schedule: {cron: '0 22 * * SAT', duration: 1h, time_zone: posixrules}"), "not a time zone"},
 		"the same name twice":             {"exceptions:\n  - {name: a, reason: r, owner: o, match: 'a: b'}\n  - {name: a, reason: r, owner: o, match: 'a: b'}\n", "taken"},
 		"a query that does not parse":     {file("match: 'a: b c: d'"), "match:"},
 		"an expiry that is no day":        {file("match: 'a: b'", "expires: tomorrow"), "expires"},
@@ -214,7 +237,15 @@ func TestLint(t *testing.T) {
 		"an expired one":               {[]string{"match: 'cluster.name: x'", "expires: 2026-01-01"}, "expired on 2026-01-01"},
 		"one without an end":           {[]string{"match: 'cluster.name: x'"}, "never expires"},
 		"one that fits everything":     {[]string{"match: 'not cluster.name: *'", "expires: 2027-01-01"}, "nothing is known"},
-		"a field that does not exist":  {[]string{"match: 'callr.name: x'", "expires: 2027-01-01"}, `"callr.name"`},
+		"a field that does not exist":  {[]string{"match: 'callr.name: x'", "expires: 2027-01-01"}, `"callr.name": is caller.name meant?`},
+		"a place in folded text":       {[]string{"match: >-", "  cluster.name: x and", "  callr.name: y", "expires: 2027-01-01"}, `test.yaml:7:7: exception "test": match: there is no field`},
+		"a user agent with the caller": {[]string{"match: 'caller.user_agent: x* and caller.name: dana'", "expires: 2027-01-01"}, ""},
+		"a user agent or the caller":   {[]string{"match: 'caller.user_agent: x* or caller.name: dana'", "expires: 2027-01-01"}, "the client chooses caller.user_agent"},
+		"addresses that were claimed":  {[]string{"match: 'azure.platformlogs.properties.log.sourceIPs: \"10.0.0.4\"'", "expires: 2027-01-01"}, "the client chooses azure.platformlogs.properties.log.sourceIPs"},
+		"labels of a pod":              {[]string{"match: 'cluster.name: x and azure.platformlogs.properties.log.requestObject.metadata.labels.app: y'", "expires: 2027-01-01"}, "the client chooses"},
+		"a regular expression":         {[]string{"match: 'kubernetes.namespace: db.*'", "expires: 2027-01-01"}, ".* begins with a dot"},
+		"an alternative with a bar":    {[]string{"match: 'kubernetes.namespace: a|b'", "expires: 2027-01-01"}, "write (a or b)"},
+		"an outcome in other case":     {[]string{"match: 'cluster.name: x and event.outcome: ok'", "expires: 2027-01-01"}, "event.outcome is never"},
 		"an event's field is no fault": {[]string{"match: 'azure.activitylogs.category: x'", "expires: 2027-01-01"}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -226,27 +257,62 @@ func TestLint(t *testing.T) {
 	}
 }
 
-func TestShippedExamplesParseAndAreClean(t *testing.T) {
-	set, err := exception.Load("../../../function_app/exceptions.example.yaml", nil)
+// Who may write tags may not use them to say that a deletion is expected.
+func TestTagsThatWereJustWrittenAreNotKnown(t *testing.T) {
+	set := parse(t, "match: 'resource.tags.environment: dev'")
+	for name, test := range map[string]struct {
+		operation, relation string
+		want                bool
+	}{
+		"something else":                   {"Microsoft.ContainerService/managedClusters/agentPools/write", "cluster", true},
+		"tags of the cluster":              {"Microsoft.Resources/tags/write", "cluster", false},
+		"tags of the cluster, same caller": {"MICROSOFT.RESOURCES/TAGS/WRITE", "both", false},
+		"the cluster itself":               {"Microsoft.ContainerService/managedClusters/write", "cluster", false},
+		"tags of another resource":         {"Microsoft.Resources/tags/write", "caller", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := deletion(t)
+			a.Timeline[0].OperationName, a.Timeline[0].Relation = test.operation, test.relation
+			if got := set.Suppress(a, kql.Map{}) != ""; got != test.want {
+				t.Errorf("suppressed is %t, want %t", got, test.want)
+			}
+		})
+	}
+}
+
+func TestWindowsAndShare(t *testing.T) {
+	e := parse(t, "match: 'cluster.kind: arc'", "schedule: {cron: '30 1 * * *', duration: 2h, time_zone: Europe/Amsterdam}").Exceptions()[0]
+	var got []string
+	for _, w := range e.Windows(at(t, "2027-03-27T01:00:00Z"), 3) {
+		got = append(got, w.Start.Format("01-02 15:04")+" to "+w.End.Format("15:04"))
+	}
+	want := "03-27 01:30 to 03:30, 03-28 01:30 to 04:30, 03-29 01:30 to 03:30" // on the 28th clocks go forward
+	if strings.Join(got, ", ") != want {
+		t.Errorf("windows are %s, want %s", strings.Join(got, ", "), want)
+	}
+	if share := e.Share(at(t, "2027-01-01T00:00:00Z")); share < 0.0830 || share > 0.0837 {
+		t.Errorf("the share is %f, want two hours of a day", share)
+	}
+}
+
+// The fields in the documentation are those of the code.
+func TestDocumentationListsTheFields(t *testing.T) {
+	text, err := os.ReadFile("../../../docs/exceptions.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := len(set.Exceptions()); n < 6 {
-		t.Errorf("%d examples, want one for each case of the rule's false positives", n)
+	documented := map[string]bool{}
+	for _, name := range regexp.MustCompile("`(?:rule|alert|caller|cluster|resource|kubernetes)\\.[a-z_.*]+`").FindAllString(string(text), -1) {
+		documented[strings.Trim(name, "`")] = true
 	}
-	for _, e := range set.Exceptions() {
-		if warnings := e.Lint(at(t, "2026-11-22T00:00:00Z"), true); len(warnings) > 0 {
-			t.Errorf("example %q: %v", e.Name, warnings)
+	for _, f := range exception.Fields() {
+		if !documented[f.Name] {
+			t.Errorf("%s is not documented", f.Name)
 		}
+		delete(documented, f.Name)
 	}
-	a := deletion(t)
-	a.EventTime = at(t, "2026-11-09T12:00:00Z")
-	if got := set.Suppress(a, kql.Map(nil)); got != "dev-and-test-by-tag" {
-		t.Errorf("the tagged deletion is suppressed by %q", got)
-	}
-	a.ResourceTags = nil
-	if got := set.Suppress(a, kql.Map(nil)); got != "" {
-		t.Errorf("the untagged deletion is suppressed by %q", got)
+	for name := range documented {
+		t.Errorf("%s is documented and does not exist", name)
 	}
 }
 

@@ -118,7 +118,7 @@ func (s *source) lint(x *Exception, v value, n *kql.Node, view view) {
 		x.asksTags = x.asksTags || view.events && strings.HasPrefix(c.Field, tagsField)
 	}
 	for _, w := range kql.Lint(v.text, view.options) {
-		if strings.HasPrefix(w.Code, "portable-") {
+		if w.Code == "flattened-pattern" || strings.HasPrefix(w.Code, "portable-") {
 			continue // about another engine, which never sees exceptions
 		}
 		negated := false

@@ -24,7 +24,7 @@ func datasetsOf(n *kql.Node) (datasets []string, bounded bool) {
 		}
 		return 0
 	})
-	query := kql.Compile(n, kql.Options{Type: fieldType})
+	query := kql.Compile(n, kql.Options{Type: FieldType})
 	for _, t := range cover {
 		if query.Judge(world{dataset: t.Value[0]}) != kql.False {
 			datasets = appendNew(datasets, t.Value[0])

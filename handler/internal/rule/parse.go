@@ -85,6 +85,10 @@ func parseRule(d *document) *draft {
 			return dr
 		}
 	}
+	if _, isRule := t.get("rule_id"); !isRule && !t.has("name") && !t.has("type") && !t.has("query") {
+		dr.mistake(t.path, "this is not a rule: it has no rule_id, name, type and query")
+		return dr
+	}
 	own, hasOwn := top.table("podwatch")
 	dr.own = hasOwn
 	dr.readIdentity(t)
@@ -315,7 +319,7 @@ func (dr *draft) parseKQL(path, key, query string) *kql.Node {
 		dr.mistakes = append(dr.mistakes, &FileError{File: dr.doc.file, Line: line, Column: column, Msg: key + ": " + msg})
 		return nil
 	}
-	for _, w := range kql.Lint(query, kql.Options{Type: fieldType}) {
+	for _, w := range kql.Lint(query, kql.Options{Type: FieldType}) {
 		line, column := dr.doc.within(path, query, w.Offset)
 		dr.warnings = append(dr.warnings, Warning{File: dr.doc.file, Line: line, Column: column, Code: w.Code, Msg: key + ": " + w.Msg})
 	}
@@ -351,8 +355,8 @@ func (dr *draft) messageInFile(path, query string, mistake *kql.SyntaxError) str
 	return mistake.Msg
 }
 
-// fieldType tells package kql how Elastic's index would hold a field.
-func fieldType(field string) kql.Type {
+// FieldType returns the type of a field where Elastic stores it, for package kql.
+func FieldType(field string) kql.Type {
 	t, err := kql.ParseType(event.Type(field))
 	if err != nil {
 		return kql.TypeUnknown
@@ -412,6 +416,12 @@ func list(before string, names []string) string {
 // readOwn reads the keys that podwatch adds to Elastic's.
 func (dr *draft) readOwn(t *table) {
 	dr.FoldCase = t.texts("fold_case")
+	dr.Daily = t.texts("daily")
+	for i, f := range dr.Daily {
+		if !slices.ContainsFunc(event.Fields(""), func(row event.Field) bool { return row.Covers(f) }) {
+			dr.warn(fmt.Sprintf("%s[%d]", t.at("daily"), i), "missing-field", "daily names %s, which is never filled here", f)
+		}
+	}
 	dr.Routine = t.text("routine")
 	if dr.Routine != "" {
 		dr.routine = dr.parseKQL(t.at("routine"), "routine", dr.Routine)
@@ -431,5 +441,5 @@ func (dr *draft) inherit(builtIn *draft) {
 		return
 	}
 	dr.inherited = true
-	dr.FoldCase, dr.Routine, dr.routine = builtIn.FoldCase, builtIn.Routine, builtIn.routine
+	dr.FoldCase, dr.Routine, dr.routine, dr.Daily = builtIn.FoldCase, builtIn.Routine, builtIn.routine, builtIn.Daily
 }

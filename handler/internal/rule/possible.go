@@ -57,7 +57,7 @@ func (dr *draft) cannotMatch(datasets []string) string {
 	if datasets == nil {
 		datasets = event.Datasets()
 	}
-	query := kql.Compile(dr.query, kql.Options{Type: fieldType})
+	query := kql.Compile(dr.query, kql.Options{Type: FieldType})
 	why := ""
 	for _, d := range datasets {
 		for _, w := range worlds(d, dr.query) {

@@ -47,7 +47,7 @@ type severityOverride struct {
 
 // compile readies a rule that runs.
 func compile(dr *draft, datasets []string) *compiled {
-	o := kql.Options{Type: fieldType}
+	o := kql.Options{Type: FieldType}
 	if len(dr.FoldCase) > 0 {
 		o.FoldCase = func(field string) bool { return slices.Contains(dr.FoldCase, field) }
 	}
@@ -278,7 +278,7 @@ func (g *guard) candidates(doc kql.Document) []*compiled {
 // the field is a single string. ok is false when n can hold without, or the
 // field is not compared byte by byte.
 func exactValues(n *kql.Node, field string) (values []string, ok bool) {
-	if t := fieldType(field); t != kql.TypeKeyword && t != kql.TypeFlattened {
+	if t := FieldType(field); t != kql.TypeKeyword && t != kql.TypeFlattened {
 		return nil, false
 	}
 	cover := kql.Cover(n, func(t kql.Term) int {

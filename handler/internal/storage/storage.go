@@ -44,7 +44,7 @@ func open(s *config.Storage, cred azcore.TokenCredential, transport policy.Trans
 		Retry: policy.RetryOptions{MaxRetries: 2, RetryDelay: 200 * time.Millisecond, MaxRetryDelay: 2 * time.Second, TryTimeout: 5 * time.Second},
 	}
 	if s.ConnectionString != "" {
-		return openConnection(Expand(string(s.ConnectionString)), options)
+		return openConnection(config.ExpandConnection(string(s.ConnectionString)), options)
 	}
 	blobs, err := serviceURL(s.BlobServiceURI, s.AccountName, "blob")
 	if err != nil {

@@ -20,7 +20,7 @@ type Entry struct {
 	Target        string
 	Outcome       string
 	Caller        string
-	Relation      string // caller, cluster or both
+	Relation      string // caller, cluster, both or subscription
 }
 
 // Why an entry is in a timeline.
@@ -28,6 +28,9 @@ const (
 	relationCaller  = "caller"
 	relationCluster = "cluster"
 	relationBoth    = "both"
+
+	// Neither, but it may be about every cluster of the subscription.
+	relationSubscription = "subscription"
 )
 
 // A candidate is an Operation that belongs to a caller and a cluster, whatever its
@@ -68,6 +71,9 @@ func pick(q Question, operations []Operation) []candidate {
 		if scope.holds(e.resource, e.what.explains) {
 			relation = join(relation, relationCluster)
 		}
+		if relation == "" && e.wide(q.Subscription) {
+			relation = relationSubscription
+		}
 		if relation != "" {
 			found = append(found, candidate{e, relation})
 		}
@@ -97,9 +103,19 @@ func relate(q Question, candidates []candidate) []related {
 	return collapse(found)
 }
 
+// wide reports whether an operation in the subscription may act on clusters in
+// other resource groups than its own.
+func (o *Operation) wide(subscription string) bool {
+	return subscription != "" && strings.HasPrefix(o.resource, "/subscriptions/"+strings.ToLower(subscription)+"/") &&
+		(strings.HasPrefix(o.operationKey, "microsoft.chaos/experiments/") || strings.HasPrefix(o.operationKey, "microsoft.containerservice/fleets/updateruns/"))
+}
+
 func join(a, b string) string {
-	if a == "" || a == b {
+	switch {
+	case a == "" || a == relationSubscription:
 		return b
+	case a == b || b == relationSubscription:
+		return a
 	}
 	return relationBoth
 }
@@ -170,8 +186,11 @@ func collapse(all []related) []related {
 func timeline(all []related) []Entry {
 	telling := func(e related) int {
 		w := e.what.weight
-		if e.relation == relationBoth {
+		switch e.relation {
+		case relationBoth:
 			w += 3
+		case relationSubscription:
+			w = 0
 		}
 		return w
 	}
@@ -206,7 +225,7 @@ func timeline(all []related) []Entry {
 func explain(q Question, all []related) string {
 	var best *related
 	for i, e := range all {
-		if !e.what.explains || e.relation == relationCaller || e.outcome == "failed" {
+		if !e.what.explains || e.relation == relationCaller || e.relation == relationSubscription || e.outcome == "failed" {
 			continue
 		}
 		if best == nil || e.time.After(best.time) {

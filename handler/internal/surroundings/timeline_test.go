@@ -107,9 +107,13 @@ func TestRelation(t *testing.T) {
 		"resource group of the cluster":        {"Microsoft.Resources/subscriptions/resourceGroups/delete", group + "rg-aks-prod", "bot", "cluster"},
 		"scale set in the cluster's group":     {vmss, group + "rg-aks-prod/providers/Microsoft.Compute/virtualMachineScaleSets/v", "bot", ""},
 		"role assignment lying on the cluster": {"Microsoft.Authorization/roleAssignments/write", aks + "/providers/Microsoft.Authorization/roleAssignments/11111111-2222-4333-8444-555555555555", "bot", "cluster"},
+		"chaos experiment of the subscription": {"Microsoft.Chaos/experiments/start/action", group + "rg-chaos/providers/Microsoft.Chaos/experiments/e", "bot", "subscription"},
+		"chaos experiment by the caller":       {"Microsoft.Chaos/experiments/start/action", group + "rg-chaos/providers/Microsoft.Chaos/experiments/e", "dana", "caller"},
+		"chaos experiment of another":          {"Microsoft.Chaos/experiments/start/action", "/subscriptions/11111111-2222-4333-8444-555555555555/resourceGroups/g/providers/Microsoft.Chaos/experiments/e", "bot", ""},
+		"update run of a fleet":                {"Microsoft.ContainerService/fleets/updateRuns/start/action", group + "rg-fleet/providers/Microsoft.ContainerService/fleets/f/updateRuns/r", "bot", "subscription"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := Question{Cluster: aks, Callers: []string{"", "dana"}, Time: at}
+			r := Question{Subscription: "9B1F4E62-7C35-4D8A-8F20-6AD1C2E9B703", Cluster: aks, Callers: []string{"", "dana"}, Time: at}
 			got := ""
 			if all := place(r, []Operation{entry(time.Minute, tt.operation, tt.resource, tt.caller, "succeeded", "c")}); len(all) > 0 {
 				got = all[0].relation

@@ -97,6 +97,8 @@ var operations = map[string]description{
 	"microsoft.compute/virtualmachinescalesets/virtualmachines/delete":                     {"deleted a node's virtual machine", rollout, true},
 	"microsoft.compute/virtualmachinescalesets/virtualmachines/deallocate/action":          {"deallocated a node", rollout, true},
 	"microsoft.compute/virtualmachinescalesets/virtualmachines/restart/action":             {"restarted a node", rollout, true},
+	"microsoft.chaos/experiments/start/action":                                             {"started a chaos experiment", rollout, true},
+	"microsoft.containerservice/fleets/updateruns/start/action":                            {"started an update run of a fleet", rollout, true},
 	"microsoft.resources/subscriptions/resourcegroups/delete":                              {"deleted a resource group", removal, true},
 
 	// Workloads, and what lies around the cluster.

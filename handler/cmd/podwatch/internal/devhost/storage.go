@@ -16,7 +16,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azqueue/v2"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azqueue/v2/queueerror"
 
-	"podwatch/handler/internal/emulator"
+	"podwatch/handler/internal/config"
 )
 
 // maxStored is the largest queue message as the service stores it.
@@ -49,7 +49,7 @@ func (s *storage) connection(setting string) (string, error) {
 	if value == "" {
 		return "", fmt.Errorf("the app setting %s holds no connection string (identities do not work against a local storage service)", setting)
 	}
-	return emulator.Expand(value), nil
+	return config.ExpandConnection(value), nil
 }
 
 func (s *storage) queue(ctx context.Context, setting, name string) (*azqueue.QueueClient, error) {
