@@ -113,10 +113,10 @@ func (b *builder) storage() error {
 	b.watch = state.NewWatch(documents, b.cfg.FeedSilenceAfter, b.now)
 	b.dead = state.NewDeadLetters(documents, b.now)
 	b.gauges = gauges{
-		{"unreadable messages", "the blob container " + unreadableContainer, func(ctx context.Context) (int, error) {
+		{what: "unreadable messages", where: "the blob container " + unreadableContainer, count: func(ctx context.Context) (int, error) {
 			return b.account.Count(ctx, unreadableContainer)
 		}},
-		{"dead letters", "the dead letters (podwatch requeue lists them and puts them back)", b.dead.Count},
+		{what: "dead letters", where: "the dead letters (podwatch requeue lists them and puts them back)", count: b.dead.Count, oldest: b.dead.Oldest},
 	}
 	return nil
 }

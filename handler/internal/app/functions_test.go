@@ -26,6 +26,7 @@ import (
 // A table is a sink that records the ids that it accepts, in order.
 type table struct {
 	ids    []string
+	latest *alert.Alert
 	refuse func(id string) error
 }
 
@@ -38,7 +39,7 @@ func (s *table) Post(_ context.Context, g alert.Group) (int, error) {
 			return 1, err
 		}
 	}
-	s.ids = append(s.ids, a.AlertId)
+	s.ids, s.latest = append(s.ids, a.AlertId), a
 	return 1, nil
 }
 
@@ -172,7 +173,7 @@ func TestWhatNoTryCanDeliverBecomesADeadLetter(t *testing.T) {
 func TestHeartbeat(t *testing.T) {
 	t.Parallel()
 	sink := &table{}
-	a, _ := open(t, azurite.Start(t), sink)
+	a, log := open(t, azurite.Start(t), sink)
 	now := time.Now()
 	clock := func() time.Time { return now }
 	documents := a.account.Documents(state.StateContainer)
@@ -201,6 +202,12 @@ func TestHeartbeat(t *testing.T) {
 	beat() // nothing is due twice
 	if len(sink.ids) != 4 || sink.ids[0] != sinktest.Alert(0).AlertId || sink.ids[2] != sinktest.Alert(1).AlertId {
 		t.Fatalf("posted %q, want the alert, the silence of the feed, the summary of what was held, and the dead letter", sink.ids)
+	}
+	if notice := sink.latest; notice.RuleName != "1 dead letters, 1 more than before" || !strings.Contains(notice.Notes[0], " The oldest is from ") {
+		t.Errorf("the notice of the dead letter is %q with notes %q", notice.RuleName, notice.Notes)
+	}
+	if !strings.Contains(log.String(), "alerts=1 oldest=2") {
+		t.Errorf("no line has the count and the oldest of what was saved: %s", log)
 	}
 	if n, err := a.account.Queue(storage.PoisonQueue).Len(t.Context()); n != 0 || err != nil {
 		t.Errorf("%d messages in the poison queue, %v", n, err)

@@ -50,11 +50,16 @@ func (a *App) checkFeed(ctx context.Context) error {
 	notices, err := a.watch.Check(ctx, counts)
 	failed = errors.Join(failed, err)
 	for _, n := range notices {
-		own := alert.NewOwn(a.gauges.fact(n), a.now())
+		own := alert.NewOwn(a.gauges.fact(ctx, n), a.now())
 		result := a.Dispatcher.Deliver(ctx, slices.Values([][]*alert.Alert{{own}}))
-		if len(result.Failed) > 0 && !result.Failed[0].Final {
-			failed = errors.Join(failed, result.Failed[0].Err)
-			continue
+		if len(result.Failed) > 0 {
+			f := result.Failed[0]
+			if !f.Final {
+				failed = errors.Join(failed, f.Err)
+				continue
+			}
+			// As a dead letter it would be the reason for the next notice.
+			a.log.Error("an alert about podwatch itself was rejected for good; it is dropped", "alert", own.RuleName, "err", f.Err)
 		}
 		failed = errors.Join(failed, a.watch.Told(ctx, n))
 	}
@@ -70,21 +75,27 @@ func (a *App) savePoison(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, checkFor)
 	defer cancel()
 	queue := a.account.Queue(storage.PoisonQueue)
-	saved := 0
+	saved, oldest := 0, a.now()
+	defer func() {
+		if saved > 0 {
+			a.log.Error("alerts were given up by the host; they are kept as dead letters (podwatch requeue puts them back)",
+				"alerts", saved, "oldest", oldest.UTC())
+		}
+	}()
 	for m, err := range queue.Take(ctx) {
+		if err == nil {
+			err = a.dead.Add(ctx, m.Text, "the host gave it up after its last try")
+		}
+		if err == nil {
+			err = queue.Remove(ctx, m)
+		}
 		if err != nil {
 			return fmt.Errorf("save the poison queue: %w", err)
 		}
-		if err := a.dead.Add(ctx, m.Text, "the host gave it up after its last try"); err != nil {
-			return fmt.Errorf("save the poison queue: %w", err)
-		}
-		if err := queue.Remove(ctx, m); err != nil {
-			return fmt.Errorf("save the poison queue: %w", err)
-		}
 		saved++
-	}
-	if saved > 0 {
-		a.log.Error("alerts were given up by the host; they are kept as dead letters (podwatch requeue puts them back)", "alerts", saved)
+		if m.Added.Before(oldest) {
+			oldest = m.Added
+		}
 	}
 	return nil
 }
@@ -93,9 +104,10 @@ func (a *App) savePoison(ctx context.Context) error {
 type gauges []gauge
 
 type gauge struct {
-	what  string // plural
-	where string
-	count func(context.Context) (int, error)
+	what   string // plural
+	where  string
+	count  func(context.Context) (int, error)
+	oldest func(context.Context) (time.Time, error) // nil: not known
 }
 
 func (g gauges) counts(ctx context.Context) (map[string]int, error) {
@@ -113,7 +125,7 @@ func (g gauges) counts(ctx context.Context) (map[string]int, error) {
 }
 
 // fact is what a notice is to a reader.
-func (g gauges) fact(n state.Notice) alert.OwnFact {
+func (g gauges) fact(ctx context.Context, n state.Notice) alert.OwnFact {
 	since := n.Since.UTC().Format(time.RFC1123)
 	switch n.Kind {
 	case state.Silent:
@@ -132,14 +144,31 @@ func (g gauges) fact(n state.Notice) alert.OwnFact {
 			Note: fmt.Sprintf("Records still arrive, but deletions in what podwatch cannot read go unseen, since %s. Look in the blob container %s: a client may have made audit records too long for Azure, or the export has a shape that podwatch does not know.", since, unreadableContainer),
 		}
 	}
-	where := ""
+	var note string
 	for _, gauge := range g {
 		if gauge.what == n.Source {
-			where = gauge.where
+			note = fmt.Sprintf("Look in %s.%s", gauge.where, gauge.age(ctx))
 		}
 	}
 	return alert.OwnFact{
 		Key: n.ID, Severity: "medium", What: fmt.Sprintf("%d %s, %d more than before", n.Count, n.Source, n.Count-n.Before),
-		Note: fmt.Sprintf("Look in %s. docs/operate.md describes what to do with them.", where),
+		Note: note + " docs/operate.md describes what to do with them.",
 	}
+}
+
+// ageFor bounds how long the oldest is looked for: the notice does not wait for it.
+const ageFor = 5 * time.Second
+
+// age is a sentence about the oldest of what a gauge counts, if that is known.
+func (g gauge) age(ctx context.Context) string {
+	if g.oldest == nil {
+		return ""
+	}
+	ctx, cancel := context.WithTimeout(ctx, ageFor)
+	defer cancel()
+	oldest, err := g.oldest(ctx)
+	if err != nil || oldest.IsZero() {
+		return ""
+	}
+	return " The oldest is from " + oldest.UTC().Format(time.RFC1123) + "."
 }

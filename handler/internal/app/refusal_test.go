@@ -78,12 +78,13 @@ func hostQueues(t *testing.T) (between time.Duration, tries int) {
 	return at.Sub(at.Truncate(24 * time.Hour)), host.Extensions.Queues.MaxDequeueCount
 }
 
-// openOn returns an app with the sinks, and with dead letters in memory.
-func openOn(t *testing.T, s *sinks) (*App, *bytes.Buffer) {
+// openOn returns an app with the sinks on a storage, or with dead letters in memory.
+func openOn(t *testing.T, s *sinks, connection string) (*App, *bytes.Buffer) {
 	t.Helper()
 	settings := map[string]string{
 		"FUNCTIONS_CUSTOMHANDLER_PORT": "0", "TEAMS_WEBHOOK_URL": s.url + "/workflow?sig=planted",
 		"LOG_ANALYTICS_ENDPOINT": s.url, "LOG_ANALYTICS_RULE_ID": "dcr-0123456789abcdef0123456789abcdef",
+		"AzureWebJobsStorage": connection,
 	}
 	cfg, err := config.Load(func(name string) string { return settings[name] }, t.TempDir())
 	if err != nil {
@@ -94,7 +95,9 @@ func openOn(t *testing.T, s *sinks) (*App, *bytes.Buffer) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a.dead = state.NewDeadLetters(state.NewMemory(), a.now)
+	if connection == "" {
+		a.dead = state.NewDeadLetters(state.NewMemory(), a.now)
+	}
 	return a, log
 }
 
@@ -139,7 +142,7 @@ func TestARefusalIsNotFinal(t *testing.T) {
 			t.Parallel()
 			s := startSinks(t, status)
 			synctest.Test(t, func(t *testing.T) {
-				a, log := openOn(t, s)
+				a, log := openOn(t, s, "")
 				queued := detectOne(t, a)
 				try := 0
 				for begin := time.Now(); time.Since(begin) <= outage; time.Sleep(between) {
@@ -184,7 +187,7 @@ func TestARejectionIsFinal(t *testing.T) {
 			t.Parallel()
 			s := startSinks(t, status)
 			synctest.Test(t, func(t *testing.T) {
-				a, log := openOn(t, s)
+				a, log := openOn(t, s, "")
 				queued := detectOne(t, a)
 				if _, _, err := a.Redeliver(t.Context(), request(t, "alert", queued)); err != nil {
 					t.Errorf("the alert stays in the queue: %v", err)

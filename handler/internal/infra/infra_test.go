@@ -339,6 +339,7 @@ func TestChecksNotice(t *testing.T) {
 		{"monitoring", monitoring, "WorkspaceResourceId: workspace.id", "WorkspaceResourceId: ''"},
 
 		{"lifecycle", storage, "prefixMatch: ['podwatch-ledger/']", "prefixMatch: ['ledger/']"},
+		{"lifecycle", storage, "prefixMatch: ['podwatch-ledger/']", "prefixMatch: ['podwatch-ledger/', 'podwatch-state/']"},
 		{"lifecycle", storage, "daysAfterModificationGreaterThan: unreadableDays", "daysAfterCreationGreaterThan: unreadableDays"},
 		{"lifecycle", main, "@minValue(8)\nparam ledgerDays", "@minValue(1)\nparam ledgerDays"},
 		{"lifecycle", main, "@maxValue(7)\nparam hubRetentionDays", "@maxValue(90)\nparam hubRetentionDays"},
@@ -939,6 +940,9 @@ func checkLifecycle(t templates) (complaints []string) {
 		if !rule.MatchString(rules) {
 			complaints = append(complaints, fmt.Sprintf("nothing of %s expires after %s", container, days))
 		}
+	}
+	if strings.Contains(rules, "podwatch-state") {
+		complaints = append(complaints, "dead letters expire")
 	}
 	complaints = append(complaints, wants("main.bicep", t.find("main.bicep", "module", "storage"), map[string]string{
 		"params.ledgerDays":     "ledgerDays",

@@ -88,6 +88,21 @@ func (l *DeadLetters) Count(ctx context.Context) (int, error) {
 	return n, nil
 }
 
+// Oldest returns when the oldest dead letter was added; zero if there is none. It
+// reads all of them.
+func (l *DeadLetters) Oldest(ctx context.Context) (time.Time, error) {
+	var oldest time.Time
+	for letter, err := range l.All(ctx) {
+		if err := ctx.Err(); err != nil {
+			return time.Time{}, err
+		}
+		if err == nil && (oldest.IsZero() || letter.Added.Before(oldest)) {
+			oldest = letter.Added
+		}
+	}
+	return oldest, nil
+}
+
 func (l *DeadLetters) read(ctx context.Context, name string) (DeadLetter, error) {
 	d, err := l.documents.Fetch(ctx, name)
 	if err != nil {

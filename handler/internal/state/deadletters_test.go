@@ -21,6 +21,9 @@ func testDeadLetters(t *testing.T, fresh func(*testing.T) state.Documents) {
 	}
 	create(t, d, "dead/unreadable", "{")
 	wantLetters(t, letters, "a, rejected with status 400, 08:00", "b, rejected with status 400, 09:00", "unreadable")
+	if oldest, err := letters.Oldest(t.Context()); err != nil || oldest.Format("15:04") != "08:00" {
+		t.Errorf("the oldest was added at %v, %v; want 08:00", oldest, err)
+	}
 	for letter := range letters.All(t.Context()) {
 		if string(letter.Text) == "a" {
 			for range 2 {
@@ -53,6 +56,9 @@ func TestDeadLettersWithoutStorage(t *testing.T) {
 	t.Parallel()
 	letters := new(state.DeadLetters)
 	wantLetters(t, letters)
+	if oldest, err := letters.Oldest(t.Context()); err != nil || !oldest.IsZero() {
+		t.Errorf("the oldest of none was added at %v, %v", oldest, err)
+	}
 	if err := letters.Add(t.Context(), []byte("a"), ""); err == nil {
 		t.Error("an alert that is kept nowhere is no error")
 	}

@@ -32,8 +32,9 @@ type Queue struct {
 
 // A Message is a taken message. Unless it is removed it is back after five minutes.
 type Message struct {
-	ID   string
-	Text []byte
+	ID    string
+	Text  []byte
+	Added time.Time // when it was put into the queue
 
 	receipt string
 }
@@ -78,7 +79,7 @@ func (q *Queue) Take(ctx context.Context) iter.Seq2[Message, error] {
 				return
 			}
 			for _, m := range answer.Messages {
-				if !yield(Message{*m.MessageID, decode(*m.MessageText), *m.PopReceipt}, nil) {
+				if !yield(Message{*m.MessageID, decode(*m.MessageText), *m.InsertionTime, *m.PopReceipt}, nil) {
 					return
 				}
 			}

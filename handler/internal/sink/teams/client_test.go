@@ -4,11 +4,16 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"podwatch/handler/internal/alert"
 )
 
 // judge returns what clients would make of messages besides plain cards, see
@@ -28,23 +33,54 @@ func judge(t *testing.T, messages map[string]json.RawMessage) string {
 	return complaints.String()
 }
 
+// posted posts groups to a loopback double of the workflow and returns the messages
+// that it received. Like Teams, the workflow answers 202 and refuses a message that is
+// too large in its run.
+func posted(t *testing.T, groups map[string]alert.Group) map[string]json.RawMessage {
+	t.Helper()
+	var received []byte
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		received = body
+		w.WriteHeader(http.StatusAccepted)
+	}))
+	defer server.Close()
+	s := newSink(t, server.URL+"/workflows/1?sig=1")
+	s.cards = testCards()
+	messages, largest := map[string]json.RawMessage{}, ""
+	for name, g := range groups {
+		if _, err := s.Post(t.Context(), g); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if size := len(quote(string(received))) + 1<<10; size > 28<<10 {
+			t.Errorf("%s: Teams counts %d bytes and refuses the card in the run", name, size)
+		}
+		messages[name] = received
+		if largest == "" || len(quote(string(received))) > len(quote(string(messages[largest]))) {
+			largest = name
+		}
+	}
+	t.Logf("the largest of %d cards is %q: %d bytes, which Teams counts as %d of 28,672", len(messages), largest, len(messages[largest]), messageSize(messages[largest]))
+	return messages
+}
+
 // TestClientsShowPlainCards: each sample, each golden card and alerts of random
 // Markdown make a card that Microsoft's library accepts as version 1.2, and whose
 // values are plain text for a Markdown parser.
 func TestClientsShowPlainCards(t *testing.T) {
 	t.Parallel()
-	messages := map[string]json.RawMessage{}
+	groups := cases()
 	for name, a := range samples(t) {
-		messages[name] = testCards().message(all(a))
-	}
-	for name, g := range cases() {
-		messages[name] = testCards().message(g)
+		groups[name] = all(a)
 	}
 	random := rand.New(rand.NewPCG(3, 4))
 	for i := range 200 {
-		messages[fmt.Sprintf("random %d", i)] = testCards().message(all(every(randomMarkdown(random))))
+		groups[fmt.Sprintf("random %d", i)] = all(every(randomMarkdown(random)))
 	}
-	if complaints := judge(t, messages); complaints != "" {
+	if complaints := judge(t, posted(t, groups)); complaints != "" {
 		t.Error(complaints)
 	}
 }
