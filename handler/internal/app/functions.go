@@ -40,12 +40,12 @@ func (a *App) Detect(ctx context.Context, body io.Reader) (reply *invocation.Rep
 		return batch.Reply(), []slog.Attr{slog.Any("counts", Counts{Bytes: batch.Size(), Unreadable: 1})}, nil
 	}
 
-	sample := a.watch.SampleDue()
+	sample := a.feed.SampleDue()
 	found := a.Detector.Detect(batch, sample)
 	pending := a.Dispatcher.Pending(ctx, found.Findings)
 	around := a.Detector.Around(batch, pending)
 	result := a.Dispatcher.Deliver(ctx, a.Enricher.Enrich(ctx, pending, around))
-	a.watch.Note(ctx, state.Sample{Due: sample, Sources: found.Heard, Audits: found.Audits, Unread: found.Unread})
+	a.feed.Note(ctx, state.Sample{Due: sample, Sources: found.Heard, Audits: found.Audits, Unread: found.Unread})
 
 	counts := CountsOf(found, len(pending), result)
 	counts.Bytes = batch.Size()

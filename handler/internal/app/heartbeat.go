@@ -47,7 +47,7 @@ func (a *App) checkFeed(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, checkFor)
 	defer cancel()
 	counts, failed := a.gauges.counts(ctx)
-	notices, err := a.watch.Check(ctx, counts)
+	notices, err := a.feed.Check(ctx, counts)
 	failed = errors.Join(failed, err)
 	for _, n := range notices {
 		own := alert.NewOwn(a.gauges.fact(ctx, n), a.now())
@@ -61,7 +61,7 @@ func (a *App) checkFeed(ctx context.Context) error {
 			// As a dead letter it would be the reason for the next notice.
 			a.log.Error("an alert about podwatch itself was rejected for good; it is dropped", "alert", own.RuleName, "err", f.Err)
 		}
-		failed = errors.Join(failed, a.watch.Told(ctx, n))
+		failed = errors.Join(failed, a.feed.Told(ctx, n))
 	}
 	return failed
 }

@@ -123,6 +123,10 @@ func ids(t testing.TB, alerts []string) (ids []string) {
 // raised as if everything was read, byte for byte and in the same order.
 func TestTheSearchedPathRaisesTheSameAlertsAsTheFullPath(t *testing.T) {
 	const workers = 2
+	want := int64(respelled)
+	if testing.Short() {
+		want /= 50
+	}
 	records := samples(t)
 	var done, invocations, alerts, answered, exceeded atomic.Int64
 	var g errgroup.Group
@@ -132,7 +136,7 @@ func TestTheSearchedPathRaisesTheSameAlertsAsTheFullPath(t *testing.T) {
 		searchedPaths[worker], fullPaths[worker] = searched, full
 		g.Go(func() error {
 			r := rand.New(rand.NewPCG(uint64(worker), 2026))
-			for done.Load() < respelled {
+			for done.Load() < want {
 				body, n := randomInvocation(r, records)
 				found, more, diff := compare(t, searched, full, body)
 				if diff != "" {

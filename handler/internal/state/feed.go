@@ -31,14 +31,14 @@ const (
 	feedName    = "feed" // the document
 )
 
-// A Watch remembers when each source of records was last heard, and what people
+// A Feed remembers when each source of records was last heard, and what people
 // were told about it. It is safe for concurrent use, also by several instances.
 // The zero value notes nothing and has no notices, for runs without storage.
 //
 // A source that was in most samples of the last day is watched alone, and all others
 // together, if they were in most: a source that sends little is in few samples,
 // which is no silence. While the whole feed is silent only that is reported.
-type Watch struct {
+type Feed struct {
 	documents Documents
 	silence   time.Duration
 	now       func() time.Time
@@ -49,60 +49,60 @@ type Watch struct {
 	unstored Sample        // what is to be stored with the next sample
 }
 
-// NewWatch returns the watch kept in the given documents. A source counts as
+// NewFeed returns the watch kept in the given documents. A source counts as
 // silent after the given time. It does no I/O.
-func NewWatch(d Documents, silence time.Duration, now func() time.Time) *Watch {
-	return &Watch{documents: d, silence: silence, now: now}
+func NewFeed(d Documents, silence time.Duration, now func() time.Time) *Feed {
+	return &Feed{documents: d, silence: silence, now: now}
 }
 
 // SampleDue reports true once a minute: the caller then finds the sources of its
 // batch and passes them to Note. It needs no I/O.
-func (w *Watch) SampleDue() bool {
-	if w.documents == nil {
+func (f *Feed) SampleDue() bool {
+	if f.documents == nil {
 		return false
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	now := w.now()
-	if now.Before(w.next) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	now := f.now()
+	if now.Before(f.next) {
 		return false
 	}
-	w.next = now.Add(sampleEvery)
+	f.next = now.Add(sampleEvery)
 	return true
 }
 
 // Note stores a sample, for which it takes one second at most. What was not
 // stored, because no sample was due or storage failed, is stored with a later one;
 // after each failure SampleDue waits longer for it.
-func (w *Watch) Note(ctx context.Context, s Sample) {
-	if w.documents == nil {
+func (f *Feed) Note(ctx context.Context, s Sample) {
+	if f.documents == nil {
 		return
 	}
-	w.mu.Lock()
-	w.unstored.add(s)
-	s = w.unstored
+	f.mu.Lock()
+	f.unstored.add(s)
+	s = f.unstored
 	if s.Due {
-		w.unstored = Sample{}
+		f.unstored = Sample{}
 	}
-	w.mu.Unlock()
+	f.mu.Unlock()
 	if !s.Due {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, noteTime)
 	defer cancel()
-	now := w.now()
-	err := w.change(ctx, func(f *feed) { f.hear(s, now, w.silence) })
+	now := f.now()
+	err := f.change(ctx, func(h *heard) { h.hear(s, now, f.silence) })
 
-	w.mu.Lock()
-	defer w.mu.Unlock()
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	if err == nil {
-		w.backOff = 0
+		f.backOff = 0
 		return
 	}
 	s.Due = false
-	w.unstored.add(s)
-	w.backOff = min(max(2*w.backOff, sampleEvery), maxBackOff)
-	w.next = now.Add(w.backOff)
+	f.unstored.add(s)
+	f.backOff = min(max(2*f.backOff, sampleEvery), maxBackOff)
+	f.next = now.Add(f.backOff)
 }
 
 // add adds what another batch shows.
@@ -116,18 +116,18 @@ func (s *Sample) add(o Sample) {
 }
 
 // change reads the document, changes it and writes it, again if others did too.
-func (w *Watch) change(ctx context.Context, change func(*feed)) error {
+func (f *Feed) change(ctx context.Context, change func(*heard)) error {
 	for range maxAttempts {
-		d, f, err := w.read(ctx)
+		d, h, err := f.read(ctx)
 		if err != nil {
 			return err
 		}
-		change(&f)
-		text, err := json.Marshal(f)
+		change(&h)
+		text, err := json.Marshal(h)
 		if err != nil {
 			return err
 		}
-		if err := put(ctx, w.documents, d, text); err == nil || failure(err) {
+		if err := put(ctx, f.documents, d, text); err == nil || failure(err) {
 			return err
 		}
 	}
@@ -136,20 +136,20 @@ func (w *Watch) change(ctx context.Context, change func(*feed)) error {
 
 // read returns the state of the feed, which begins now when there is none. A
 // document that cannot be read is kept aside.
-func (w *Watch) read(ctx context.Context) (Document, feed, error) {
-	begin := feed{Whole: source{Last: w.now(), Since: w.now()}, Sources: map[string]source{}, Counts: map[string]counter{}}
-	d, err := w.documents.Fetch(ctx, feedName)
+func (f *Feed) read(ctx context.Context) (Document, heard, error) {
+	begin := heard{Whole: source{Last: f.now(), Since: f.now()}, Sources: map[string]source{}, Counts: map[string]counter{}}
+	d, err := f.documents.Fetch(ctx, feedName)
 	if errors.Is(err, ErrAbsent) {
 		return Document{Name: feedName}, begin, nil
 	}
 	if err != nil {
 		return d, begin, err
 	}
-	f := begin
-	if json.Unmarshal(d.Data, &f) != nil {
-		return d, begin, keepAside(ctx, w.documents, d)
+	h := begin
+	if json.Unmarshal(d.Data, &h) != nil {
+		return d, begin, keepAside(ctx, f.documents, d)
 	}
-	return d, f, nil
+	return d, h, nil
 }
 
 // A Kind is what a [Notice] is about.
@@ -175,33 +175,33 @@ type Notice struct {
 
 // Check returns what people must know about: sources that fell silent or are heard
 // again, and counts, by name, that grew. A notice is returned until it is told.
-func (w *Watch) Check(ctx context.Context, counts map[string]int) ([]Notice, error) {
-	if w.documents == nil {
+func (f *Feed) Check(ctx context.Context, counts map[string]int) ([]Notice, error) {
+	if f.documents == nil {
 		return nil, nil
 	}
-	d, f, err := w.read(ctx)
-	if err == nil && d.Version == "" || err == nil && f.shrunk(counts) {
+	d, h, err := f.read(ctx)
+	if err == nil && d.Version == "" || err == nil && h.shrunk(counts) {
 		// The first check starts the clock: a feed that never begins is silent.
-		err = w.change(ctx, func(f *feed) { f.shrink(counts) })
+		err = f.change(ctx, func(h *heard) { h.shrink(counts) })
 	}
 	if err != nil {
 		return nil, fmt.Errorf("check the feed: %w", err)
 	}
-	return slices.Concat(f.sourceNotices(w.now(), w.silence), f.Read.notices(), f.countNotices(counts)), nil
+	return slices.Concat(h.sourceNotices(f.now(), f.silence), h.Read.notices(), h.countNotices(counts)), nil
 }
 
 // Told records that a notice was delivered.
-func (w *Watch) Told(ctx context.Context, n Notice) error {
-	err := w.change(ctx, func(f *feed) {
+func (f *Feed) Told(ctx context.Context, n Notice) error {
+	err := f.change(ctx, func(h *heard) {
 		switch n.Kind {
 		case Silent:
-			f.update(n.Source, func(s *source) { s.Told = n.Since })
+			h.update(n.Source, func(s *source) { s.Told = n.Since })
 		case Heard:
-			f.update(n.Source, func(s *source) { s.Told = time.Time{} })
+			h.update(n.Source, func(s *source) { s.Told = time.Time{} })
 		case Blind:
-			f.Read.Told = n.Since
+			h.Read.Told = n.Since
 		case Grown:
-			f.Counts[n.Source] = counter{n.Count, f.Counts[n.Source].Changes + 1}
+			h.Counts[n.Source] = counter{n.Count, h.Counts[n.Source].Changes + 1}
 		}
 	})
 	if err != nil {
