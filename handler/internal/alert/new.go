@@ -127,7 +127,7 @@ func deletionKind(ev *event.Event) string {
 
 // auditOperation names what was asked of the API server, because the
 // operationName of every kube-audit record is the same and says nothing.
-func auditOperation(audit *event.Audit) string {
+func auditOperation(audit *event.KubeAudit) string {
 	resource := audit.Object.Resource
 	if audit.Object.Subresource != "" {
 		resource += "/" + audit.Object.Subresource
@@ -135,7 +135,7 @@ func auditOperation(audit *event.Audit) string {
 	return strings.TrimSpace(audit.Verb + " " + resource)
 }
 
-func auditOutcome(audit *event.Audit) string {
+func auditOutcome(audit *event.KubeAudit) string {
 	switch {
 	case audit.Code >= 200 && audit.Code < 300:
 		return "success"

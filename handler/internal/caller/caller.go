@@ -58,7 +58,7 @@ func From(ev *event.Event) Caller {
 		c = fromAudit(ev.Audit())
 	case ev.Dataset() == event.SignInLogs:
 		c = fromSignIn(ev.Record())
-	case ev.Dataset() == event.AuditLogs:
+	case ev.Dataset() == event.EntraAudit:
 		c = fromDirectoryAudit(ev.Record())
 	default:
 		c = fromIdentity(member(ev.Record(), "identity"), ev.CallerIP())

@@ -257,40 +257,40 @@ func TestCallerOfAnotherTenant(t *testing.T) {
 func TestFromAudit(t *testing.T) {
 	kubectl := "kubectl/v1.31.2 (linux/amd64) kubernetes/5864a46"
 	tests := map[string]struct {
-		audit event.Audit
+		audit event.KubeAudit
 		want  caller.Caller
 	}{
 		"only the last source address counts": {
-			event.Audit{User: event.AuditUser{Name: "system:kube-scheduler"}, SourceIPs: []string{"127.0.0.1", "198.51.100.9", "10.0.0.4"}},
+			event.KubeAudit{User: event.AuditUser{Name: "system:kube-scheduler"}, SourceIPs: []string{"127.0.0.1", "198.51.100.9", "10.0.0.4"}},
 			caller.Caller{Kind: "kubernetes", Name: "system:kube-scheduler", IP: "10.0.0.4", Notes: []string{
 				"2 earlier source address(es) were claimed by the client and are not used"}},
 		},
 		"certificate with a name like a sign-in name": {
-			event.Audit{User: event.AuditUser{Name: "dana@example.com", Groups: []string{"system:authenticated"}}},
+			event.KubeAudit{User: event.AuditUser{Name: "dana@example.com", Groups: []string{"system:authenticated"}}},
 			caller.Caller{Kind: "user", Name: "dana@example.com", Notes: []string{
 				"the cluster logged no Entra object id: the name may come from a client certificate"}},
 		},
 		"person in an Entra group, without object id": {
-			event.Audit{User: event.AuditUser{Name: "dana@example.com", Groups: []string{group}}},
+			event.KubeAudit{User: event.AuditUser{Name: "dana@example.com", Groups: []string{group}}},
 			caller.Caller{Kind: "user", Name: "dana@example.com"},
 		},
 		"GUID may be a guest or an application": {
-			event.Audit{User: event.AuditUser{Name: strings.ToUpper(oid)}},
+			event.KubeAudit{User: event.AuditUser{Name: strings.ToUpper(oid)}},
 			caller.Caller{Kind: "unknown", ID: oid, Notes: []string{
 				"the record names this Entra account by its object id only: a person, an application or a managed identity"}},
 		},
 		"platform account used with kubectl": {
-			event.Audit{User: event.AuditUser{Name: "aksService", Groups: []string{"system:masters"}}, UserAgent: kubectl},
+			event.KubeAudit{User: event.AuditUser{Name: "aksService", Groups: []string{"system:masters"}}, UserAgent: kubectl},
 			caller.Caller{Kind: "kubernetes", Name: "aksService", AppName: "kubectl", UserAgent: kubectl, Notes: []string{
 				"platform account: shared by the components of AKS's control plane; the component is known by its user agent only, which a client can forge"}},
 		},
 		"near-miss of a platform account": {
-			event.Audit{User: event.AuditUser{Name: "aksservice"}},
+			event.KubeAudit{User: event.AuditUser{Name: "aksservice"}},
 			caller.Caller{Kind: "kubernetes", Name: "aksservice", Notes: []string{
 				"local account, most likely a client certificate: no Entra account behind the name"}},
 		},
 		"service account bound to a pod, outside": {
-			event.Audit{User: event.AuditUser{Name: "system:serviceaccount:ci:deployer", UID: "u1", Extra: map[string][]string{
+			event.KubeAudit{User: event.AuditUser{Name: "system:serviceaccount:ci:deployer", UID: "u1", Extra: map[string][]string{
 				"authentication.kubernetes.io/pod-name": {"runner-1"}, "authentication.kubernetes.io/node-name": {"node-7"}}},
 				SourceIPs: []string{"198.51.100.9"}},
 			caller.Caller{Kind: "kubernetes", Name: "system:serviceaccount:ci:deployer", Namespace: "ci", ID: "u1", IP: "198.51.100.9", Notes: []string{
@@ -298,65 +298,65 @@ func TestFromAudit(t *testing.T) {
 				"a workload's account, from the public address 198.51.100.9"}},
 		},
 		"system account with kubectl": {
-			event.Audit{User: event.AuditUser{Name: "system:serviceaccount:kube-system:replicaset-controller"}, UserAgent: kubectl, SourceIPs: []string{"172.31.16.220"}},
+			event.KubeAudit{User: event.AuditUser{Name: "system:serviceaccount:kube-system:replicaset-controller"}, UserAgent: kubectl, SourceIPs: []string{"172.31.16.220"}},
 			caller.Caller{Kind: "kubernetes", Name: "system:serviceaccount:kube-system:replicaset-controller", Namespace: "kube-system",
 				UserAgent: kubectl, IP: "172.31.16.220", Notes: []string{"a system account used with kubectl is unusual"}},
 		},
 		"another service account cannot speak for a person": {
-			event.Audit{User: event.AuditUser{Name: "system:serviceaccount:other:azure-arc-kube-aad-proxy-sa"}, Impersonated: &event.AuditUser{Name: oid}},
+			event.KubeAudit{User: event.AuditUser{Name: "system:serviceaccount:other:azure-arc-kube-aad-proxy-sa"}, Impersonated: &event.AuditUser{Name: oid}},
 			caller.Caller{Kind: "kubernetes", Name: "system:serviceaccount:other:azure-arc-kube-aad-proxy-sa", Namespace: "other", Notes: []string{
 				"the caller acted as " + oid + " (impersonation); the rights used are that account's"}},
 		},
 		"a person behind Teleport": {
-			event.Audit{User: event.AuditUser{Name: "system:serviceaccount:teleport:teleport-kube-agent"}, Impersonated: &event.AuditUser{Name: "dana@example.com"}},
+			event.KubeAudit{User: event.AuditUser{Name: "system:serviceaccount:teleport:teleport-kube-agent"}, Impersonated: &event.AuditUser{Name: "dana@example.com"}},
 			caller.Caller{Kind: "user", Name: "dana@example.com", Notes: []string{
 				"the person is named by Teleport (system:serviceaccount:teleport:teleport-kube-agent), and the address is the proxy's, not the person's"}},
 		},
 		"a person behind Rancher, by an account of its own": {
-			event.Audit{User: event.AuditUser{Name: "system:serviceaccount:cattle-impersonation-system:cattle-impersonation-u-b4qkh"}, Impersonated: &event.AuditUser{Name: "u-b4qkh"}},
+			event.KubeAudit{User: event.AuditUser{Name: "system:serviceaccount:cattle-impersonation-system:cattle-impersonation-u-b4qkh"}, Impersonated: &event.AuditUser{Name: "u-b4qkh"}},
 			caller.Caller{Kind: "externalIdentity", Name: "u-b4qkh", Notes: []string{
 				"the person is named by Rancher (system:serviceaccount:cattle-impersonation-system:cattle-impersonation-u-b4qkh), and the address is the proxy's, not the person's"}},
 		},
 		"Rancher's account of a person who is lost": {
-			event.Audit{User: event.AuditUser{Name: "system:serviceaccount:cattle-impersonation-system:cattle-impersonation-u-b4qkh"}},
+			event.KubeAudit{User: event.AuditUser{Name: "system:serviceaccount:cattle-impersonation-system:cattle-impersonation-u-b4qkh"}},
 			caller.Caller{Kind: "kubernetes", Name: "system:serviceaccount:cattle-impersonation-system:cattle-impersonation-u-b4qkh", Namespace: "cattle-impersonation-system",
 				Notes: []string{"an account of Rancher; the person is known by the id in its name only: u-b4qkh"}},
 		},
 		"the syncer of a virtual cluster": {
-			event.Audit{User: event.AuditUser{Name: "system:serviceaccount:vcluster-dev:vc-dev"}},
+			event.KubeAudit{User: event.AuditUser{Name: "system:serviceaccount:vcluster-dev:vc-dev"}},
 			caller.Caller{Kind: "kubernetes", Name: "system:serviceaccount:vcluster-dev:vc-dev", Namespace: "vcluster-dev", Notes: []string{
 				"an account of the virtual cluster dev: the person behind it is not in this log"}},
 		},
 		"a token of another issuer": {
-			event.Audit{User: event.AuditUser{Name: "aks:jwt:dana@example.com", Groups: []string{"aks:jwt:on call", "system:authenticated"}}},
+			event.KubeAudit{User: event.AuditUser{Name: "aks:jwt:dana@example.com", Groups: []string{"aks:jwt:on call", "system:authenticated"}}},
 			caller.Caller{Kind: "externalIdentity", Name: "aks:jwt:dana@example.com", Notes: []string{
 				"dana@example.com by the cluster's JWT authenticator: a token of another issuer, neither an Entra account nor a client certificate"}},
 		},
 		"a workload's token used with kubectl on Windows": {
-			event.Audit{User: event.AuditUser{Name: "system:serviceaccount:ci:deployer"}, UserAgent: "kubectl.exe/v1.31.2"},
+			event.KubeAudit{User: event.AuditUser{Name: "system:serviceaccount:ci:deployer"}, UserAgent: "kubectl.exe/v1.31.2"},
 			caller.Caller{Kind: "kubernetes", Name: "system:serviceaccount:ci:deployer", Namespace: "ci", UserAgent: "kubectl.exe/v1.31.2", Notes: []string{
 				"a service account's token used with kubectl, as a person or a script would that holds it"}},
 		},
 		"a node's account used with kubectl": {
-			event.Audit{User: event.AuditUser{Name: "system:node:aks-1", Groups: []string{"system:nodes"}}, UserAgent: kubectl},
+			event.KubeAudit{User: event.AuditUser{Name: "system:node:aks-1", Groups: []string{"system:nodes"}}, UserAgent: kubectl},
 			caller.Caller{Kind: "kubernetes", Name: "system:node:aks-1", UserAgent: kubectl, Notes: []string{
 				"a node's account used with kubectl, not by its kubelet: it stands for every pod on the node"}},
 		},
 		"the kubelet of a Windows node": {
-			event.Audit{User: event.AuditUser{Name: "system:node:aks-1", Groups: []string{"system:nodes"}}, UserAgent: "kubelet.exe/v1.31.2"},
+			event.KubeAudit{User: event.AuditUser{Name: "system:node:aks-1", Groups: []string{"system:nodes"}}, UserAgent: "kubelet.exe/v1.31.2"},
 			caller.Caller{Kind: "kubernetes", Name: "system:node:aks-1", UserAgent: "kubelet.exe/v1.31.2"},
 		},
 		"impersonating oneself is nothing": {
-			event.Audit{User: event.AuditUser{Name: "masterclient"}, Impersonated: &event.AuditUser{Name: "masterclient"}},
+			event.KubeAudit{User: event.AuditUser{Name: "masterclient"}, Impersonated: &event.AuditUser{Name: "masterclient"}},
 			caller.Caller{Kind: "kubernetes", Name: "masterclient", Notes: []string{
 				"local admin certificate: no person behind it; whoever pulled the cluster's admin credential may hold it"}},
 		},
 		"name of a node without its group": {
-			event.Audit{User: event.AuditUser{Name: "system:node:aks-1"}},
+			event.KubeAudit{User: event.AuditUser{Name: "system:node:aks-1"}},
 			caller.Caller{Kind: "kubernetes", Name: "system:node:aks-1", Notes: []string{
 				"the name is a node's, but the account is not in the group of nodes"}},
 		},
-		"nobody": {event.Audit{}, caller.Caller{Kind: "unknown", Notes: []string{"the record names no caller"}}},
+		"nobody": {event.KubeAudit{}, caller.Caller{Kind: "unknown", Notes: []string{"the record names no caller"}}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

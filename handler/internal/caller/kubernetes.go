@@ -25,7 +25,7 @@ const NoteIDOnly = "the record names this Entra account by its object id only: a
 
 // fromAudit reads the caller of a Kubernetes audit event. The real actor is user,
 // except behind an access proxy, whose word for the person is taken.
-func fromAudit(a *event.Audit) Caller {
+func fromAudit(a *event.KubeAudit) Caller {
 	actor, through := a.User, proxyOf(a.User.Name)
 	acted := a.Impersonated != nil && a.Impersonated.Name != "" && a.Impersonated.Name != a.User.Name
 	relayed := through.name != "" && acted

@@ -24,7 +24,7 @@ var noon = time.Date(2026, 11, 9, 12, 0, 0, 0, time.UTC)
 
 // did is a record of what a user did to something in a cluster, minutes after noon.
 func did(user, cluster, verb, resource, name string, minutes int) string {
-	return string(logtest.AuditRecord(cluster, noon.Add(time.Duration(minutes)*time.Minute), event.Audit{
+	return string(logtest.AuditRecord(cluster, noon.Add(time.Duration(minutes)*time.Minute), event.KubeAudit{
 		ID: user + verb + name, Stage: "ResponseComplete", Verb: verb, Code: 200, User: event.AuditUser{Name: user},
 		RequestURI: "/x/" + name, Object: event.ObjectRef{Resource: resource, Namespace: "web", Name: name},
 	}))

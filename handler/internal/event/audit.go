@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// An Audit is a Kubernetes audit event of AKS or an Arc-enabled cluster. Names,
+// A KubeAudit is a Kubernetes audit event of AKS or an Arc-enabled cluster. Names,
 // user agent and all but the last source address are chosen by the client.
-type Audit struct {
+type KubeAudit struct {
 	ID           string // auditID: one request, several stages; the client may choose it
 	Stage        string // RequestReceived, ResponseStarted, ResponseComplete or Panic
 	Level        string // Metadata, Request or RequestResponse
@@ -43,7 +43,7 @@ type ObjectRef struct {
 
 // Audit is the Kubernetes audit event in properties.log, also if that is cut; nil
 // if there is none.
-func (e *Event) Audit() *Audit {
+func (e *Event) Audit() *KubeAudit {
 	if e.once(partAudit) && e.auditLog().is() &&
 		e.isAudit() {
 		e.audit = e.readAudit()
@@ -56,13 +56,13 @@ func (e *Event) isAudit() bool {
 	return e.isKubeAudit() || isAuditVersion(e.auditLog().get("apiVersion"))
 }
 
-func (e *Event) readAudit() *Audit {
+func (e *Event) readAudit() *KubeAudit {
 	text := func(name string) string { return e.str(e.log.get(name)) }
 	object := func(name string) map[string]any {
 		m, _ := e.value(e.log.get(name), e.log.level).(map[string]any)
 		return m
 	}
-	a := &Audit{
+	a := &KubeAudit{
 		ID:          text("auditID"),
 		Stage:       text("stage"),
 		Level:       text("level"),

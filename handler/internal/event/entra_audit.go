@@ -15,7 +15,7 @@ import (
 // target_resources and the modified_properties in it become maps keyed "0",
 // "1", …: rules ask for target_resources.0 and for target_resources.*.
 var auditTable = &table{
-	dataset: AuditLogs,
+	dataset: EntraAudit,
 	fields: slices.Concat(common, source, log("azure.auditlogs"), []Field{
 		{Name: "azure.auditlogs.level", Type: double},
 		{Name: "azure.auditlogs.properties", Type: group, Below: keyword},

@@ -25,7 +25,7 @@ import (
 const (
 	ActivityLogs       = "azure.activitylogs"
 	PlatformLogs       = "azure.platformlogs"
-	AuditLogs          = "azure.auditlogs"
+	EntraAudit         = "azure.auditlogs"
 	SignInLogs         = "azure.signinlogs"
 	IdentityProtection = "azure.identity_protection"
 )
@@ -121,7 +121,7 @@ type Event struct {
 	renamed map[string]any // properties under the rules' names
 	tree    map[string]any // the fields of the log itself
 	who     identity
-	audit   *Audit
+	audit   *KubeAudit
 	of      Resource
 	notes   []note
 }

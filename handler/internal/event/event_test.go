@@ -93,7 +93,7 @@ type view struct {
 	Time                                                                       time.Time
 	CallerIP                                                                   string
 	Resource                                                                   event.Resource
-	Audit                                                                      *event.Audit
+	Audit                                                                      *event.KubeAudit
 	Notes                                                                      []string
 	Fields                                                                     map[string]any
 }

@@ -27,8 +27,8 @@ func TestMissing(t *testing.T) {
 		{event.SignInLogs, "", "azure.signinlogs.properties.app_id", "", false},
 		{event.SignInLogs, "", "azure.signinlogs.properties.appid", "azure.signinlogs.properties.app_id", true},
 		{event.SignInLogs, "", "azure.signinlogs.properties.brand_new_thing", "", false},
-		{event.AuditLogs, "", "azure.auditlogs.properties.target_resources.0.type", "", false},
-		{event.AuditLogs, "", "user_agent.original", "", true},
+		{event.EntraAudit, "", "azure.auditlogs.properties.target_resources.0.type", "", false},
+		{event.EntraAudit, "", "user_agent.original", "", true},
 		{"", "", "user.email", "", false},
 		{"", "", "user.roles", "", true},
 	} {

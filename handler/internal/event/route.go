@@ -28,7 +28,7 @@ func (e *Event) route() string {
 	c := strings.ToLower(strings.TrimSpace(category))
 	switch c {
 	case "auditlogs":
-		return AuditLogs
+		return EntraAudit
 	case "riskyusers", "userriskevents":
 		return IdentityProtection
 	case "microsoftgraphactivitylogs":

@@ -271,7 +271,7 @@ func Fields(dataset string) []Field {
 
 // Datasets returns the names of the data sets that podwatch normalises.
 func Datasets() []string {
-	return []string{ActivityLogs, PlatformLogs, AuditLogs, SignInLogs, IdentityProtection}
+	return []string{ActivityLogs, PlatformLogs, EntraAudit, SignInLogs, IdentityProtection}
 }
 
 // Type returns the name of the Elasticsearch type that a field has where
@@ -351,7 +351,7 @@ func (f *Field) verbatim(exact bool) bool {
 
 // categories has the data sets that are chosen by the category alone.
 var categories = map[string][]string{
-	AuditLogs:          {"AuditLogs"},
+	EntraAudit:         {"AuditLogs"},
 	SignInLogs:         {"SignInLogs"},
 	IdentityProtection: {"RiskyUsers", "UserRiskEvents"},
 }

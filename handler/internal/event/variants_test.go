@@ -379,7 +379,7 @@ func TestRoute(t *testing.T) {
 		{"Key Vault", `{"category":"AuditEvent","operationName":"SecretGet","identity":{"claim":{"oid":"x"}}}`, event.PlatformLogs},
 		{"sign-in", `{"category":"SignInLogs","operationName":"Sign-in activity"}`, event.SignInLogs},
 		{"sign-in of a managed identity", `{"category":"ManagedIdentitySignInLogs"}`, event.SignInLogs},
-		{"Entra audit", `{"category":"AuditLogs","operationName":"Add user"}`, event.AuditLogs},
+		{"Entra audit", `{"category":"AuditLogs","operationName":"Add user"}`, event.EntraAudit},
 		{"risk", `{"category":"UserRiskEvents"}`, event.IdentityProtection},
 		{"risky user", `{"category":"RiskyUsers"}`, event.IdentityProtection},
 		{"Graph activity, not normalised", `{"category":"MicrosoftGraphActivityLogs"}`, "azure.graphactivitylogs"},

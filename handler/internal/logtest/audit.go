@@ -8,7 +8,7 @@ import (
 )
 
 // AuditRecord makes the kube-audit record of a cluster that is read as a.
-func AuditRecord(cluster string, at time.Time, a event.Audit) []byte {
+func AuditRecord(cluster string, at time.Time, a event.KubeAudit) []byte {
 	log := map[string]any{
 		"kind": "Event", "apiVersion": "audit.k8s.io/v1", "auditID": a.ID, "stage": a.Stage, "level": a.Level, "verb": a.Verb,
 		"requestURI": a.RequestURI, "userAgent": a.UserAgent, "user": auditUser(a.User), "sourceIPs": a.SourceIPs,

@@ -127,7 +127,7 @@ var workloads = map[string]string{
 	"replicasets": "replica set", "replicationcontrollers": "replication controller", "jobs": "job", "cronjobs": "cron job",
 }
 
-func describeAudit(a *event.Audit) (description, bool) {
+func describeAudit(a *event.KubeAudit) (description, bool) {
 	o := a.Object
 	verb := a.Verb
 	deleted := verb == "delete" || verb == "deletecollection"

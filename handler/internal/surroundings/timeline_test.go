@@ -247,23 +247,23 @@ func TestFromAudit(t *testing.T) {
 	scale := deployments
 	scale.Subresource = "scale"
 	for name, tt := range map[string]struct {
-		audit event.Audit
+		audit event.KubeAudit
 		want  string // "" when it has no place in a timeline
 	}{
-		"scale":                      {event.Audit{Verb: "patch", Code: 200, User: dana, Object: scale}, "Dana@example.com scaled a deployment: shop/cart (patch apps/deployments/scale)"},
-		"rollout":                    {event.Audit{Verb: "patch", Code: 200, User: dana, Object: deployments}, "Dana@example.com changed a deployment: shop/cart (patch apps/deployments)"},
-		"status is no change":        {event.Audit{Verb: "patch", Code: 200, User: dana, Object: event.ObjectRef{Resource: "deployments", Subresource: "status"}}, ""},
-		"refused":                    {event.Audit{Verb: "patch", Code: 403, User: dana, Object: scale}, ""},
-		"read":                       {event.Audit{Verb: "get", Code: 200, User: dana, Object: deployments}, ""},
-		"cordon":                     {event.Audit{Verb: "patch", Code: 200, User: dana, Object: event.ObjectRef{Resource: "nodes", Name: "n1"}}, "Dana@example.com changed a node, as cordon and drain do: n1 (patch nodes)"},
-		"namespace":                  {event.Audit{Verb: "delete", Code: 200, User: dana, Object: event.ObjectRef{Resource: "namespaces", Name: "shop"}}, "Dana@example.com deleted a namespace: shop (delete namespaces)"},
-		"bulk":                       {event.Audit{Verb: "deletecollection", Code: 200, User: dana, Object: event.ObjectRef{Resource: "pods", Namespace: "shop"}}, "Dana@example.com deleted pods: shop (deletecollection pods)"},
-		"pods of another API group":  {event.Audit{Verb: "delete", Code: 200, User: dana, Object: event.ObjectRef{Resource: "pods", APIGroup: "metrics.k8s.io"}}, ""},
-		"shell":                      {event.Audit{Verb: "create", Code: 101, User: dana, Object: event.ObjectRef{Resource: "pods", Subresource: "exec", Namespace: "shop", Name: "p"}}, "Dana@example.com opened a shell in a pod: shop/p (create pods/exec)"},
-		"shell that was refused":     {event.Audit{Verb: "create", Code: 403, User: dana, Object: event.ObjectRef{Resource: "pods", Subresource: "exec", Namespace: "shop", Name: "p"}}, ""},
-		"controllers follow orders":  {event.Audit{Verb: "patch", Code: 200, User: event.AuditUser{Name: "system:serviceaccount:kube-system:deployment-controller"}, Object: deployments}, ""},
-		"a workload's own account":   {event.Audit{Verb: "patch", Code: 200, User: event.AuditUser{Name: "system:serviceaccount:argocd:app"}, Object: deployments}, "system:serviceaccount:argocd:app changed a deployment: shop/cart (patch apps/deployments)"},
-		"a person through the proxy": {event.Audit{Verb: "patch", Code: 200, User: event.AuditUser{Name: "system:serviceaccount:azure-arc:azure-arc-kube-aad-proxy-sa"}, Impersonated: &dana, Object: scale}, "Dana@example.com scaled a deployment: shop/cart (patch apps/deployments/scale)"},
+		"scale":                      {event.KubeAudit{Verb: "patch", Code: 200, User: dana, Object: scale}, "Dana@example.com scaled a deployment: shop/cart (patch apps/deployments/scale)"},
+		"rollout":                    {event.KubeAudit{Verb: "patch", Code: 200, User: dana, Object: deployments}, "Dana@example.com changed a deployment: shop/cart (patch apps/deployments)"},
+		"status is no change":        {event.KubeAudit{Verb: "patch", Code: 200, User: dana, Object: event.ObjectRef{Resource: "deployments", Subresource: "status"}}, ""},
+		"refused":                    {event.KubeAudit{Verb: "patch", Code: 403, User: dana, Object: scale}, ""},
+		"read":                       {event.KubeAudit{Verb: "get", Code: 200, User: dana, Object: deployments}, ""},
+		"cordon":                     {event.KubeAudit{Verb: "patch", Code: 200, User: dana, Object: event.ObjectRef{Resource: "nodes", Name: "n1"}}, "Dana@example.com changed a node, as cordon and drain do: n1 (patch nodes)"},
+		"namespace":                  {event.KubeAudit{Verb: "delete", Code: 200, User: dana, Object: event.ObjectRef{Resource: "namespaces", Name: "shop"}}, "Dana@example.com deleted a namespace: shop (delete namespaces)"},
+		"bulk":                       {event.KubeAudit{Verb: "deletecollection", Code: 200, User: dana, Object: event.ObjectRef{Resource: "pods", Namespace: "shop"}}, "Dana@example.com deleted pods: shop (deletecollection pods)"},
+		"pods of another API group":  {event.KubeAudit{Verb: "delete", Code: 200, User: dana, Object: event.ObjectRef{Resource: "pods", APIGroup: "metrics.k8s.io"}}, ""},
+		"shell":                      {event.KubeAudit{Verb: "create", Code: 101, User: dana, Object: event.ObjectRef{Resource: "pods", Subresource: "exec", Namespace: "shop", Name: "p"}}, "Dana@example.com opened a shell in a pod: shop/p (create pods/exec)"},
+		"shell that was refused":     {event.KubeAudit{Verb: "create", Code: 403, User: dana, Object: event.ObjectRef{Resource: "pods", Subresource: "exec", Namespace: "shop", Name: "p"}}, ""},
+		"controllers follow orders":  {event.KubeAudit{Verb: "patch", Code: 200, User: event.AuditUser{Name: "system:serviceaccount:kube-system:deployment-controller"}, Object: deployments}, ""},
+		"a workload's own account":   {event.KubeAudit{Verb: "patch", Code: 200, User: event.AuditUser{Name: "system:serviceaccount:argocd:app"}, Object: deployments}, "system:serviceaccount:argocd:app changed a deployment: shop/cart (patch apps/deployments)"},
+		"a person through the proxy": {event.KubeAudit{Verb: "patch", Code: 200, User: event.AuditUser{Name: "system:serviceaccount:azure-arc:azure-arc-kube-aad-proxy-sa"}, Impersonated: &dana, Object: scale}, "Dana@example.com scaled a deployment: shop/cart (patch apps/deployments/scale)"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tt.audit.Stage = "ResponseComplete"

@@ -210,7 +210,7 @@ func deletions(from, n, callers int) []byte {
 		var records []string
 		for i := first; i < min(first+each, from+n); i++ {
 			pod := fmt.Sprintf("pod-%d", i)
-			records = append(records, string(logtest.AuditRecord(cluster, time.Now(), event.Audit{
+			records = append(records, string(logtest.AuditRecord(cluster, time.Now(), event.KubeAudit{
 				ID: pod, Stage: "ResponseComplete", Level: "Metadata", Verb: "delete", Code: 200, RequestURI: "/api/v1/namespaces/shop/pods/" + pod,
 				User:      event.AuditUser{Name: fmt.Sprintf("user-%d@example.com", i%callers)},
 				SourceIPs: []string{"203.0.113.24"}, Object: event.ObjectRef{Resource: "pods", Namespace: "shop", Name: pod},
