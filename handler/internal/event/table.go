@@ -166,29 +166,34 @@ func (t *table) all(e *Event, yield func(string, any) bool) {
 }
 
 // tables has the data sets by name.
-var tables = map[string]*table{}
+var tables = func() map[string]*table {
+	all := map[string]*table{}
+	for _, t := range logTables {
+		all[t.dataset] = t.ready()
+	}
+	for _, name := range otherDatasets {
+		all[name] = (&table{dataset: name, fields: common}).ready()
+	}
+	all[""] = (&table{}).ready()
+	return all
+}()
 
-// byName has the rows of all data sets.
-var byName = map[string]*Field{}
+// logTables are the tables of the logs that podwatch normalises.
+var logTables = []*table{activityTable, platformTable, auditTable, signInTable, riskTable}
 
-func init() {
-	for _, t := range []*table{activityTable, platformTable, auditTable, signInTable, riskTable} {
-		t.ready()
+// byName has the rows of all of them.
+var byName = func() map[string]*Field {
+	rows := map[string]*Field{}
+	for _, t := range logTables {
 		for i := range t.fields {
-			byName[t.fields[i].Name] = &t.fields[i]
+			rows[t.fields[i].Name] = &t.fields[i]
 		}
 	}
-	for _, name := range append(otherDatasets, "") {
-		t := &table{dataset: name}
-		if name != "" {
-			t.fields = common
-		}
-		t.ready()
-	}
-}
+	return rows
+}()
 
-func (t *table) ready() {
-	tables[t.dataset] = t
+// ready derives from the fields what look-ups need.
+func (t *table) ready() *table {
 	t.name = t.dataset
 	t.rows, t.above = map[string]int{}, map[string]bool{}
 	t.unasked = make([]answer, len(t.fields))
@@ -208,6 +213,7 @@ func (t *table) ready() {
 		}
 	}
 	slices.SortFunc(t.trees, func(a, b *Field) int { return len(b.Name) - len(a.Name) })
+	return t
 }
 
 // log returns the rows of a log's own fields: all that a record brings, with the
