@@ -29,7 +29,7 @@ var mayImport = map[string][]string{
 
 	"config":     {"arm", "outbound"},
 	"emulator":   {"child", "config"},
-	"event":      {"arm", "jsontext"},
+	"event":      {"arm", "jsontext", "kql"},
 	"export":     {"jsontext"},
 	"invocation": {"jsontext", "prefilter"},
 

@@ -1,10 +1,10 @@
 package event
 
 import (
-	"maps"
 	"slices"
 
 	"podwatch/handler/internal/jsontext"
+	"podwatch/handler/internal/kql"
 )
 
 // under reports whether path is name or goes on below it, and returns the rest.
@@ -29,7 +29,7 @@ func (e *Event) find(members []member, path string, level int) any {
 		m := &members[i]
 		if rest, ok := under(path, m.name); ok && !slices.Contains(seen, len(m.name)) {
 			seen = append(seen, len(m.name))
-			found = combine(found, e.at(m.value, rest, level))
+			found = kql.Combine(found, e.at(m.value, rest, level))
 		} else if rest, ok := under(m.name, path); ok && rest != "" {
 			if beside == nil {
 				beside = map[string]any{}
@@ -40,7 +40,7 @@ func (e *Event) find(members []member, path string, level int) any {
 		}
 	}
 	if beside != nil {
-		found = combine(found, beside)
+		found = kql.Combine(found, beside)
 	}
 	return found
 }
@@ -78,36 +78,8 @@ func (e *Event) at(v jsontext.Value, path string, level int) any {
 
 // findIn is find in decoded JSON.
 func findIn(m map[string]any, path string) any {
-	found := m[path]
-	for i := range len(path) {
-		if path[i] == '.' {
-			if v, ok := m[path[:i]]; ok {
-				found = combine(found, descend(v, path[i+1:]))
-			}
-		}
-	}
-	for name, v := range m {
-		if rest, ok := under(name, path); ok && rest != "" {
-			found = combine(found, map[string]any{rest: v})
-		}
-	}
-	return found
-}
-
-func descend(v any, path string) any {
-	switch v := v.(type) {
-	case map[string]any:
-		return findIn(v, path)
-	case []any:
-		var found []any
-		for _, element := range v {
-			if x := descend(element, path); x != nil {
-				found = append(found, x)
-			}
-		}
-		return several(found)
-	}
-	return nil
+	value, _ := kql.Map(m).Lookup(path)
+	return value
 }
 
 // several returns the values of a field: nil, one or a list.
@@ -119,25 +91,4 @@ func several(values []any) any {
 		return values[0]
 	}
 	return values
-}
-
-// combine returns the values of a field that has them in two places. It changes
-// neither.
-func combine(a, b any) any {
-	switch {
-	case a == nil:
-		return b
-	case b == nil:
-		return a
-	}
-	left, ok1 := a.(map[string]any)
-	right, ok2 := b.(map[string]any)
-	if !ok1 || !ok2 {
-		return []any{a, b}
-	}
-	both := maps.Clone(left)
-	for k, v := range right {
-		both[k] = combine(both[k], v)
-	}
-	return both
 }

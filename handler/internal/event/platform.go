@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"podwatch/handler/internal/jsontext"
+	"podwatch/handler/internal/kql"
 )
 
 // platformTable is that of resource logs, of which the audit log of a cluster is
@@ -167,7 +168,7 @@ func (e *Event) inPlatformProperties(path string) (value any, known bool) {
 	default:
 		known = e.properties.state != cut
 	}
-	value = combine(value, e.find(e.properties.members, path, e.properties.level))
+	value = kql.Combine(value, e.find(e.properties.members, path, e.properties.level))
 	return value, known || scalar(value)
 }
 

@@ -4,6 +4,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"podwatch/handler/internal/kql"
 )
 
 // A Field is a row of the table: a field of a data set, or all that a record has
@@ -99,13 +101,13 @@ func (t *table) lookup(e *Event, field string) (value any, known bool) {
 			continue
 		}
 		v, k := f.tree(e, rest)
-		value = combine(value, v)
+		value = kql.Combine(value, v)
 		if known = known && k; !e.record.dotted {
 			break // only a name with dots gets into the tree of another row
 		}
 	}
 	if t.above[field] {
-		value = combine(value, t.objectAt(e, field))
+		value = kql.Combine(value, t.objectAt(e, field))
 	}
 	return value, known
 }

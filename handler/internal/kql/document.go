@@ -29,7 +29,7 @@ func find(object map[string]any, path string) any {
 	for i := range len(path) {
 		if path[i] == '.' {
 			if v, ok := object[path[:i]]; ok {
-				found = combine(found, descend(v, path[i+1:]))
+				found = Combine(found, descend(v, path[i+1:]))
 			}
 		}
 	}
@@ -37,7 +37,7 @@ func find(object map[string]any, path string) any {
 	case nil, map[string]any, []any: // more of an object may lie beside it
 		for key, v := range object {
 			if len(key) > len(path) && key[len(path)] == '.' && key[:len(path)] == path {
-				found = combine(found, map[string]any{key[len(path)+1:]: v})
+				found = Combine(found, map[string]any{key[len(path)+1:]: v})
 			}
 		}
 	}
@@ -67,10 +67,10 @@ func descend(v any, path string) any {
 	return nil
 }
 
-// combine returns the value that two spellings of one key have together: two
+// Combine returns the value that two spellings of one key have together: two
 // objects are parts of one. It changes neither, and may allocate, because logs
 // hardly ever spell a key in two ways.
-func combine(a, b any) any {
+func Combine(a, b any) any {
 	switch {
 	case a == nil:
 		return b
@@ -84,7 +84,7 @@ func combine(a, b any) any {
 	}
 	both := maps.Clone(left)
 	for key, v := range right {
-		both[key] = combine(both[key], v)
+		both[key] = Combine(both[key], v)
 	}
 	return both
 }
