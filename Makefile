@@ -33,7 +33,7 @@ AZURITE ?= infra/local/node_modules/.bin/azurite --inMemoryPersistence --skipApi
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := build
-.PHONY: build deps run start test race browser-test lint vulncheck fuzz bench package deploy destroy smoke infra-check check clean help
+.PHONY: build deps run start test race browser-test lint vulncheck fuzz bench package deploy destroy smoke infra-check check check-fast clean help
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -75,13 +75,15 @@ start: deps ## Run the same app under `func start` (needs Azure Functions Core T
 
 test: deps build ## Run every test
 	$(GO) vet ./...
-	$(GO) test $$($(GO) list ./... | grep -v /faulttest)
-	$(GO) test -v ./handler/cmd/podwatch/internal/faulttest
+	$(GO) test $$($(GO) list ./... | grep -v -E '$(OUTSIDE)')
+	$(GO) test -p 1 $$($(GO) list ./... | grep -E '$(OUTSIDE)')
 
-# The fault test drives the executable from outside, where the detector sees
-# nothing of it.
+# These drive the executable from outside, where the race detector sees nothing of
+# it, and measure it: each has the machine for itself.
+OUTSIDE := /(faulttest|loadtest)$$
+
 race: deps build ## Run the tests under the race detector (needs a C compiler)
-	CGO_ENABLED=1 $(GO) test -race $$($(GO) list ./... | grep -v /faulttest)
+	CGO_ENABLED=1 $(GO) test -race $$($(GO) list ./... | grep -v -E '$(OUTSIDE)')
 
 browser-test: deps build ## Open the page in headless Chromium and look at the cards
 	$(MAKE) --no-print-directory stage
@@ -134,6 +136,11 @@ infra-check: ## Build and lint the Bicep (needs the Bicep CLI)
 	TEAMS_WEBHOOK_URL= bicep build-params infra/main.bicepparam --stdout >/dev/null
 
 check: lint test race browser-test ## What CI runs
+
+# What starts no other process, or few, in less than a minute.
+check-fast: ## Vet and the quick tests, while working
+	$(GO) vet ./...
+	$(GO) test -short $$($(GO) list ./handler/internal/... | grep -v -E '/(azurite|emulator|infra|storage|version|app|child)$$')
 
 clean: ## Remove what was built
 	rm -rf "$(BIN)" "$(DIST)" "$(STAGING)" "$(DIST).zip"

@@ -86,7 +86,10 @@ func TestCheckWithoutArgumentsTakesTheBuiltInRulesAndRulesDir(t *testing.T) {
 			}
 		}
 	}
-	builtIn := []string{"Pods Deleted in an AKS Cluster", "Azure Kubernetes Pods Deleted"}
+	builtIn := []string{
+		"Pods Deleted in an AKS Cluster", "Azure Kubernetes Pods Deleted", "Controller Account Used from a Public Address",
+		"Token Requested for a Controller Account", "Pods Deleted With Their Workload, Namespace or Node", "Workload Scaled to Zero",
+	}
 	if diff := cmp.Diff(builtIn, names(stdout)); diff != "" {
 		t.Error(diff)
 	}

@@ -35,7 +35,7 @@ type Alert struct {
 	ResourceId     string    `json:"ResourceId"`
 	ClusterId      string    `json:"ClusterId"`
 	ClusterName    string    `json:"ClusterName"`
-	ClusterKind    string    `json:"ClusterKind"` // aks or arc
+	ClusterKind    string    `json:"ClusterKind"` // aks, arc or fleet
 	SubscriptionId string    `json:"SubscriptionId"`
 	ResourceGroup  string    `json:"ResourceGroup"`
 	Namespace      string    `json:"Namespace"`

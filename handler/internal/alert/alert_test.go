@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -69,6 +70,7 @@ func TestIDIsTheSameForTheSameDeletionOnly(t *testing.T) {
 		"another pod in the same deployment":     {alert.ID(ruleID, parse(t, "act-match-user", "K2X9P", "K2X9Q")), activity, false},
 		"another rule on the same record":        {alert.ID("other", parse(t, "act-match-user")), activity, false},
 		"kube-audit beside kube-audit-admin":     {alert.ID(ruleID, parse(t, "kube-delete-force", "kube-audit-admin", "kube-audit")), audit, true},
+		"audit id chosen again a moment later":   {alert.ID(ruleID, parse(t, "kube-delete-force", "30.402113Z", "30.402114Z")), audit, false},
 		"later in the log, same audit id":        {alert.ID(ruleID, parse(t, "kube-delete-force", "30.4418829Z", "59.4418829Z")), audit, true},
 		"audit id chosen again for another user": {alert.ID(ruleID, parse(t, "kube-delete-force", "dana.ortiz@example.com", "robin@example.com")), audit, false},
 		"audit id chosen again for another pod":  {alert.ID(ruleID, parse(t, "kube-delete-force", "q8w2z", "q8w2y")), audit, false},
@@ -204,6 +206,58 @@ func TestJSONFitsWhateverTheRecordHolds(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestJSONFitsWhateverAnAlertHolds: each text is bounded by what it takes as JSON.
+func TestJSONFitsWhateverAnAlertHolds(t *testing.T) {
+	for name, filler := range map[string]string{
+		"control characters": "\x01", "no UTF-8": "\xff\xfe", "line separators": "\u2028", "quotes": `"\`, "letters": "a",
+	} {
+		t.Run(name, func(t *testing.T) {
+			huge := strings.Repeat(filler, 2<<10)
+			a := newAlert(parse(t, "kube-delete-force"))
+			v := reflect.ValueOf(a).Elem()
+			for i := range v.NumField() {
+				switch f := v.Field(i); {
+				case slices.Contains([]string{"AlertId", "Source", "ClusterKind", "DeletionKind", "CallerKind", "PodwatchVersion"}, v.Type().Field(i).Name):
+					// podwatch's own words
+				case f.Kind() == reflect.String:
+					f.SetString(huge)
+				case f.Type() == reflect.TypeFor[[]string]():
+					f.Set(reflect.ValueOf(slices.Repeat([]string{huge}, 50)))
+				}
+			}
+			a.Event = []byte(strings.Repeat(huge, 32))
+			a.ResourceTags = map[string]string{"x": huge}
+			a.SetCaller(caller.Caller{}, caller.Caller{Name: huge, ID: huge, AppName: huge, Notes: []string{huge}})
+			text := a.JSON()
+			if len(text) > alert.MaxSize {
+				t.Errorf("%d bytes", len(text))
+			}
+			got, err := alert.Parse(text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			notes := strings.Join(got.Notes, "\n")
+			for _, want := range []string{"resource tags were omitted", "notes were omitted", "texts of the rule were truncated", "original record was cut"} {
+				if !strings.Contains(notes, want) {
+					t.Errorf("no note of %q", want)
+				}
+			}
+		})
+	}
+}
+
+// TestARecordStaysAnObjectWhereTheTimelineMakesRoom.
+func TestARecordStaysAnObjectWhereTheTimelineMakesRoom(t *testing.T) {
+	a := newAlert(parse(t, "act-match-user", "Dana Ortiz", strings.Repeat("x", 20<<10)))
+	for range 80 {
+		a.Timeline = append(a.Timeline, alert.TimelineEntry{Operation: strings.Repeat("x", 500)})
+	}
+	got, err := alert.Parse(a.JSON())
+	if err != nil || len(got.Timeline) > 0 || !bytes.Equal(got.Event, compact(t, a.Event)) {
+		t.Errorf("%d entries, event %.40s, %v", len(got.Timeline), got.Event, err)
 	}
 }
 

@@ -15,5 +15,5 @@ func DailyID(r *rule.Rule, ev *event.Event) string {
 		value, _ := ev.Lookup(field)
 		parts = append(parts, fmt.Sprint(value))
 	}
-	return digest(parts)
+	return digest(parts...)
 }

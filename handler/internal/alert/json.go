@@ -6,30 +6,32 @@ import (
 	"fmt"
 	"slices"
 	"time"
-	"unicode/utf8"
 )
 
 // tick is the resolution of a datetime column, whose text has at most seven
 // fraction digits. Go's clock has nine.
 const tick = 100 * time.Nanosecond
 
-// JSON returns the alert as one line of at most [MaxSize] bytes. To fit, it cuts
-// the original record first, then the timeline, then tags and notes; what it cut
-// stands in Notes.
+// JSON returns the alert as one line of at most [MaxSize] bytes. To fit, it
+// truncates the original record; where that would leave too little of it, what is
+// in shrinks comes first. Notes has what was truncated or omitted.
 func (a *Alert) JSON() []byte {
 	text := encode(a)
 	if len(text) <= MaxSize {
 		return text
 	}
 	c := *a
-	c.Notes = append([]string(nil), a.Notes...)
-	for _, shrink := range []func(*Alert, int){shrinkEvent, shrinkTimeline, shrinkTags, shrinkNotes} {
-		shrink(&c, len(text)-MaxSize)
+	c.Notes = slices.Clone(a.Notes)
+	for _, shrink := range shrinks {
+		if text = withRecord(&c, leastRecord); text != nil {
+			return text
+		}
+		shrink(&c)
 		if text = encode(&c); len(text) <= MaxSize {
 			return text
 		}
 	}
-	return text
+	return withRecord(&c, 0)
 }
 
 // Parse reads an alert that [Alert.JSON] wrote.
@@ -97,49 +99,6 @@ func encode(a *Alert) []byte {
 		return text
 	}
 	return line.Bytes()
-}
-
-// shrinkEvent replaces the record by the beginning of its text.
-func shrinkEvent(a *Alert, excess int) {
-	const note = "the original record was cut from %d to %d bytes"
-	record := string(a.Event)
-	// Quoted, a byte of the record may take six: half of what remains is tried
-	// until it fits.
-	keep := max(len(record)-excess-len(note)-64, 0)
-	for {
-		keep = min(keep, len(record))
-		for keep > 0 && keep < len(record) && !utf8.RuneStart(record[keep]) {
-			keep--
-		}
-		quoted := quote(record[:keep])
-		if keep == 0 || len(quoted) <= len(a.Event)-excess-len(note)-64 {
-			a.Event = quoted
-			break
-		}
-		keep = keep * 3 / 4
-	}
-	a.note(fmt.Sprintf(note, len(record), keep))
-}
-
-func shrinkTimeline(a *Alert, _ int) {
-	if n := len(a.Timeline); n > 0 {
-		a.Timeline = nil
-		a.note(fmt.Sprintf("the timeline of %d operations was left out for size", n))
-	}
-}
-
-func shrinkTags(a *Alert, _ int) {
-	if n := len(a.ResourceTags); n > 0 {
-		a.ResourceTags = nil
-		a.note(fmt.Sprintf("%d resource tags were left out for size", n))
-	}
-}
-
-func shrinkNotes(a *Alert, _ int) {
-	const most = 8
-	if n := len(a.Notes); n > most {
-		a.Notes = append([]string{fmt.Sprintf("%d notes were left out for size", n-most)}, a.Notes[n-most:]...)
-	}
 }
 
 func quote(text string) json.RawMessage {

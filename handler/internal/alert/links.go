@@ -14,7 +14,7 @@ type Portal struct {
 }
 
 var (
-	clusterID = regexp.MustCompile(`(?i)^/subscriptions/[0-9a-f-]{36}/resourcegroups/[\w.()-]{1,90}/providers/microsoft\.(kubernetes/connectedclusters|containerservice/managedclusters)/[\w-]{1,63}$`)
+	clusterID = regexp.MustCompile(`(?i)^/subscriptions/[0-9a-f-]{36}/resourcegroups/[\w.()-]{1,90}/providers/microsoft\.(kubernetes/connectedclusters|containerservice/(managedclusters|fleets))/[\w-]{1,63}$`)
 	guid      = regexp.MustCompile(`(?i)^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`)
 	upn       = regexp.MustCompile(`^[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9.-]{1,255}$`)
 )

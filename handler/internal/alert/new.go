@@ -1,6 +1,7 @@
 package alert
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -9,7 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"podwatch/handler/internal/caller"
 	"podwatch/handler/internal/event"
@@ -26,10 +26,6 @@ const (
 // OutcomeUnknown is the Outcome of a deletion of which the record does not tell
 // whether it happened.
 const OutcomeUnknown = "unknown"
-
-// maxValue caps one text of an alert in bytes. Names in Azure and Kubernetes
-// are far shorter; what is longer was made to be long.
-const maxValue = 1024
 
 // New builds the alert for a finding, whose event is ev. now is when podwatch
 // raises it.
@@ -147,37 +143,61 @@ func auditOutcome(audit *event.Audit) string {
 		return OutcomeUnknown // it deletes one after the other, and what is deleted stays deleted
 	case audit.Code >= 400:
 		return "failure"
+	case audit.Truncated && audit.Code == 0:
+		return "unknown" // behind the cut
 	}
 	return ""
 }
 
 // ID names what happened: the same deletion gives the same ID however often,
 // by whichever diagnostic setting and in whatever spelling its record arrives.
-// It is 32 hexadecimal digits of a SHA-256.
 //
-// kube-audit: cluster, audit id, verb, URI and user, since a client may choose
-// the audit id. Activity log: correlation id, operation, resource, result and
-// time. Anything else: the whole record.
+// kube-audit: cluster, else the resource, audit id, verb, URI, user and the time at
+// which the API server received the request, since the client may choose all others.
+// Activity log: correlation id, operation, resource, result and time. Anything
+// else: the whole record.
 func ID(ruleID string, ev *event.Event) string {
 	parts := []string{ruleID, ev.Dataset()}
-	switch {
-	case ev.Audit() != nil && ev.Audit().ID != "":
-		parts = append(parts, ev.Resource().ClusterKey, ev.Audit().ID, ev.Audit().Verb, ev.Audit().RequestURI, ev.Audit().User.Name)
+	switch audit := ev.Audit(); {
+	case audit != nil:
+		where := cmp.Or(ev.Resource().ClusterKey, strings.ToLower(ev.ResourceID()))
+		parts = append(parts, where, audit.ID, audit.Verb, audit.RequestURI, audit.User.Name, received(ev))
 	case ev.CorrelationID() != "" && !ev.Time().IsZero() && ev.Dataset() == event.ActivityLogs:
 		parts = append(parts, ev.CorrelationID(), strings.ToLower(ev.Operation()), strings.ToLower(ev.ResourceID()), ev.Outcome(), strconv.FormatInt(ev.Time().UnixNano(), 10))
 	default:
 		parts = append(parts, canonical(ev))
 	}
-	return digest(parts)
+	return digest(parts...)
 }
 
-// digest is a hash of parts, and of where each ends.
-func digest(parts []string) string {
+// Key is the ID of an alert of podwatch's own rule about something: the same twice
+// is one alert.
+func Key(ruleID string, about ...string) string {
+	return digest(append([]string{ruleID}, about...)...)
+}
+
+// digest is 32 hexadecimal digits of a SHA-256 over parts.
+func digest(parts ...string) string {
 	hash := sha256.New()
 	for _, part := range parts {
 		fmt.Fprintf(hash, "%d:%s,", len(part), part)
 	}
 	return hex.EncodeToString(hash.Sum(nil)[:16])
+}
+
+// received is when the API server received a request, in microseconds. It is
+// the same in kube-audit and kube-audit-admin. Where that is cut off, the time of
+// the record and the text before the cut take its place.
+func received(ev *event.Event) string {
+	if at := ev.Audit().Received; !at.IsZero() {
+		return strconv.FormatInt(at.UnixMicro(), 10)
+	}
+	properties, _ := ev.Record()["properties"].(map[string]any)
+	text, ok := properties["log"].(string)
+	if !ok {
+		text = canonical(ev)
+	}
+	return strconv.FormatInt(ev.Time().UnixNano(), 10) + " " + text
 }
 
 // canonical is the record with sorted keys and without insignificant blanks.
@@ -206,42 +226,6 @@ func (a *Alert) note(sentence string) {
 		}
 	}
 	a.Notes = append(a.Notes, sentence)
-}
-
-// capValues cuts over-long texts and notes which.
-func (a *Alert) capValues() {
-	for _, v := range []struct {
-		name string
-		text *string
-	}{
-		{"Operation", &a.Operation}, {"ResourceId", &a.ResourceId}, {"ClusterId", &a.ClusterId}, {"ClusterName", &a.ClusterName},
-		{"SubscriptionId", &a.SubscriptionId}, {"ResourceGroup", &a.ResourceGroup}, {"Outcome", &a.Outcome},
-		{"Namespace", &a.Namespace}, {"Pod", &a.Pod}, {"WorkloadKind", &a.WorkloadKind}, {"WorkloadName", &a.WorkloadName}, {"Node", &a.Node}, {"CallerName", &a.CallerName}, {"CallerId", &a.CallerId},
-		{"CallerAppId", &a.CallerAppId}, {"CallerAppName", &a.CallerAppName}, {"CallerIp", &a.CallerIp}, {"CallerRole", &a.CallerRole},
-		{"CallerOwnerResource", &a.CallerOwnerResource}, {"UserAgent", &a.UserAgent}, {"CorrelationId", &a.CorrelationId},
-	} {
-		if n := len(*v.text); n > maxValue {
-			*v.text = cut(*v.text, maxValue)
-			a.note(fmt.Sprintf("%s was cut from %d to %d bytes", v.name, n, maxValue))
-		}
-	}
-	for i, n := range a.Notes {
-		a.Notes[i] = cut(n, maxValue)
-	}
-}
-
-// cut shortens text to at most size bytes, at a character's end, marked by an
-// ellipsis.
-func cut(text string, size int) string {
-	if len(text) <= size {
-		return text
-	}
-	const mark = "…"
-	end := size - len(mark)
-	for end > 0 && !utf8.RuneStart(text[end]) {
-		end--
-	}
-	return text[:end] + mark
 }
 
 // SetCaller replaces what the record alone told of the caller by what the

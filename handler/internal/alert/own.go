@@ -1,11 +1,10 @@
 package alert
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"time"
 
+	"podwatch/handler/internal/rule"
 	"podwatch/handler/internal/version"
 )
 
@@ -15,6 +14,17 @@ const (
 	OwnRuleID = "podwatch-feed"
 	OwnSource = "podwatch"
 )
+
+// Unreadable is the rule of the alert about audit records that a client made so
+// long that Azure truncated them before the verb.
+var Unreadable = &rule.Rule{
+	ID: "podwatch-unreadable", Name: "A client made an audit record unreadable",
+	Severity: "high", RiskScore: 73, Tactics: []string{"TA0005 Defense Evasion"}, Techniques: []string{"T1562 Impair Defenses"},
+	Note: "Azure truncates an audit record after 16 KiB. What precedes the verb in it, such as Audit-ID and URI, is the client's to choose: " +
+		"this record is so long that what was done is not in it, and it may have been a deletion. The record and all others of the kind " +
+		"in this hour are in the blob container unreadable-messages. Compare the audit id and the time with the API server's metrics and the " +
+		"events of the cluster, and look for pods that were replaced at that time.",
+}
 
 // An OwnFact is something about podwatch that a person must know.
 type OwnFact struct {
@@ -27,9 +37,8 @@ type OwnFact struct {
 
 // NewOwn makes the alert for a fact about podwatch. now is when it is raised.
 func NewOwn(f OwnFact, now time.Time) *Alert {
-	sum := sha256.Sum256([]byte(OwnRuleID + "\x00" + f.Key))
 	a := &Alert{
-		TimeGenerated: now.UTC(), EventTime: f.Since.UTC(), AlertId: hex.EncodeToString(sum[:16]),
+		TimeGenerated: now.UTC(), EventTime: f.Since.UTC(), AlertId: Key(OwnRuleID, f.Key),
 		RuleId: OwnRuleID, RuleName: f.What, Severity: f.Severity, RiskScore: map[string]int{"low": 21, "medium": 47}[f.Severity],
 		Source: OwnSource, Operation: f.What, CallerKind: "unknown",
 		PodwatchVersion: version.String(),

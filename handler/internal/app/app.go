@@ -44,7 +44,7 @@ type App struct {
 	Dispatcher *deliver.Dispatcher
 
 	reader  *invocation.Reader
-	watch   *state.Watch
+	feed    *state.Feed
 	dead    *state.DeadLetters
 	account *storage.Account // nil: none
 	gauges  gauges
@@ -91,7 +91,7 @@ type builder struct {
 // one this process remembers deliveries, and nothing else is remembered.
 func (b *builder) storage() error {
 	b.ledger, b.storms = state.NewLedger(state.NewMemory(), b.log), new(state.Storms)
-	b.watch, b.dead = new(state.Watch), new(state.DeadLetters)
+	b.feed, b.dead = new(state.Feed), new(state.DeadLetters)
 	if !b.cfg.Storage.Configured() {
 		b.log.Warn("no storage is configured: what was delivered is remembered by this process only, storms are not held and a silent feed is not noticed",
 			"setting", "AzureWebJobsStorage")
@@ -110,7 +110,7 @@ func (b *builder) storage() error {
 	documents := b.account.Documents(state.StateContainer)
 	b.ledger = state.NewLedger(b.account.Documents(state.LedgerContainer), b.log)
 	b.storms = state.NewStorms(documents, b.now)
-	b.watch = state.NewWatch(documents, b.cfg.FeedSilenceAfter, b.now)
+	b.feed = state.NewFeed(documents, b.cfg.FeedSilenceAfter, b.now)
 	b.dead = state.NewDeadLetters(documents, b.now)
 	b.gauges = gauges{
 		{what: "unreadable messages", where: "the blob container " + unreadableContainer, count: func(ctx context.Context) (int, error) {
@@ -145,7 +145,7 @@ func (b *builder) sinks() error {
 
 // advice is what the rules' files contain for the card, by rule id.
 func (b *builder) advice() map[string]teams.Advice {
-	advice := map[string]teams.Advice{}
+	advice := map[string]teams.Advice{alert.Unreadable.ID: {Guide: alert.Unreadable.Note}}
 	for _, r := range b.Rules.Rules() {
 		advice[r.ID] = teams.Advice{Guide: r.Note, FalsePositives: r.FalsePositives, References: r.References, Highlighted: r.Highlighted}
 	}

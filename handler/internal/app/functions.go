@@ -13,6 +13,7 @@ import (
 	"podwatch/handler/internal/deliver"
 	"podwatch/handler/internal/detect"
 	"podwatch/handler/internal/invocation"
+	"podwatch/handler/internal/state"
 )
 
 // workFor bounds the work of one invocation, from when its body was read. It is
@@ -39,14 +40,12 @@ func (a *App) Detect(ctx context.Context, body io.Reader) (reply *invocation.Rep
 		return batch.Reply(), []slog.Attr{slog.Any("counts", Counts{Bytes: batch.Size(), Unreadable: 1})}, nil
 	}
 
-	sample := a.watch.SampleDue()
+	sample := a.feed.SampleDue()
 	found := a.Detector.Detect(batch, sample)
 	pending := a.Dispatcher.Pending(ctx, found.Findings)
 	around := a.Detector.Around(batch, pending)
 	result := a.Dispatcher.Deliver(ctx, a.Enricher.Enrich(ctx, pending, around))
-	if sample {
-		a.watch.Note(ctx, found.Heard)
-	}
+	a.feed.Note(ctx, state.Sample{Due: sample, Sources: found.Heard, Audits: found.Audits, Unread: found.Unread})
 
 	counts := CountsOf(found, len(pending), result)
 	counts.Bytes = batch.Size()

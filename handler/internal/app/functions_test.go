@@ -177,7 +177,7 @@ func TestHeartbeat(t *testing.T) {
 	now := time.Now()
 	clock := func() time.Time { return now }
 	documents := a.account.Documents(state.StateContainer)
-	a.watch = state.NewWatch(documents, time.Hour, clock)
+	a.feed = state.NewFeed(documents, time.Hour, clock)
 	a.Dispatcher = deliver.New([]deliver.Route{{Sink: sink, People: true}}, state.NewLedger(state.NewMemory(), a.log), state.NewStorms(documents, clock), a.dead, a.log)
 	beat := func() {
 		t.Helper()

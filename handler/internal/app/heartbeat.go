@@ -47,7 +47,7 @@ func (a *App) checkFeed(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, checkFor)
 	defer cancel()
 	counts, failed := a.gauges.counts(ctx)
-	notices, err := a.watch.Check(ctx, counts)
+	notices, err := a.feed.Check(ctx, counts)
 	failed = errors.Join(failed, err)
 	for _, n := range notices {
 		own := alert.NewOwn(a.gauges.fact(ctx, n), a.now())
@@ -61,7 +61,7 @@ func (a *App) checkFeed(ctx context.Context) error {
 			// As a dead letter it would be the reason for the next notice.
 			a.log.Error("an alert about podwatch itself was rejected for good; it is dropped", "alert", own.RuleName, "err", f.Err)
 		}
-		failed = errors.Join(failed, a.watch.Told(ctx, n))
+		failed = errors.Join(failed, a.feed.Told(ctx, n))
 	}
 	return failed
 }
@@ -137,6 +137,11 @@ func (g gauges) fact(ctx context.Context, n state.Notice) alert.OwnFact {
 		return alert.OwnFact{
 			Key: n.ID, Severity: "low", What: "Records again from " + n.Source,
 			Note: fmt.Sprintf("Records from %s arrive again. Nothing was received between %s and now; what was exported meanwhile may still come.", n.Source, since),
+		}
+	case state.Blind:
+		return alert.OwnFact{
+			Key: n.ID, Severity: "medium", Since: n.Since, What: fmt.Sprintf("%d of %d records and messages of an hour cannot be read", n.Count, n.Of),
+			Note: fmt.Sprintf("Records still arrive, but deletions in what podwatch cannot read go unseen, since %s. Look in the blob container %s: a client may have made audit records too long for Azure, or the export has a shape that podwatch does not know.", since, unreadableContainer),
 		}
 	}
 	var note string

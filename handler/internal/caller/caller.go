@@ -24,7 +24,8 @@ const (
 	KindServicePrincipal     = "servicePrincipal"
 	KindManagedIdentity      = "managedIdentity"
 	KindMicrosoftApplication = "microsoftApplication"
-	KindKubernetes           = "kubernetes" // an account of the cluster itself
+	KindKubernetes           = "kubernetes"       // an account of the cluster itself
+	KindExternalIdentity     = "externalIdentity" // of an issuer that the cluster trusts; not in Entra ID
 	KindUnknown              = "unknown"
 )
 
@@ -61,6 +62,9 @@ func From(ev *event.Event) Caller {
 		c = fromDirectoryAudit(ev.Record())
 	default:
 		c = fromIdentity(member(ev.Record(), "identity"), ev.CallerIP())
+		if ev.Dataset() == event.ActivityLogs {
+			readTenant(&c, ev.Record())
+		}
 	}
 	if c.Kind == "" {
 		c.Kind = KindUnknown

@@ -177,6 +177,22 @@ func TestFromActivity(t *testing.T) {
 			`{"claims":{"oid":"` + oid + `","sub":"` + oid + `"}}`,
 			caller.Caller{Kind: "servicePrincipal", ID: oid},
 		},
+		"guest in small letters": {
+			`{"claims":{"oid":"` + oid + `","upn":"noor_example.net#ext#@example.onmicrosoft.com"}}`,
+			caller.Caller{Kind: "user", Name: "noor_example.net#ext#@example.onmicrosoft.com", ID: oid, Notes: []string{
+				"guest account; the address at home is likely noor@example.net"}},
+		},
+		"the identity of a cluster's nodes": {
+			`{"claims":{"oid":"` + oid + `","idtyp":"app","xms_mirid":"/subscriptions/s/resourcegroups/MC_rg_aks_westeurope/providers/Microsoft.ManagedIdentity/userAssignedIdentities/aks-agentpool"}}`,
+			caller.Caller{Kind: "managedIdentity", Name: "aks-agentpool", ID: oid,
+				OwnerResource: "/subscriptions/s/resourcegroups/MC_rg_aks_westeurope/providers/Microsoft.ManagedIdentity/userAssignedIdentities/aks-agentpool",
+				Notes:         []string{"the identity of a cluster's nodes: it stands for every pod on them, each of which can get its token"}},
+		},
+		"a group of another tenant holds the role": {
+			`{"authorization":{"evidence":{"role":"Owner","principalId":"` + group + `","principalType":"ForeignGroup"}},"claims":{"oid":"` + oid + `","upn":"dana@example.com"}}`,
+			caller.Caller{Kind: "user", Name: "dana@example.com", ID: oid, Role: "Owner", Notes: []string{
+				"the role is held by a group of another tenant, as of a reseller or a service provider"}},
+		},
 		"certificate is no proof of a managed identity": {
 			`{"claims":{"oid":"` + oid + `","appid":"` + app + `","appidacr":"2","idtyp":"app"}}`,
 			caller.Caller{Kind: "servicePrincipal", ID: oid, AppID: app},
@@ -205,6 +221,34 @@ func TestFromActivity(t *testing.T) {
 			tt.want.IP = "203.0.113.24"
 			if diff := cmp.Diff(tt.want, caller.From(activity(t, tt.identity))); diff != "" {
 				t.Errorf("From (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestCallerOfAnotherTenant(t *testing.T) {
+	const other = "e2b9c714-0d3f-4a86-b571-98fd06a3c2e5"
+	const note = "the caller is of another tenant (" + other + "), as through Lighthouse or a reseller"
+	for name, tt := range map[string]struct {
+		theirs, ours, hierarchy string
+		want                    bool
+	}{
+		"by the record's tenant":                       {other, tenant, "", true},
+		"by the hierarchy":                             {other, "", tenant + "/mg/sub", true},
+		"the same tenant":                              {tenant, strings.ToUpper(tenant), "", false},
+		"the record names no tenant":                   {other, "", "", false},
+		"the token names no tenant":                    {"", tenant, "", false},
+		"the hierarchy begins with a management group": {other, "", "mg/sub", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			record := fmt.Sprintf(`{"time":"2026-11-09T08:14:22Z","category":"Delete","operationName":"MICROSOFT.KUBERNETES/CONNECTEDCLUSTERS/PODS/DELETE",
+				"tenantId":%q,"properties":{"hierarchy":%q},"identity":{"claims":{"oid":%q,"upn":"rui@msp.example","tid":%q}}}`, tt.ours, tt.hierarchy, oid, tt.theirs)
+			ev, err := event.Read([]byte(record), 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := strings.Join(caller.From(ev).Notes, "; "); strings.Contains(got, note) != tt.want {
+				t.Errorf("notes %q", got)
 			}
 		})
 	}
@@ -251,7 +295,7 @@ func TestFromAudit(t *testing.T) {
 				SourceIPs: []string{"198.51.100.9"}},
 			caller.Caller{Kind: "kubernetes", Name: "system:serviceaccount:ci:deployer", Namespace: "ci", ID: "u1", IP: "198.51.100.9", Notes: []string{
 				"the token belongs to pod runner-1 on node node-7",
-				"a service account called from outside the private networks: its token may have left the cluster"}},
+				"a workload's account, from the public address 198.51.100.9"}},
 		},
 		"system account with kubectl": {
 			event.Audit{User: event.AuditUser{Name: "system:serviceaccount:kube-system:replicaset-controller"}, UserAgent: kubectl, SourceIPs: []string{"172.31.16.220"}},
@@ -262,6 +306,45 @@ func TestFromAudit(t *testing.T) {
 			event.Audit{User: event.AuditUser{Name: "system:serviceaccount:other:azure-arc-kube-aad-proxy-sa"}, Impersonated: &event.AuditUser{Name: oid}},
 			caller.Caller{Kind: "kubernetes", Name: "system:serviceaccount:other:azure-arc-kube-aad-proxy-sa", Namespace: "other", Notes: []string{
 				"the caller acted as " + oid + " (impersonation); the rights used are that account's"}},
+		},
+		"a person behind Teleport": {
+			event.Audit{User: event.AuditUser{Name: "system:serviceaccount:teleport:teleport-kube-agent"}, Impersonated: &event.AuditUser{Name: "dana@example.com"}},
+			caller.Caller{Kind: "user", Name: "dana@example.com", Notes: []string{
+				"the person is named by Teleport (system:serviceaccount:teleport:teleport-kube-agent), and the address is the proxy's, not the person's"}},
+		},
+		"a person behind Rancher, by an account of its own": {
+			event.Audit{User: event.AuditUser{Name: "system:serviceaccount:cattle-impersonation-system:cattle-impersonation-u-b4qkh"}, Impersonated: &event.AuditUser{Name: "u-b4qkh"}},
+			caller.Caller{Kind: "externalIdentity", Name: "u-b4qkh", Notes: []string{
+				"the person is named by Rancher (system:serviceaccount:cattle-impersonation-system:cattle-impersonation-u-b4qkh), and the address is the proxy's, not the person's"}},
+		},
+		"Rancher's account of a person who is lost": {
+			event.Audit{User: event.AuditUser{Name: "system:serviceaccount:cattle-impersonation-system:cattle-impersonation-u-b4qkh"}},
+			caller.Caller{Kind: "kubernetes", Name: "system:serviceaccount:cattle-impersonation-system:cattle-impersonation-u-b4qkh", Namespace: "cattle-impersonation-system",
+				Notes: []string{"an account of Rancher; the person is known by the id in its name only: u-b4qkh"}},
+		},
+		"the syncer of a virtual cluster": {
+			event.Audit{User: event.AuditUser{Name: "system:serviceaccount:vcluster-dev:vc-dev"}},
+			caller.Caller{Kind: "kubernetes", Name: "system:serviceaccount:vcluster-dev:vc-dev", Namespace: "vcluster-dev", Notes: []string{
+				"an account of the virtual cluster dev: the person behind it is not in this log"}},
+		},
+		"a token of another issuer": {
+			event.Audit{User: event.AuditUser{Name: "aks:jwt:dana@example.com", Groups: []string{"aks:jwt:on call", "system:authenticated"}}},
+			caller.Caller{Kind: "externalIdentity", Name: "aks:jwt:dana@example.com", Notes: []string{
+				"dana@example.com by the cluster's JWT authenticator: a token of another issuer, neither an Entra account nor a client certificate"}},
+		},
+		"a workload's token used with kubectl on Windows": {
+			event.Audit{User: event.AuditUser{Name: "system:serviceaccount:ci:deployer"}, UserAgent: "kubectl.exe/v1.31.2"},
+			caller.Caller{Kind: "kubernetes", Name: "system:serviceaccount:ci:deployer", Namespace: "ci", UserAgent: "kubectl.exe/v1.31.2", Notes: []string{
+				"a service account's token used with kubectl, as a person or a script would that holds it"}},
+		},
+		"a node's account used with kubectl": {
+			event.Audit{User: event.AuditUser{Name: "system:node:aks-1", Groups: []string{"system:nodes"}}, UserAgent: kubectl},
+			caller.Caller{Kind: "kubernetes", Name: "system:node:aks-1", UserAgent: kubectl, Notes: []string{
+				"a node's account used with kubectl, not by its kubelet: it stands for every pod on the node"}},
+		},
+		"the kubelet of a Windows node": {
+			event.Audit{User: event.AuditUser{Name: "system:node:aks-1", Groups: []string{"system:nodes"}}, UserAgent: "kubelet.exe/v1.31.2"},
+			caller.Caller{Kind: "kubernetes", Name: "system:node:aks-1", UserAgent: "kubelet.exe/v1.31.2"},
 		},
 		"impersonating oneself is nothing": {
 			event.Audit{User: event.AuditUser{Name: "masterclient"}, Impersonated: &event.AuditUser{Name: "masterclient"}},
@@ -311,7 +394,7 @@ func FuzzFrom(f *testing.F) {
 		}
 		f.Add([]byte(sample.Record))
 	}
-	kinds := "user servicePrincipal managedIdentity microsoftApplication kubernetes unknown"
+	kinds := "user servicePrincipal managedIdentity microsoftApplication kubernetes externalIdentity unknown"
 	f.Fuzz(func(t *testing.T, record []byte) {
 		ev, err := event.Read(record, 0)
 		if err != nil {

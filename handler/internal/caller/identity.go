@@ -61,6 +61,9 @@ func readIdentity(c *Caller, identity map[string]any, ip string) {
 	case c.OwnerResource != "":
 		c.Kind = KindManagedIdentity
 		c.Name = arm.Name(c.OwnerResource)
+		if isNodeIdentity(c.OwnerResource) {
+			c.Note("the identity of a cluster's nodes: it stands for every pod on them, each of which can get its token")
+		}
 		if on := cl.get("xms_az_rid"); on != "" && !strings.EqualFold(on, c.OwnerResource) {
 			var last arm.Pair
 			for last = range arm.Pairs(on) {
@@ -95,6 +98,8 @@ func readEvidence(c *Caller, evidence map[string]any) (principalType string) {
 	principal := idOrText(text(member(evidence, "principalId")))
 	principalType = strings.ToLower(text(member(evidence, "principalType")))
 	switch {
+	case principalType == "foreigngroup":
+		c.Note("the role is held by a group of another tenant, as of a reseller or a service provider")
 	case principalType == "group":
 		c.RoleGroup = principal
 		c.Note("the role is held by a group, not by the caller itself")
@@ -110,10 +115,38 @@ func readEvidence(c *Caller, evidence map[string]any) (principalType string) {
 	return principalType
 }
 
+// isNodeIdentity reports whether a managed identity is the one that AKS makes for
+// the nodes of a cluster, or that of their scale sets, in the group of the nodes.
+func isNodeIdentity(owner string) bool {
+	id := strings.ToLower(owner)
+	return strings.Contains(id, "/resourcegroups/mc_") &&
+		(strings.HasSuffix(id, "-agentpool") && strings.Contains(id, "/userassignedidentities/") || strings.Contains(id, "/virtualmachinescalesets/"))
+}
+
+// readTenant notes that the caller's token is of another tenant than the record: that
+// of a service provider through Lighthouse, or of a reseller.
+func readTenant(c *Caller, record map[string]any) {
+	identity := object(member(record, "identity"))
+	cl := readClaims(identity)
+	theirs, ok := arm.ParseGUID(cl.get(entra+"tenantid", "tid"))
+	if !ok {
+		return
+	}
+	ours, ok := arm.ParseGUID(text(member(record, "tenantId")))
+	if !ok {
+		root, _, _ := strings.Cut(strings.TrimPrefix(text(member(object(member(record, "properties")), "hierarchy")), "/"), "/")
+		ours, ok = arm.ParseGUID(root)
+	}
+	if ok && theirs != ours {
+		c.Note("the caller is of another tenant (%s), as through Lighthouse or a reseller", theirs)
+	}
+}
+
 // readGuest recognises an account of another organisation: by the form of its
 // name, or because another tenant vouched for it.
 func readGuest(c *Caller, cl claims, unique string) {
-	if home, _, ok := strings.Cut(c.Name, "#EXT#"); ok {
+	if at := strings.Index(strings.ToUpper(c.Name), "#EXT#"); at >= 0 {
+		home := c.Name[:at]
 		if i := strings.LastIndexByte(home, '_'); i > 0 && i < len(home)-1 {
 			c.Note("guest account; the address at home is likely %s", home[:i]+"@"+home[i+1:])
 		}

@@ -9,10 +9,6 @@ import (
 	"podwatch/handler/internal/event"
 )
 
-// arcProxy relays requests of people to an Arc-enabled cluster and puts the
-// person into impersonatedUser.
-const arcProxy = "system:serviceaccount:azure-arc:azure-arc-kube-aad-proxy-sa"
-
 // platformAccounts are names that AKS's own control plane signs in with.
 var platformAccounts = map[string]string{
 	"aksService":       "shared by the components of AKS's control plane",
@@ -20,29 +16,39 @@ var platformAccounts = map[string]string{
 	"readinessChecker": "AKS's readiness probe",
 }
 
+// externalPrefix begins the names that AKS gives to the identities of its JWT
+// authenticators.
+const externalPrefix = "aks:jwt:"
+
 // NoteIDOnly is true until the directory has returned what the id is.
 const NoteIDOnly = "the record names this Entra account by its object id only: a person, an application or a managed identity"
 
-// fromAudit reads the caller of a Kubernetes audit event. The real actor is
-// user, except behind the Arc proxy, whose word for the person is taken.
+// fromAudit reads the caller of a Kubernetes audit event. The real actor is user,
+// except behind an access proxy, whose word for the person is taken.
 func fromAudit(a *event.Audit) Caller {
-	actor, relayed := a.User, false
-	if a.Impersonated != nil && a.Impersonated.Name != "" && a.User.Name == arcProxy {
-		actor, relayed = *a.Impersonated, true
+	actor, through := a.User, proxyOf(a.User.Name)
+	acted := a.Impersonated != nil && a.Impersonated.Name != "" && a.Impersonated.Name != a.User.Name
+	relayed := through.name != "" && acted
+	if relayed {
+		actor = *a.Impersonated
 	}
-	c := fromAuditUser(actor, a.UserAgent)
+	c := fromAuditUser(actor, a.UserAgent, relayed)
 	c.UserAgent = a.UserAgent
 
 	switch {
 	case relayed:
-		c.Note("the person is named by the Arc proxy, and the address is the Arc agent's, not the person's")
-	case a.Impersonated != nil && a.Impersonated.Name != "" && a.Impersonated.Name != a.User.Name:
+		c.Note("the person is named by %s (%s), and the address is the proxy's, not the person's", through.name, a.User.Name)
+	case through.name != "" && through.person != "":
+		c.Note("an account of %s; the person is known by the id in its name only: %s", through.name, through.person)
+	case through.name != "":
+		c.Note("an account of %s: the person behind it is not in this log", through.name)
+	case acted:
 		c.Note("the caller acted as %s (impersonation); the rights used are that account's", a.Impersonated.Name)
 	}
 
 	readSource(&c, a.SourceIPs)
 	if c.Namespace != "" && event.Public(c.IP) {
-		c.Note("a service account called from outside the private networks: its token may have left the cluster")
+		c.Note("a workload's account, from the public address %s", c.IP)
 	}
 	return c
 }
@@ -59,7 +65,9 @@ func readSource(c *Caller, addresses []string) {
 	}
 }
 
-func fromAuditUser(u event.AuditUser, userAgent string) Caller {
+// fromAuditUser reads an account. relayed: it is a proxy's word, behind which there
+// is no certificate.
+func fromAuditUser(u event.AuditUser, userAgent string, relayed bool) Caller {
 	c := Caller{Kind: KindKubernetes, Name: u.Name}
 	oid, hasOID := arm.ParseGUID(first(u.Extra["oid"]))
 	guid, isGUID := arm.ParseGUID(u.Name)
@@ -72,9 +80,10 @@ func fromAuditUser(u event.AuditUser, userAgent string) Caller {
 	case strings.HasPrefix(u.Name, "system:serviceaccount:"):
 		readServiceAccount(&c, u, userAgent)
 	case strings.HasPrefix(u.Name, "system:node:"):
-		if !slices.Contains(u.Groups, "system:nodes") {
-			c.Note("the name is a node's, but the account is not in the group of nodes")
-		}
+		readNode(&c, u, userAgent)
+	case strings.HasPrefix(u.Name, externalPrefix):
+		c.Kind = KindExternalIdentity
+		c.Note("%s by the cluster's JWT authenticator: a token of another issuer, neither an Entra account nor a client certificate", strings.TrimPrefix(u.Name, externalPrefix))
 	case u.Name == "masterclient":
 		c.Note("local admin certificate: no person behind it; whoever pulled the cluster's admin credential may hold it")
 	case platformAccounts[u.Name] != "":
@@ -90,15 +99,17 @@ func fromAuditUser(u event.AuditUser, userAgent string) Caller {
 		c.Note(NoteIDOnly)
 	case strings.Contains(u.Name, "@"):
 		c.Kind = KindUser
-		if !hasOID && !hasGroupID(u.Groups) {
+		if !hasOID && !hasGroupID(u.Groups) && !relayed {
 			c.Note("the cluster logged no Entra object id: the name may come from a client certificate")
 		}
 	case hasOID:
 		c.Kind = KindUnknown
+	case relayed:
+		c.Kind = KindExternalIdentity // an account of the proxy's own
 	default:
 		c.Note("local account, most likely a client certificate: no Entra account behind the name")
 	}
-	if hasOID && c.Kind != KindKubernetes {
+	if hasOID && c.Kind != KindKubernetes && c.Kind != KindExternalIdentity {
 		c.ID = oid
 	}
 	if masters && platformAccounts[u.Name] == "" {
@@ -117,8 +128,24 @@ func readServiceAccount(c *Caller, u event.AuditUser, userAgent string) {
 		}
 		c.Note(where)
 	}
-	if namespace == "kube-system" && product(userAgent) == "kubectl" {
+	if product(userAgent) != "kubectl" {
+		return
+	}
+	if namespace == "kube-system" {
 		c.Note("a system account used with kubectl is unusual")
+	} else {
+		c.Note("a service account's token used with kubectl, as a person or a script would that holds it")
+	}
+}
+
+// readNode cautions about the account of a node: it stands for every pod there that
+// can read the node's credentials.
+func readNode(c *Caller, u event.AuditUser, userAgent string) {
+	if !slices.Contains(u.Groups, "system:nodes") {
+		c.Note("the name is a node's, but the account is not in the group of nodes")
+	}
+	if p := product(userAgent); p != "" && p != "kubelet" {
+		c.Note("a node's account used with %s, not by its kubelet: it stands for every pod on the node", p)
 	}
 }
 

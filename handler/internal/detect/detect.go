@@ -4,7 +4,8 @@
 // of a batch: for the rules, for the feed and for what surrounds an alert. A hit
 // of the filter leads to the record around it; nothing else is unquoted, split or
 // parsed. A record that cannot be read, or that makes the code panic which reads
-// it, costs only itself and is reported as unreadable.
+// it, costs only itself and is reported as unreadable. One that a client made so
+// long that it is cut before its verb is also a finding of podwatch's own rule.
 package detect
 
 import (
@@ -39,10 +40,14 @@ type Detector struct {
 func New(rules *rule.Set, routine bool) *Detector {
 	d := &Detector{rules: rules, telling: newTelling(), routine: routine}
 	if literals, all := rules.Literals(); !all {
-		d.filter = prefilter.New(literals)
+		d.filter = prefilter.New(append(literals, encoded...))
 	}
 	return d
 }
+
+// encoded are found in messages that may have records in base64, in which no text
+// of a rule can be found: members for them, and what {"records" begins with.
+var encoded = []prefilter.Literal{{Text: "data_base64", Whole: true}, {Text: "ContentData", Whole: true}, {Text: "eyJyZWNvcmRz"}}
 
 // Filter returns the search for what the rules need to find in a record.
 func (d *Detector) Filter() *prefilter.Filter { return d.filter }
@@ -54,8 +59,10 @@ type Result struct {
 	Heard      []string       // sources of the first record of each message, if a sample was taken
 	Logs       map[string]int // records that were read, by data set
 
+	Audits int // records of platform logs and messages that were looked at, also for a sample
+	Unread int // records and messages that could not be read; they count in Audits too
+
 	Opened  int // records that were read
-	Failed  int // of those, the ones that are unreadable
 	Matches int // rule and event
 	Routine int // of those, the ones that are Kubernetes' own work
 	Repeats int // of those, the ones that the batch has already

@@ -116,8 +116,8 @@ func TestHitsLeadToRecords(t *testing.T) {
 			if diff := cmp.Diff(tt.pods, pods(t, found.Findings)); diff != "" {
 				t.Errorf("pods (-want +got):\n%s", diff)
 			}
-			if found.Opened != tt.opened || found.Matches != len(tt.pods) || len(found.Unreadable) > 0 || found.Failed > 0 {
-				t.Errorf("%d records read, %d matches, %d failed, unreadable %v; want %d read", found.Opened, found.Matches, found.Failed, found.Unreadable, tt.opened)
+			if found.Opened != tt.opened || found.Matches != len(tt.pods) || len(found.Unreadable) > 0 || found.Unread > 0 {
+				t.Errorf("%d records read, %d matches, %d failed, unreadable %v; want %d read", found.Opened, found.Matches, found.Unread, found.Unreadable, tt.opened)
 			}
 			for _, f := range found.Findings {
 				if !strings.Contains(strings.Join(f.Notes, "\n"), tt.note) || (len(f.Notes) > 0) != (tt.note != "") {
@@ -234,8 +234,8 @@ func TestAPanicCostsItsRecord(t *testing.T) {
 			t.Errorf("the piece is %.80q, %v; want the record", text, err)
 		}
 	}
-	if diff := cmp.Diff([]int{0, 0, 2}, messages); diff != "" || got.Failed != 3 || len(got.Findings) != 0 {
-		t.Errorf("%d failed, %d findings; messages (-want +got):\n%s", got.Failed, len(got.Findings), diff)
+	if diff := cmp.Diff([]int{0, 0, 2}, messages); diff != "" || got.Unread != 3 || len(got.Findings) != 0 {
+		t.Errorf("%d failed, %d findings; messages (-want +got):\n%s", got.Unread, len(got.Findings), diff)
 	}
 }
 
@@ -334,3 +334,39 @@ query = '''
 
 // fsOf is a folder of one file.
 func fsOf(name string, text []byte) fstest.MapFS { return fstest.MapFS{name: {Data: text}} }
+
+// TestAnAuditRecordCutBeforeItsVerbIsUnreadableAndFoundOnceAnHour, also where the
+// record has none of a rule's words.
+func TestAnAuditRecordCutBeforeItsVerbIsUnreadableAndFoundOnceAnHour(t *testing.T) {
+	cut := func(hour int) string {
+		text, _ := json.Marshal(fmt.Sprintf(`{"kind":"Event","apiVersion":"audit.k8s.io/v1","auditID":"%s`, strings.Repeat("A", 16<<10)))
+		return fmt.Sprintf(`{"category":"kube-audit","operationName":"x","properties":{"log":%s,"stream":"stdout","pod":"p"},"resourceId":"%s","time":"2026-11-09T%02d:14:22Z"}`, text, shop, hour)
+	}
+	d := detect.New(builtIn, false)
+	for name, b := range map[string]detect.Batch{
+		"quoted": read(t, d, wrapped(record(1), cut(8), record(2), cut(8)), wrapped(cut(9), deletion(3)), cut(9)),
+		"plain":  detect.Plain([]byte(wrapped(record(1), cut(8), record(2), cut(8), cut(9), deletion(3), cut(9)))),
+	} {
+		got := d.Detect(b, false)
+		var rules []string
+		for _, f := range got.Findings {
+			rules = append(rules, f.Rule.ID)
+		}
+		if diff := cmp.Diff([]string{"podwatch-unreadable", "podwatch-unreadable", "9da204e2-ea1e-43bc-a95b-7b348f839616"}, rules); diff != "" {
+			t.Errorf("%s: findings (-want +got):\n%s", name, diff)
+		}
+		if len(got.Unreadable) != 4 || got.Unread != 4 || got.Audits != 5 || got.Opened != 5 || got.Repeats != 2 {
+			t.Errorf("%s: %d unreadable, %d of %d not read, %d opened, %d repeats", name, len(got.Unreadable), got.Unread, got.Audits, got.Opened, got.Repeats)
+		}
+	}
+}
+
+// TestASampleCountsWhatItCannotRead: a message of a shape that no record has.
+func TestASampleCountsWhatItCannotRead(t *testing.T) {
+	d := detect.New(builtIn, false)
+	broken := strings.Replace(record(1), `\"verb\"`, `\"vrb\"`, 1)
+	got := d.Detect(read(t, d, wrapped(record(1)), wrapped(), "", `{"shape":"new","entries":[]}`, "no JSON", wrapped(broken[:strings.Index(broken, `\"vrb\"`)]+`","x":"y"}}`)), true)
+	if got.Audits != 4 || got.Unread != 3 {
+		t.Errorf("%d of %d could not be read, want 3 of 4", got.Unread, got.Audits)
+	}
+}

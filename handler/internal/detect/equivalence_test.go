@@ -70,6 +70,8 @@ func (p *path) alerts(t testing.TB, body []byte) (alerts []string) {
 	}
 	defer b.Close()
 	found := p.detector.Detect(b, false)
+	// A short record that is cut before its verb has nothing that leads to it.
+	found.Findings = slices.DeleteFunc(found.Findings, func(f alert.Finding) bool { return f.Rule == alert.Unreadable })
 	p.opened += found.Opened
 	p.unreadable = len(found.Unreadable)
 	if len(b.Hits()) == 0 {
@@ -121,6 +123,10 @@ func ids(t testing.TB, alerts []string) (ids []string) {
 // raised as if everything was read, byte for byte and in the same order.
 func TestTheSearchedPathRaisesTheSameAlertsAsTheFullPath(t *testing.T) {
 	const workers = 2
+	want := int64(respelled)
+	if testing.Short() {
+		want /= 50
+	}
 	records := samples(t)
 	var done, invocations, alerts, answered, exceeded atomic.Int64
 	var g errgroup.Group
@@ -130,7 +136,7 @@ func TestTheSearchedPathRaisesTheSameAlertsAsTheFullPath(t *testing.T) {
 		searchedPaths[worker], fullPaths[worker] = searched, full
 		g.Go(func() error {
 			r := rand.New(rand.NewPCG(uint64(worker), 2026))
-			for done.Load() < respelled {
+			for done.Load() < want {
 				body, n := randomInvocation(r, records)
 				found, more, diff := compare(t, searched, full, body)
 				if diff != "" {

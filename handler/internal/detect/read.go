@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"runtime/debug"
 	"strconv"
+	"time"
 	"unicode/utf8"
 
 	"podwatch/handler/internal/alert"
 	"podwatch/handler/internal/event"
 	"podwatch/handler/internal/export"
 	"podwatch/handler/internal/jsontext"
+	"podwatch/handler/internal/prefilter"
 	"podwatch/handler/internal/rule"
 )
 
@@ -21,6 +23,7 @@ type reading struct {
 	batch  Batch
 	done   int             // all before this position has been read
 	raised map[string]bool // ids of the findings
+	kept   int             // bytes of messages that pieces share
 
 	causes    []cause
 	deletions []place // by routine
@@ -67,19 +70,38 @@ func (r *reading) message(i int) {
 		return
 	}
 	r.whole = plain
-	kept := len(r.Findings) + len(r.Unreadable) + len(r.deletions)
+	findings, unreadable, deletions := len(r.Findings), len(r.Unreadable), len(r.deletions)
 	for p := range export.Pieces(plain) {
 		it := piece{Text: jsontext.Text{Raw: p.JSON}, at: end - len(text.Raw), whole: true, message: i, offset: p.Offset, mended: p.Mended}
 		switch {
 		case p.Reason != "":
 			r.unreadable(it, p.Reason)
-		case r.filter.Contains(p.JSON):
+		case r.mayMatch(p.JSON):
 			r.read(it)
 		}
 	}
-	if len(r.Findings)+len(r.Unreadable)+len(r.deletions) > kept {
-		r.whole = nil // they share it
+	if r.kept+len(plain) > maxKept && len(r.Unreadable) > unreadable {
+		it := piece{Text: text, whole: true, message: i}
+		first := r.Unreadable[unreadable].Reason
+		r.Unreadable = append(r.Unreadable[:unreadable], it.unreadable(first))
+		unreadable++
 	}
+	if len(r.Findings) > findings || len(r.Unreadable) > unreadable || len(r.deletions) > deletions {
+		r.whole = nil // they share it
+		r.kept += len(plain)
+	}
+}
+
+// maxKept bounds the unquoted messages that the unreadable pieces of a batch share,
+// in bytes. Beyond it a message is reported whole, as the batch has it: a body of
+// nothing but unreadable messages would otherwise be in memory twice.
+const maxKept = 4 << 20
+
+// mayMatch reports whether the filter finds something in plain text.
+func (r *reading) mayMatch(text []byte) bool {
+	search := r.filter.Search(0)
+	search.More(text, true)
+	return len(search.Hits()) > 0
 }
 
 // A piece is text of a message that may be a record.
@@ -93,8 +115,8 @@ type piece struct {
 }
 
 // read evaluates the events of a record. It reports whether the record is one of a
-// known log, and well-formed; one that is not is evaluated only if it is whole. A panic in here is
-// a bug of podwatch and costs the record.
+// known log and well-formed; one that is not is evaluated only if it is whole. A
+// panic in here is a bug of podwatch and costs the record.
 func (r *reading) read(p piece) (known bool) {
 	defer func() {
 		if cause := recover(); cause != nil {
@@ -119,7 +141,6 @@ func (r *reading) read(p piece) (known bool) {
 		case err != nil && !p.whole:
 			return false // not valid JSON: it may be mended with the whole message
 		case err != nil:
-			r.Failed++
 			r.unreadable(p, err.Error())
 			return true
 		}
@@ -127,6 +148,7 @@ func (r *reading) read(p piece) (known bool) {
 			return false
 		}
 		r.evaluate(p, ev, n)
+		r.judge(p, ev, n)
 		n++
 	}
 	r.Opened++
@@ -179,30 +201,70 @@ func (r *reading) evaluate(p piece, ev *event.Event, n int) {
 		if len(m.Rule.Daily) > 0 {
 			id = alert.DailyID(m.Rule, ev)
 		}
-		if r.raised[id] {
-			r.Repeats++
-			continue
-		}
-		r.raised[id] = true
-		f := alert.Finding{Match: m, ID: id, Record: p.Text, At: p.at, Nth: n}
-		if p.mended != "" {
-			f.Notes = append(f.Notes, "the record was mended: "+p.mended)
-		}
-		r.Findings = append(r.Findings, f)
-		if !m.Routine {
+		if r.find(m, id, p, n) && !m.Routine {
 			r.noteCause(ev)
 		}
 	}
 }
 
+// find notes a finding and reports true, unless the batch has it already.
+func (r *reading) find(m rule.Match, id string, p piece, n int) bool {
+	if r.raised[id] {
+		r.Repeats++
+		return false
+	}
+	r.raised[id] = true
+	f := alert.Finding{Match: m, ID: id, Record: p.Text, At: p.at, Nth: n}
+	if p.mended != "" {
+		f.Notes = append(f.Notes, "the record was mended: "+p.mended)
+	}
+	r.Findings = append(r.Findings, f)
+	return true
+}
+
+// judge reports an event of which a rule may have missed something. A client that
+// made its audit record so long that it was cut before its verb is also one finding
+// per cluster and hour.
+func (r *reading) judge(p piece, ev *event.Event, n int) {
+	if reason := r.unreadPart(ev); reason != "" {
+		r.unreadable(p, reason)
+		if ev.Cut() == event.BeforeVerb && len(ev.Raw()) >= prefilter.Stretch {
+			hour := ev.Time().UTC().Truncate(time.Hour).Format(time.RFC3339)
+			own := alert.Unreadable
+			r.find(rule.Match{Rule: own, Severity: own.Severity, RiskScore: own.RiskScore}, alert.Key(own.ID, ev.Resource().ClusterKey, hour), p, n)
+		}
+	} else if ev.Dataset() == event.PlatformLogs {
+		r.Audits++
+	}
+}
+
+// unreadPart returns why an event, or a part of it that a rule may match, is
+// unreadable; "" if all of it was read.
+func (r *reading) unreadPart(ev *event.Event) string {
+	switch {
+	case ev.Cut() == event.BeforeVerb:
+		return "the audit text does not tell what was done and to what: it is missing, cut or malformed before that"
+	case len(ev.Unread()) > 0 && r.filter.Contains(ev.Unread()):
+		return "the audit text has a part that is no audit event"
+	case ev.Dataset() == "" && len(r.matches) == 0 && r.filter != nil && !ev.Metric():
+		return "an object of no known log, with text that a rule looks for"
+	}
+	return ""
+}
+
 func (r *reading) panicked(p piece, cause any) {
-	r.Failed++
 	r.unreadable(p, fmt.Sprintf("panic while the record was read; this is a bug in podwatch: %v\n%s", cause, debug.Stack()))
 }
 
 func (r *reading) unreadable(p piece, reason string) {
+	r.Audits++
+	r.Unread++
 	if !p.whole {
 		p.message = r.batch.At(p.at)
 	}
-	r.Unreadable = append(r.Unreadable, Unreadable{Message: p.message, Offset: p.offset, Reason: reason, Text: p.Text})
+	r.Unreadable = append(r.Unreadable, p.unreadable(reason))
+}
+
+func (p piece) unreadable(reason string) Unreadable {
+	return Unreadable{Message: p.message, Offset: p.offset, Reason: reason, Text: p.Text}
 }

@@ -32,19 +32,43 @@ func (r *reading) sourceOf(i int) (name string) {
 	message, _ := r.batch.Message(i)
 	start, end, ok := next(message, 0)
 	if !ok {
+		r.shapeless(message)
 		return ""
 	}
 	plain, err := message.Cut(start, end).Plain(r.plain[:0])
 	if err != nil {
+		r.shapeless(message)
 		return ""
 	}
 	r.plain = plain
 	for ev, err := range r.events.Events(plain) {
-		if err == nil {
-			return source(ev)
+		if err != nil {
+			break
 		}
+		if ev.Dataset() == event.PlatformLogs {
+			r.Audits++
+			if ev.Cut() == event.BeforeVerb {
+				r.Unread++
+			}
+		}
+		return source(ev)
 	}
 	return ""
+}
+
+// shapeless counts a message in which no record was found, unless it is empty: it
+// may be of a shape that podwatch does not know.
+func (r *reading) shapeless(message jsontext.Text) {
+	plain, err := message.Plain(nil)
+	empty := err == nil
+	for range export.Pieces(plain) {
+		empty = false
+		break
+	}
+	if !empty {
+		r.Audits++
+		r.Unread++
+	}
 }
 
 // next returns where the first record at or around a position begins and ends.

@@ -112,7 +112,7 @@ func (d *Directory) Resolve(ctx context.Context, callers []*caller.Caller) {
 // keysOf lists what to ask about c: itself, its client application, and the
 // group that holds its role. Accounts of a cluster are not in the directory.
 func keysOf(c *caller.Caller) (keys [3]key) {
-	if c.Kind == caller.KindKubernetes {
+	if c.Kind == caller.KindKubernetes || c.Kind == caller.KindExternalIdentity {
 		return keys
 	}
 	id, hasID := arm.ParseGUID(c.ID)

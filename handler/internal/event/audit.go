@@ -2,7 +2,6 @@ package event
 
 import (
 	"strconv"
-	"strings"
 	"time"
 )
 
@@ -21,7 +20,7 @@ type Audit struct {
 	Object       ObjectRef
 	Code         int       // of the response; 0 when not logged
 	Received     time.Time // when the API server got the request; zero when not logged
-	Truncated    bool      // properties.log was cut: members are missing
+	Truncated    bool      // the text was cut: members behind the cut are missing, Object may be derived from RequestURI
 	Annotations  map[string]string
 }
 
@@ -46,10 +45,15 @@ type ObjectRef struct {
 // if there is none.
 func (e *Event) Audit() *Audit {
 	if e.once(partAudit) && e.auditLog().is() &&
-		(e.isKubeAudit() || strings.HasPrefix(e.str(e.log.get("apiVersion")), "audit.k8s.io/")) {
+		e.isAudit() {
 		e.audit = e.readAudit()
 	}
 	return e.audit
+}
+
+// isAudit reports whether properties.log is meant to be an audit event.
+func (e *Event) isAudit() bool {
+	return e.isKubeAudit() || isAuditVersion(e.auditLog().get("apiVersion"))
 }
 
 func (e *Event) readAudit() *Audit {
@@ -69,6 +73,9 @@ func (e *Event) readAudit() *Audit {
 		Truncated:   e.log.state == cut,
 		Annotations: annotations(object("annotations")),
 	}
+	if e.log.state == cut && e.log.last == "sourceIPs" {
+		a.SourceIPs = nil // the last address is the certain one
+	}
 	if u := object("user"); u != nil {
 		a.User = auditUser(u)
 	}
@@ -76,7 +83,11 @@ func (e *Event) readAudit() *Audit {
 		imp := auditUser(u)
 		a.Impersonated = &imp
 	}
-	a.Object = objectRef(object("objectRef"))
+	about, derived := e.derivedObject()
+	if !derived {
+		about = object("objectRef")
+	}
+	a.Object = objectRef(about)
 	// Texts that are no number leave the code at 0.
 	a.Code, _ = strconv.Atoi(scalarText(object("responseStatus")["code"]))
 	if s := text("requestReceivedTimestamp"); s != "" {

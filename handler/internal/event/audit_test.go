@@ -51,7 +51,7 @@ func TestCutLogNeverTellsAnythingElse(t *testing.T) {
 		if got.Code != 0 && got.Code != want.Code {
 			t.Fatalf("cut at %d: code %d", cut, got.Code)
 		}
-		if got.User.Name != "" && !cmp.Equal(got.User, want.User) {
+		if got.User.Name != "" && got.User.Name != want.User.Name || len(got.User.Groups) > len(want.User.Groups) {
 			t.Fatalf("cut at %d: user %+v", cut, got.User)
 		}
 		for _, s := range [][2]string{{got.ID, want.ID}, {got.Stage, want.Stage}, {got.Verb, want.Verb}, {got.RequestURI, want.RequestURI}, {got.UserAgent, want.UserAgent}} {
@@ -103,10 +103,10 @@ func TestCutLogKeepsWhatRulesAskFor(t *testing.T) {
 	if ev.Resource().Pod == "" || ev.Resource().Namespace != "shop" || ev.CallerIP() != "203.0.113.24" {
 		t.Errorf("resource %+v, caller %q", ev.Resource(), ev.CallerIP())
 	}
-	// An objectRef without its subresource would be another object.
+	// An objectRef without its subresource would be another object: the URI decides.
 	cut = strings.Index(auditLog(t, "kube-eviction-user-drain.json"), `,"subresource"`)
 	ev = parse(t, auditRecord(t, auditLog(t, "kube-eviction-user-drain.json")[:cut]))
-	if ev.Audit() == nil || ev.Audit().Object != (event.ObjectRef{}) || ev.Resource().Pod != "" {
+	if ev.Audit() == nil || ev.Audit().Object.Subresource != "eviction" || ev.Resource().Pod == "" {
 		t.Errorf("half an objectRef was believed: %+v", ev.Audit())
 	}
 }
@@ -203,5 +203,17 @@ func TestEntraNestedPartsAsText(t *testing.T) {
 	}
 	if diff := cmp.Diff([]any{"[1]", "u", "x", "success", "192.0.2.7"}, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// A client chooses all addresses but the last.
+func TestNoAddressWhereTheLastIsCut(t *testing.T) {
+	log := strings.Replace(auditLog(t, "kube-delete-202.json"), `"sourceIPs":["`, `"sourceIPs":["192.0.2.1","192.0.2.2","`, 1)
+	ev := parse(t, auditRecord(t, log[:strings.Index(log, `"192.0.2.2"`)+8]))
+	if ip := ev.CallerIP(); ip != "" || len(ev.Audit().SourceIPs) > 0 {
+		t.Errorf("address %q of %q", ip, ev.Audit().SourceIPs)
+	}
+	if first, known := ev.Lookup("azure.platformlogs.properties.log.sourceIPs"); known || first == nil {
+		t.Errorf("Lookup = %v, known %t, want what there is of it", first, known)
 	}
 }

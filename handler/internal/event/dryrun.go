@@ -21,7 +21,7 @@ func (e *Event) dryRun() any {
 		}
 		return e.dryRunInBody(logField + "requestObject.dryRun")
 	}
-	subresource, known := e.audited(logField + "objectRef.subresource")
+	subresource, known := e.Lookup(logField + "objectRef.subresource")
 	inQuery := e.dryRunInQuery()
 	switch {
 	case inQuery != false || verb != "create":
@@ -38,7 +38,7 @@ func (e *Event) dryRunInBody(field string) any {
 	if e.requestBody() == bodyWithheld {
 		return notKnown
 	}
-	value, known := e.audited(field)
+	value, known := e.Lookup(field)
 	switch list, _ := value.([]any); {
 	case !known:
 		return notKnown

@@ -36,9 +36,9 @@ type Reader struct {
 	pool  pool
 }
 
-// Events returns the events of a record, one JSON object: today exactly one. An
-// event and its values other than scalars are valid until the next, and as long as
-// record does not change. The error reports why record is no JSON object; oddities
+// Events returns the events of a record, one JSON object: more than one if its
+// properties.log has several. An event and its values other than scalars are valid
+// until the next, and as long as record does not change. The error reports why record is no JSON object; oddities
 // inside of an object are notes of the event.
 func (r *Reader) Events(record []byte) iter.Seq2[*Event, error] {
 	return func(yield func(*Event, error) bool) {
@@ -48,19 +48,41 @@ func (r *Reader) Events(record []byte) iter.Seq2[*Event, error] {
 			yield(nil, err)
 			return
 		}
-		yield(e, nil)
+		if !yield(e, nil) {
+			return
+		}
+		e.auditLog()
+		pieces := e.pieces
+		for n := 1; n < len(pieces); n++ {
+			if err := e.begin(record); err != nil {
+				return
+			}
+			if e.piece = pieces[n]; !yield(e, nil) {
+				return
+			}
+		}
 	}
 }
 
 // Read returns the n-th event of a record in memory of its own.
 func Read(record []byte, n int) (*Event, error) {
-	if n != 0 {
-		return nil, fmt.Errorf("read record: it has no event %d", n)
-	}
+	record = bytes.Clone(record)
 	e := new(Event)
-	if err := e.begin(bytes.Clone(record)); err != nil {
+	if err := e.begin(record); err != nil {
 		return nil, err
 	}
+	if n == 0 {
+		return e, nil
+	}
+	e.auditLog()
+	if n < 0 || n >= len(e.pieces) {
+		return nil, fmt.Errorf("read record: it has no event %d", n)
+	}
+	piece := e.pieces[n]
+	if err := e.begin(record); err != nil {
+		return nil, err
+	}
+	e.piece = piece
 	return e, nil
 }
 
@@ -84,6 +106,11 @@ type Event struct {
 	properties inner
 	log        inner          // properties.log
 	logged     jsontext.Value // the same, as it is in the record
+
+	pieces [][]byte       // audit events in properties.log, if that is not one object
+	piece  []byte         // the one of them that is this event, if that is not the first
+	unread []byte         // see Unread
+	object map[string]any // objectRef as derived from the request, see objectRef
 
 	category, operation any // text, nil if there is none
 
@@ -110,6 +137,7 @@ func (e *Event) begin(record []byte) error {
 	if err := e.findMembers(); err != nil {
 		return fmt.Errorf("parse record: %w", err)
 	}
+	e.reshape()
 	e.category = e.label(e.record.get("category", "Category"))
 	if e.category == nil {
 		e.category = e.text(e.record.get("CategoryValue"))
@@ -150,6 +178,7 @@ const (
 	partTree
 	partIdentity
 	partLog
+	partObject
 	partAudit
 	partResource
 	partNotes
@@ -177,6 +206,9 @@ func (e *Event) note(place part, format string, args ...any) {
 // ("azure.graphactivitylogs"), of which only the common fields are filled; or ""
 // when the record is no log event, such as a metric.
 func (e *Event) Dataset() string { return e.table.dataset }
+
+// Metric reports whether the record is a metric, which no rule is about.
+func (e *Event) Metric() bool { return e.record.get("metricName").Kind == jsontext.String }
 
 // Raw is the record as received.
 func (e *Event) Raw() []byte { return e.raw }
@@ -242,7 +274,7 @@ func (e *Event) Time() time.Time {
 }
 
 func (e *Event) readTime() time.Time {
-	v := e.record.get("time", "Time", "EventTimeString")
+	v := e.record.get("time", "Time", "EventTimeString", "timeStamp")
 	switch v.Kind {
 	case jsontext.Invalid:
 		e.note(partTime, "the record has no time")

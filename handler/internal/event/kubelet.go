@@ -18,7 +18,7 @@ func (e *Event) allZero(field string) bool {
 			return false
 		}
 	}
-	grace, known := e.audited(field)
+	grace, known := e.Lookup(field)
 	return scalarText(grace) == "0" || grace == nil && !known
 }
 

@@ -1,6 +1,7 @@
 package event
 
 import (
+	"bytes"
 	"slices"
 	"strings"
 
@@ -67,16 +68,20 @@ func platformOutcome(e *Event) any {
 // auditLog is properties.log, parsed where it is an object as text. It is taken
 // out of the members of properties.
 //
-// Azure cuts it at 16 KiB, which leaves half a JSON object; Elastic then has text
-// only and its rules see nothing. What precedes the cut has what rules ask for,
-// so podwatch reads that.
+// Azure cuts it at 16 KiB or more, which leaves half a JSON object; Elastic then
+// has text only and its rules see nothing. What precedes the cut has what rules ask
+// for, so podwatch reads that.
 func (e *Event) auditLog() *inner {
 	if !e.once(partLog) || e.Dataset() != PlatformLogs {
 		return &e.log
 	}
 	p := e.props()
-	e.logged = p.get("log")
-	p.members = slices.DeleteFunc(p.members, func(m member) bool { return m.name == "log" })
+	name := "log"
+	if p.get(name).Kind == jsontext.Invalid && e.isKubeAudit() {
+		name = auditColumn(p.members)
+	}
+	e.logged = p.get(name)
+	p.members = slices.DeleteFunc(p.members, func(m member) bool { return m.name == name })
 	if p.get("status_code").Kind == jsontext.Invalid {
 		for i := range p.members {
 			if p.members[i].name == "statusCode" {
@@ -84,14 +89,7 @@ func (e *Event) auditLog() *inner {
 			}
 		}
 	}
-	e.log.read(e.logged, p.level+1)
-	switch last := e.log.last; last {
-	case "requestObject", "responseObject", "":
-	default:
-		// A member that is cut may lack what would have changed its meaning, such
-		// as the subresource of an objectRef; nothing is better than half of it.
-		e.log.members = slices.DeleteFunc(e.log.members, func(m member) bool { return m.name == last })
-	}
+	e.openLog()
 	if e.log.state == cut && len(e.log.members) == 0 {
 		e.log.state = broken
 	}
@@ -122,20 +120,37 @@ func (e *Event) noteLog() {
 	case broken:
 		e.note(partLog, "properties.log does not parse")
 	case cut:
-		if text, _ := e.value(e.logged, 1).(string); len(text) >= cutAt-4 {
-			e.note(partLog, "properties.log was cut at 16 KiB; read up to the cut")
-		} else {
-			e.note(partLog, "properties.log does not parse to its end; what comes before the fault was read")
-		}
+		e.noteCut()
+	}
+	if len(e.pieces) > 1 || e.piece != nil {
+		e.note(partLog, "properties.log has several audit events, each of which was read")
+	}
+	if len(e.unread) > 0 && len(e.pieces) > 0 {
+		e.note(partLog, "properties.log has text besides its audit event")
 	}
 	if e.log.dropped() {
 		e.note(partLog, "properties.log: values nested deeper than %d levels were dropped", maxDepth)
 	}
 }
 
-// cutAt is where Azure cuts properties.log, in bytes (Azure/AKS issue 4635). A
-// cut inside a character loses up to three bytes more.
-const cutAt = 16 << 10
+// noteCut notes where the audit text ends, what is missing and what was derived.
+func (e *Event) noteCut() {
+	text, err := e.log.text.Plain(nil)
+	if err != nil {
+		return
+	}
+	where := "after its last complete field"
+	if e.log.last != "" {
+		where = "within " + e.log.last
+	}
+	e.note(partLog, "the audit text was cut after %d bytes, %s", len(text), where)
+	if _, derived := e.derivedObject(); derived {
+		e.note(partLog, "what the request was about was derived from its URI")
+	}
+	if e.log.get("responseStatus").Kind == jsontext.Invalid || e.log.last == "responseStatus" {
+		e.note(partLog, "the outcome of the request is not known")
+	}
+}
 
 // inPlatformProperties is the tree of properties, with properties.log parsed in
 // its place.
@@ -182,14 +197,51 @@ func (e *Event) inLog(path string) (value any, known bool) {
 		return value, true
 	}
 	if path == "" {
-		return e.decode(e.log.members, e.log.level), e.log.state == whole
+		log := e.decode(e.log.members, e.log.level)
+		if object, derived := e.derivedObject(); derived {
+			log["objectRef"] = object
+		}
+		return log, e.log.state == whole
+	}
+	if e.log.state == cut {
+		return e.inCutLog(path)
 	}
 	value = e.find(e.log.members, path, e.log.level)
-	if e.log.state == cut {
-		_, cutThere := under(path, e.log.last)
-		return value, scalar(value) || value != nil && !cutThere
-	}
 	return value, value != nil || !e.withheld(path)
+}
+
+// inCutLog is inLog of a text that is cut: a member that is complete is known, one
+// that would precede the cut is known to be absent, and objectRef follows from the
+// request.
+func (e *Event) inCutLog(path string) (value any, known bool) {
+	if rest, ok := under(path, "objectRef"); ok {
+		if object, derived := e.derivedObject(); derived {
+			if rest == "" {
+				return object, true
+			}
+			return object[rest], slices.Contains(derivable, rest)
+		}
+	}
+	value = e.find(e.log.members, path, e.log.level)
+	name, _, _ := strings.Cut(path, ".")
+	switch {
+	case name == e.log.last:
+		return value, scalar(value)
+	case value == nil:
+		return nil, (e.log.get(name).Kind != jsontext.Invalid || e.precedesCut(name)) && !e.withheld(path)
+	}
+	return value, true
+}
+
+// derivedObject returns the objectRef of a text that is cut before that is complete,
+// as it follows from the request URI.
+func (e *Event) derivedObject() (object map[string]any, derived bool) {
+	if e.once(partObject) && e.log.state == cut && (e.log.last == "objectRef" || e.log.get("objectRef").Kind == jsontext.Invalid) {
+		if o, ok := objectOf(e.str(e.log.get("requestURI"))); ok {
+			e.object = o.fields()
+		}
+	}
+	return e.object, e.object != nil
 }
 
 // withheld reports whether the audit log lacks what is at path because the API
@@ -214,7 +266,7 @@ type Cut uint8
 
 const (
 	Whole      Cut = iota
-	BehindVerb     // what was done is known, not all of how and to what
+	BehindVerb     // what was done and to what is known, not all of how
 	BeforeVerb     // not even that
 )
 
@@ -222,12 +274,27 @@ const (
 // withheld on purpose does not count.
 func (e *Event) Cut() Cut {
 	log := e.auditLog()
-	unread := e.props().state == cut || e.properties.state == broken || log.state == cut || log.state == broken
 	switch {
-	case !unread && (log.state == whole || !e.isKubeAudit()):
-		return Whole
-	case e.isKubeAudit() && asText(e.text(log.get("verb"))) == "":
+	case (e.isKubeAudit() || bytes.Contains(e.logged.Raw, []byte("audit.k8s.io"))) && !e.requestKnown():
 		return BeforeVerb
+	case e.props().state == cut, e.properties.state == broken, log.state == cut, log.state == broken:
+		return BehindVerb
 	}
-	return BehindVerb
+	return Whole
+}
+
+// requestKnown reports whether the audit text says what was done and, of what may
+// have been a deletion, to what.
+func (e *Event) requestKnown() bool {
+	verb := e.log.get("verb")
+	switch {
+	case verb.Kind != jsontext.String:
+		return false
+	case e.log.state == whole:
+		return true
+	case verb.Is("delete") || verb.Is("deletecollection") || verb.Is("create"):
+		_, known := e.inCutLog("objectRef.resource")
+		return known
+	}
+	return true
 }

@@ -8,8 +8,9 @@ import (
 
 // Kinds of cluster.
 const (
-	AKS = "aks" // Microsoft.ContainerService/managedClusters
-	Arc = "arc" // Microsoft.Kubernetes/connectedClusters
+	AKS   = "aks"   // Microsoft.ContainerService/managedClusters
+	Arc   = "arc"   // Microsoft.Kubernetes/connectedClusters
+	Fleet = "fleet" // Microsoft.ContainerService/fleets
 )
 
 // A Resource is what an ARM resource id tells, in the best spelling that the
@@ -25,7 +26,7 @@ type Resource struct {
 	ClusterID   string // ARM id of the cluster, for showing
 	ClusterKey  string // the same in lower case, for comparing
 	ClusterName string
-	ClusterKind string // AKS, Arc or ""
+	ClusterKind string // AKS, Arc, Fleet or ""
 	Namespace   string // Kubernetes namespace
 	Pod         string
 }
@@ -114,6 +115,8 @@ func (r *Resource) locate(p arm.Pair, id string) {
 		r.ClusterKind = Arc
 	case strings.EqualFold(p.Key, "managedClusters") && strings.EqualFold(r.Provider, "Microsoft.ContainerService"):
 		r.ClusterKind = AKS
+	case strings.EqualFold(p.Key, "fleets") && strings.EqualFold(r.Provider, "Microsoft.ContainerService"):
+		r.ClusterKind = Fleet
 	}
 	if r.ClusterKind != "" && r.ClusterID == "" {
 		r.ClusterName, r.ClusterID = p.Value, id[:p.End]

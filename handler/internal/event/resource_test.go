@@ -16,6 +16,11 @@ func TestResource(t *testing.T) {
 		SubscriptionID: sub, ResourceGroup: "rg", Provider: "Microsoft.Kubernetes",
 		ClusterID: arc, ClusterKey: strings.ToLower(arc), ClusterName: "plant", ClusterKind: event.Arc,
 	}
+	fleet := event.Resource{
+		SubscriptionID: sub, ResourceGroup: "rg", Provider: "Microsoft.ContainerService", Type: "fleets", Name: "hub",
+		ClusterID: "/subscriptions/" + sub + "/resourceGroups/rg/providers/Microsoft.ContainerService/fleets/hub", ClusterName: "hub", ClusterKind: event.Fleet,
+	}
+	fleet.ClusterKey = strings.ToLower(fleet.ClusterID)
 	with := func(typ, name, namespace, pod string) event.Resource {
 		r := cluster
 		r.Type, r.Name, r.Namespace, r.Pod = typ, name, namespace, pod
@@ -26,6 +31,7 @@ func TestResource(t *testing.T) {
 		want                    event.Resource
 	}{
 		{"cluster", arc, "", "", with("connectedClusters", "plant", "", "")},
+		{"fleet", fleet.ClusterID, "", "", fleet},
 		{"trailing slash", arc + "/", "", "", with("connectedClusters", "plant", "", "")},
 		{"pod", arc + "/namespaces/ns/pods/p", "", "", with("connectedClusters/namespaces/pods", "p", "ns", "p")},
 		{"namespace", arc + "/namespaces/ns", "", "", with("connectedClusters/namespaces", "ns", "ns", "")},

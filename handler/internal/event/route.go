@@ -1,6 +1,7 @@
 package event
 
 import (
+	"bytes"
 	"strings"
 
 	"podwatch/handler/internal/jsontext"
@@ -17,14 +18,14 @@ import (
 // names the operation is right to see it; the other error would hide it.
 func (e *Event) route() string {
 	category, operation := e.Category(), e.Operation()
-	if category == "" && operation == "" && e.record.get("EventName").Kind == jsontext.Invalid {
+	if category == "" && operation == "" && e.record.get("EventName").Kind == jsontext.Invalid && !e.hasAuditVersion() {
 		// Metrics have neither, and nothing else in them to query.
 		return ""
 	}
-	if hasSuffixFold(category, "SignInLogs") {
+	if hasSuffixFold(strings.TrimSpace(category), "SignInLogs") {
 		return SignInLogs
 	}
-	c := strings.ToLower(category)
+	c := strings.ToLower(strings.TrimSpace(category))
 	switch c {
 	case "auditlogs":
 		return AuditLogs
@@ -56,8 +57,14 @@ func (e *Event) route() string {
 	return PlatformLogs
 }
 
+// hasAuditVersion reports whether properties.log mentions the version of audit
+// events.
+func (e *Event) hasAuditVersion() bool {
+	return bytes.Contains(e.props().get("log").Raw, []byte("audit.k8s.io"))
+}
+
 func (e *Event) isKubeAudit() bool {
-	category := e.Category()
+	category := strings.TrimSpace(e.Category())
 	return strings.EqualFold(category, "kube-audit") || strings.EqualFold(category, "kube-audit-admin")
 }
 

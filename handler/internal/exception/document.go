@@ -75,6 +75,8 @@ func Fields() []Field {
 	}
 }
 
+var aboutAlertFields = Fields()
+
 // A document is what an exception's match sees of an alert: the fields of its
 // event and those of [Fields]. Empty values are left out, so that `field: *`
 // asks whether the alert has one.
@@ -169,8 +171,8 @@ func (d *document) tagsByName(a *alert.Alert) any {
 
 // ours reports whether a field is one of Fields rather than of the event.
 func ours(field string) (Field, bool) {
-	for _, f := range Fields() {
-		if prefix, all := strings.CutSuffix(f.Name, "*"); f.Name == field || all && strings.HasPrefix(field, prefix) {
+	for _, f := range aboutAlertFields {
+		if f.covers(field) {
 			return f, true
 		}
 	}

@@ -24,7 +24,7 @@ type view struct {
 
 var (
 	aboutAlert = view{
-		key: "match", events: true, own: Fields(),
+		key: "match", events: true, own: aboutAlertFields,
 		options: kql.Options{Type: fieldType, FoldCase: foldCase, MissingUnknown: true},
 	}
 	aboutOperation = view{
@@ -58,41 +58,43 @@ var eventFields = []Field{
 	{Name: "azure.platformlogs.properties.log.responseObject.*", by: client},
 }
 
+// covers reports whether a field is the one of f, or one of those that it stands
+// for.
+func (f Field) covers(name string) bool {
+	prefix, all := strings.CutSuffix(f.Name, "*")
+	return f.Name == name || all && strings.HasPrefix(name, prefix)
+}
+
 // field returns what is known of a field: whether it exists, else the name that
 // may be meant.
 func (v view) field(name string) (f Field, nearest string, exists bool) {
-	lists := [][]Field{v.own}
-	if v.events {
-		lists = append(lists, eventFields)
-	}
 	var names []string
-	for _, f := range slices.Concat(lists...) {
-		prefix, all := strings.CutSuffix(f.Name, "*")
-		if f.Name == name || all && strings.HasPrefix(name, prefix) {
-			if nearest, missing := event.Missing("", "", name); missing && slices.ContainsFunc(eventFields, func(e Field) bool { return e.Name == f.Name }) {
-				return f, nearest, false
-			}
+	for _, f := range v.own {
+		if f.covers(name) || strings.HasPrefix(f.Name, name+".") {
 			return f, "", true
 		}
 		names = append(names, f.Name)
 	}
-	if strings.Contains(name, "*") || slices.ContainsFunc(v.own, func(f Field) bool { return strings.HasPrefix(f.Name, name+".") }) {
+	if strings.Contains(name, "*") {
 		return Field{}, "", true
 	}
-	nearest, missing := "", true
+	missing := true
 	if v.events {
+		if i := slices.IndexFunc(eventFields, func(f Field) bool { return f.covers(name) }); i >= 0 {
+			f = eventFields[i]
+		}
 		nearest, missing = event.Missing("", "", name)
 	}
 	if missing && nearest == "" {
 		nearest = event.Nearest(name, names)
 	}
-	return Field{}, nearest, !missing
+	return f, nearest, !missing
 }
 
-// lint reports what cannot hold or is hardly meant. Where the query holds because
+// lint compiles a query and reports what cannot hold or is hardly meant. Where the query holds because
 // such a condition does not, the exception suppresses more than its author
 // believes: that is a mistake, elsewhere it is a warning.
-func (s *source) lint(x *Exception, v value, n *kql.Node, view view) {
+func (s *source) lint(x *Exception, v value, n *kql.Node, view view) *kql.Query {
 	conditions := kql.Conditions(n)
 	report := func(offset int, negated bool, format string, args ...any) {
 		msg, at := view.key+": "+fmt.Sprintf(format, args...), s.within(v, offset)
@@ -102,9 +104,10 @@ func (s *source) lint(x *Exception, v value, n *kql.Node, view view) {
 			s.warn(x, at, "%s", msg)
 		}
 	}
-	if everything(kql.Compile(n, view.options), view.events) {
+	query := kql.Compile(n, view.options)
+	if view.everything(query) {
 		s.mistake(v.at, "%s fits everything: it would switch podwatch off, begin with what it is for (caller.*, cluster.*, kubernetes.*)", view.key)
-		return
+		return query
 	}
 	chosen := ""
 	for _, c := range conditions {
@@ -132,9 +135,10 @@ func (s *source) lint(x *Exception, v value, n *kql.Node, view view) {
 	if bound := kql.Cover(n, view.bindsCaller); view.events && chosen != "" && bound == nil {
 		s.warn(x, v.at, "match: any caller can meet it, because the client chooses %s: also name the caller (caller.name, caller.id, caller.app_id or caller.ip)", chosen)
 	}
-	if view.events && kql.Compile(n, view.options).Judge(kql.Map{}) == kql.True {
+	if view.events && query.Judge(kql.Map{}) == kql.True {
 		s.warn(x, v.at, "match also fits an alert of which nothing is known: begin with what it is for (caller.*, cluster.*, kubernetes.*)")
 	}
+	return query
 }
 
 // bindsCaller rates a condition that only some callers meet.
@@ -146,13 +150,12 @@ func (v view) bindsCaller(t kql.Term) int {
 }
 
 // everything reports whether a query holds whatever is asked of it.
-func everything(q *kql.Query, alert bool) bool {
-	if !alert {
-		return q.Judge(bare{}) == kql.True && q.Judge(full{}) == kql.True
-	}
+func (v view) everything(q *kql.Query) bool {
 	always := bare{}
-	for _, name := range []string{"rule.id", "rule.name", "alert.severity", "alert.source", "alert.operation", "alert.time", "caller.kind", "event.kind", "event.dataset", "data_stream.dataset"} {
-		always[name] = true
+	if v.events {
+		for _, name := range []string{"rule.id", "rule.name", "alert.severity", "alert.source", "alert.operation", "alert.time", "caller.kind", "event.kind", "event.dataset", "data_stream.dataset"} {
+			always[name] = true
+		}
 	}
 	return q.Judge(always) == kql.True && q.Judge(full{}) == kql.True
 }

@@ -192,8 +192,7 @@ func (s *source) query(x *Exception, v value, view view) *kql.Query {
 		s.mistake(at, "%s: %v", view.key, err)
 		return nil
 	}
-	s.lint(x, v, n, view)
-	return kql.Compile(n, view.options)
+	return s.lint(x, v, n, view)
 }
 
 var secondPlace = regexp.MustCompile(`line (\d+), column (\d+)`)

@@ -27,6 +27,7 @@ type scanner struct {
 	quote  int  // where the latest string began
 	marks  mark // of the value's own members, with track
 	empty  bool // a member without a name at any depth
+	wraps  bool // a member of the value itself in which forwarders put records
 	twice  extent
 	names  [maxNames]extent // of the value's own members
 	sums   [maxNames]uint32
@@ -57,10 +58,13 @@ const (
 	isRecord = hasTime | hasSubject
 )
 
-var timeNames, subjectNames = []string{"time", "timestamp"}, []string{"category", "operationName", "resourceId", "metricName"}
+var (
+	timeNames    = []string{"time", "timestamp", "eventTime", "eventTimestamp", "TimeGenerated"}
+	subjectNames = []string{"category", "operationName", "resourceId", "metricName", "eventType", "_ResourceId", "OperationNameValue"}
+)
 
 func markOf[T string | []byte](name T) mark {
-	if len(name) < 4 || len(name) > 13 {
+	if len(name) < 4 || len(name) > 18 {
 		return 0
 	}
 	for _, s := range timeNames {
@@ -94,7 +98,7 @@ const (
 // value checks the JSON value at b[i] and returns the index after it. wrap: stop
 // at a member "records" of the value itself.
 func (s *scanner) value(i int, wrap bool) (end int, v verdict) {
-	s.empty, s.twice, s.nnames, s.marks, s.quote, s.at = false, extent{}, 0, 0, i, i
+	s.empty, s.wraps, s.twice, s.nnames, s.marks, s.quote, s.at = false, false, extent{}, 0, 0, i, i
 	if s.track {
 		if s.frames == nil {
 			s.frames = make([]frame, maxDepth)
@@ -251,6 +255,7 @@ func (s *scanner) fault(i int, why string) (int, verdict) {
 // are written in different ways count as different.
 func (s *scanner) note(name extent) {
 	n := name.end - name.start
+	s.wraps = s.wraps || isWrapper(s.b[name.start:name.end])
 	sum := uint32(n)
 	if n > 0 {
 		sum |= uint32(s.b[name.start])<<8 | uint32(s.b[name.end-1])<<16 | uint32(s.b[name.start+n/2])<<24

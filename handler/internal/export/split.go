@@ -32,16 +32,16 @@ func (s *splitter) split(body []byte) {
 	switch {
 	case bytes.HasPrefix(body, []byte(byteOrderMark)):
 		start = len(byteOrderMark)
-	case bytes.HasPrefix(body, []byte("\x1f\x8b")):
-		s.refuse(body, "gzip data, not JSON text")
-		return
-	case bytes.HasPrefix(body, []byte("\x28\xb5\x2f\xfd")):
-		s.refuse(body, "zstd data, not JSON text")
+	case binaryForm(body) != "":
+		s.refuse(body, binaryForm(body)+" data, not JSON text")
 		return
 	default:
 		if order := utf16Order(body); order != nil {
 			body = fromUTF16(body, order)
 			s.remark = "UTF-16 converted"
+		} else if text := fromBase64(body); text != nil && s.parent == nil {
+			body = text
+			s.remark = "base64 decoded"
 		}
 	}
 	s.b, s.valid = body, utf8.Valid(body)
@@ -122,6 +122,9 @@ func (s *splitter) object(i, nesting int, top bool) (int, bool) {
 	end, v := s.value(i, nesting < maxNesting)
 	switch v {
 	case whole:
+		if s.wraps && s.unwrap(i, end, nesting) {
+			return end, true
+		}
 		if top && s.parent == nil && s.unknownShape(i) {
 			s.bad(i, end, `an object with neither "records" nor the fields of a record`)
 			return end, true
@@ -255,23 +258,17 @@ func (s *splitter) text(i, nesting int) (int, bool) {
 	if next := s.space(end); s.careful && next < len(s.b) && strings.IndexByte(`,]}{["`, s.b[next]) < 0 {
 		return s.junk(i, true), true // a quote is missing: what looks like text may hold a record's beginning
 	}
-	raw := s.b[i:end]
-	first := s.space(i + 1)
-	if s.b[first] != '{' && s.b[first] != '[' || nesting >= maxNesting {
-		s.bad(i, end, "text, not a record")
-		return end, true
-	}
-	var content string
-	if err := json.Unmarshal(raw, &content); err != nil {
+	content, remark := s.content(i, end)
+	if content == nil || nesting >= maxNesting {
 		s.bad(i, end, "text, not a record")
 		return end, true
 	}
 	inner := splitter{
 		scanner: scanner{frames: s.frames}, r: s.r,
-		remark: join(s.remark, "record was JSON text in a string"),
+		remark: join(s.remark, remark),
 		parent: s, place: extent{i, end}, nesting: nesting + 1,
 	}
-	inner.split([]byte(content))
+	inner.split(content)
 	s.steps += inner.steps
 	s.full, s.frames = inner.full, inner.frames
 	if s.full {
@@ -279,6 +276,19 @@ func (s *splitter) text(i, nesting int) (int, bool) {
 		return len(s.b), true
 	}
 	return end, true
+}
+
+// content returns the JSON text in the string b[i:end], nil if there is none, and
+// what was done to get at it.
+func (s *splitter) content(i, end int) (content []byte, remark string) {
+	if first := s.space(i + 1); s.b[first] != '{' && s.b[first] != '[' {
+		return fromBase64(s.b[i+1 : end-1]), "record was base64"
+	}
+	var text string
+	if json.Unmarshal(s.b[i:end], &text) != nil {
+		return nil, ""
+	}
+	return []byte(text), "record was JSON text in a string"
 }
 
 func tooMany() string {

@@ -47,7 +47,7 @@ func (r *Reader) Read(ctx context.Context, body io.Reader, f *prefilter.Filter) 
 		return nil, fmt.Errorf("read request: %w", ErrTooLarge)
 	}
 	b := &Batch{share: share{reader: r}, buffer: r.acquire()}
-	search := f.Search()
+	search := f.Search(messageDepth)
 	if err := r.fill(ctx, b.buffer, &b.share, body, search); err != nil {
 		b.Close()
 		return nil, fmt.Errorf("read request: %w", err)

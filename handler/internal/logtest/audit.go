@@ -10,7 +10,7 @@ import (
 // AuditRecord makes the kube-audit record of a cluster that is read as a.
 func AuditRecord(cluster string, at time.Time, a event.Audit) []byte {
 	log := map[string]any{
-		"apiVersion": "audit.k8s.io/v1", "auditID": a.ID, "stage": a.Stage, "level": a.Level, "verb": a.Verb,
+		"kind": "Event", "apiVersion": "audit.k8s.io/v1", "auditID": a.ID, "stage": a.Stage, "level": a.Level, "verb": a.Verb,
 		"requestURI": a.RequestURI, "userAgent": a.UserAgent, "user": auditUser(a.User), "sourceIPs": a.SourceIPs,
 		"objectRef": map[string]any{
 			"resource": a.Object.Resource, "subresource": a.Object.Subresource,

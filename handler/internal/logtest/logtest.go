@@ -1,8 +1,11 @@
 // Package logtest makes logs for benchmarks and tests, in the shape in which Azure
-// exports them: the audit log of a cluster, an activity log, and a mix of both.
+// exports them: the audit log of a cluster, an activity log, a mix of both, and the
+// audit log of a cluster by what happens in one. The same input makes the same log.
 package logtest
 
 import (
+	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -22,23 +25,66 @@ var Shares = []struct {
 // PodsDeleted is the operation of the activity log's deletions.
 const PodsDeleted = "MICROSOFT.KUBERNETES/CONNECTEDCLUSTERS/PODS/DELETE"
 
-// Batch makes an invocation of about size bytes of a log, of which every nth record
-// matches a built-in rule; 0 for none.
+// A Load describes an invocation of Detect.
+type Load struct {
+	Log     string // one of Logs, or Cluster
+	Size    int    // bytes of the invocation, about
+	Nth     int    // every nth record is the deletion of a pod that a built-in rule matches; 0 for none
+	Routine int    // of 20 deletions in an audit log, those that are routine
+	Records int    // in a message; 0 for 46
+	Bare    bool   // without the metadata that the host adds
+}
+
+// Batch makes an invocation of a log, of which every nth record is a deletion by a
+// person; 0 for none.
 func Batch(log string, size, nth int) []byte {
+	body, _ := Load{Log: log, Size: size, Nth: nth}.Invocation()
+	return body
+}
+
+// Invocation makes the invocation, and returns how many of its records match.
+func (l Load) Invocation() (body []byte, matches int) {
 	in := invocation.Messages{Function: "Detect", Binding: "events",
 		Partition: invocation.Partition{Namespace: "demo", Hub: "logs", ConsumerGroup: "podwatch", ID: "0"}}
 	count, total := 0, 0
-	for total < size*3/4 { // quoting adds the rest
+	for total < l.Size {
 		var records []string
-		for range 46 {
-			records = append(records, Record(log, count, nth > 0 && count%nth == nth/2))
+		for range cmp.Or(l.Records, 46) {
+			if l.Nth > 0 && count%l.Nth == l.Nth/2 {
+				records = append(records, l.deletion(count, matches))
+				matches++
+			} else {
+				records = append(records, l.other(count))
+			}
 			count++
 		}
-		body := `{"records":[` + strings.Join(records, ",") + `]}`
-		total += len(body)
-		in.Messages = append(in.Messages, invocation.Message{Body: []byte(body), Sequence: int64(len(in.Messages)), Offset: "1"})
+		message := `{"records":[` + strings.Join(records, ",") + `]}`
+		total += len(message) + 3*(strings.Count(message, `"`)+strings.Count(message, `\`)) // quoted twice
+		in.Messages = append(in.Messages, invocation.Message{Body: []byte(message), Sequence: int64(len(in.Messages)), Offset: "1"})
 	}
-	return invocation.EncodeEvents(in)
+	body = invocation.EncodeEvents(in)
+	if l.Bare {
+		body = append(body[:bytes.LastIndex(body, []byte(`"Metadata":`))], `"Metadata":{}}`...)
+	}
+	return body, matches
+}
+
+// deletion is record i, the nth that matches.
+func (l Load) deletion(i, nth int) string {
+	if l.Log != "activity" && nth%20 < l.Routine {
+		return routineRecord(i)
+	}
+	if l.Log == Cluster {
+		return Record("kube-audit", i, true)
+	}
+	return Record(l.Log, i, true)
+}
+
+func (l Load) other(i int) string {
+	if l.Log == Cluster {
+		return clusterRecord(i)
+	}
+	return Record(l.Log, i, false)
 }
 
 // Record is the i-th record of a log.

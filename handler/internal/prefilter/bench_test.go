@@ -18,7 +18,7 @@ func BenchmarkSearch(b *testing.B) {
 			b.SetBytes(int64(len(body)))
 			hits := 0
 			for b.Loop() {
-				search := filter.Search()
+				search := filter.Search(2)
 				search.More(body, true)
 				hits = len(search.Hits())
 			}

@@ -4,7 +4,8 @@
 // literal may be written with escapes. A [Filter] has false alarms but misses
 // nothing: if a literal occurs in the text, or in anything that any number of
 // JSON unquotings makes of it, there is a [Hit] at it. An escape that hides a
-// letter, and UTF-16, are hits too. Base64 must be decoded first.
+// letter, UTF-16, and a string so long that Azure may have truncated what is in
+// it are hits too. Base64 must be decoded first.
 //
 // It costs little more than reading the text once, hardly depending on the
 // number of literals: short and few literals are searched by four of their bytes
@@ -136,17 +137,21 @@ func longestRun(s string) int {
 
 // Contains reports whether text may contain a literal.
 func (f *Filter) Contains(text []byte) bool {
-	s := f.Search()
+	s := f.Search(0)
 	s.first = true
-	s.More(text, true)
-	return len(s.Hits()) > 0
+	s.literals(text, true)
+	return s.all || len(s.hits) > 0
 }
 
-// Search starts a search in text that is still arriving.
-func (f *Filter) Search() *Search { return &Search{f: f, all: f == nil || f.always} }
+// Search starts a search in text that is still arriving: JSON that is quoted depth
+// times in JSON strings. It finds literals, at whatever depth, and positions within
+// strings of more than 16,000 bytes.
+func (f *Filter) Search(depth int) *Search {
+	return &Search{f: f, all: f == nil || f.always, long: stretches{quote: 1<<depth - 1}}
+}
 
 // A Hit is a part of the text in which something may match: text[Pos:End] is
-// part of a literal, or of what may hide one.
+// part of a literal, of what may hide one, or of a very long string.
 type Hit struct{ Pos, End int }
 
 // maxHits is the number of hits beyond which one over the whole text costs less.
@@ -161,12 +166,23 @@ type Search struct {
 	first bool // the first hit ends the search
 	at    int  // the blocks before have been searched
 	size  int  // of the text so far
+	long  stretches
 }
 
 // More continues the search. text is all of the text so far, last means that
 // nothing follows.
 func (s *Search) More(text []byte, last bool) {
 	s.size = len(text)
+	s.literals(text, last)
+	if !s.all {
+		for _, pos := range s.long.more(text) {
+			s.hit(pos, pos+1)
+		}
+	}
+}
+
+// literals continues the search for literals.
+func (s *Search) literals(text []byte, last bool) {
 	for !s.all && s.at+blockSize+lookahead <= len(text) {
 		if s.first && len(s.hits) > 0 {
 			return

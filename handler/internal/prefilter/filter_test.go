@@ -178,7 +178,7 @@ func TestNoSpellingOfALiteralIsMissed(t *testing.T) {
 				if !s.Contains([]byte(text)) {
 					t.Fatalf("missed %q in %q", lit.Text, text)
 				}
-				x := s.Search()
+				x := s.Search(0)
 				for n := 0; n < len(text); {
 					n = min(len(text), n+1+r.IntN(100))
 					x.More([]byte(text)[:n:n], n == len(text))
@@ -201,10 +201,10 @@ func TestASearchInPiecesFindsWhatASearchInOneDoes(t *testing.T) {
 			if r.IntN(2) == 0 {
 				text = []byte(spell(r, string(text), false))
 			}
-			whole := s.Search()
+			whole := s.Search(0)
 			whole.More(text, true)
 			want := whole.Hits()
-			x := s.Search()
+			x := s.Search(0)
 			for n := 0; n < len(text); {
 				n = min(len(text), n+1+r.IntN(60))
 				x.More(text[:n:n], false)
@@ -243,7 +243,7 @@ func TestHitsAreWhereTheLiteralsAre(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			search := filter.Search()
+			search := filter.Search(0)
 			search.More([]byte(tt.text), true)
 			hits := search.Hits()
 			if tt.want == nil {

@@ -16,12 +16,12 @@ import (
 // and everything must be parsed.
 func (s *Set) Literals() (lits []prefilter.Literal, all bool) {
 	for _, c := range s.rules {
-		cover := kql.Cover(c.node, func(t kql.Term) int { return worth(piecesOf(t)) })
+		cover := kql.Cover(c.node, func(t kql.Term) int { return worth(c.pieces(t)) })
 		if cover == nil {
 			return nil, true
 		}
 		for _, t := range cover {
-			for _, p := range piecesOf(t) {
+			for _, p := range c.pieces(t) {
 				lits = append(lits, p.Literal)
 			}
 		}
@@ -69,6 +69,22 @@ func withoutImplied(lits []prefilter.Literal) []prefilter.Literal {
 type piece struct {
 	prefilter.Literal
 	worth int
+}
+
+// pieces is piecesOf a condition of the rule. Of a rule about cut events it is only
+// text that precedes the cut, where the object of a request is part of its URI.
+func (c *compiled) pieces(t kql.Term) []piece {
+	if c.rule.Cut && !event.PrecedesCut(t.Field) {
+		return nil
+	}
+	pieces := piecesOf(t)
+	if c.rule.Cut && strings.HasPrefix(t.Field, "azure.platformlogs.properties.log.objectRef.") {
+		for _, p := range pieces {
+			p.Text, p.Whole = "/"+p.Text, false
+			pieces = append(pieces, p)
+		}
+	}
+	return pieces
 }
 
 // piecesOf returns text of which every record that meets a condition holds at

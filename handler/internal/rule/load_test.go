@@ -478,3 +478,91 @@ func TestCasesThatFail(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatIsNotReadIsNamed(t *testing.T) {
+	dir, elsewhere := t.TempDir(), t.TempDir()
+	for name, text := range map[string]string{
+		"good.toml": head(idA) + "type = 'query'\nquery = 'event.action:x'", "one.TOML": "x", "two.yml": "x", ".three.toml": "x", "README.md": "x",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink(elsewhere, filepath.Join(dir, "linked")); err != nil {
+		t.Fatal(err)
+	}
+	_, report := load(t, rule.Path(dir))
+	want := []string{filepath.Join(dir, ".three.toml"), filepath.Join(dir, "linked") + " (a linked folder)", filepath.Join(dir, "one.TOML"), filepath.Join(dir, "two.yml")}
+	if diff := cmp.Diff(want, report.Unread); diff != "" {
+		t.Error(diff)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "empty.toml"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := rule.Load(rule.Path(dir)); err == nil || !strings.Contains(err.Error(), "empty.toml") {
+		t.Errorf("an empty file: %v", err)
+	}
+}
+
+// Files of Elastic's tools that are no rules get one line each.
+func TestFilesThatAreNoRulesGetOneLine(t *testing.T) {
+	rule1 := head(idA) + "type = 'query'\nquery = 'event.action:x'"
+	for name, test := range map[string]struct{ file, text, want string }{
+		"a version lock":        {"version.lock.json", `{"` + idB + `":{"rule_name":"A","sha256":"0","type":"query","version":1}}`, "a version lock of detection-rules"},
+		"a saved object":        {"a.ndjson", `{"type":"alert","id":"1","attributes":{"name":"A"}}`, "a saved object"},
+		"detections as code":    {"exceptions/a.toml", "[metadata]\nlist_name = 'x'\n[[exceptions]]\ndescription = 'x'", "exceptions of a detections-as-code folder"},
+		"its action connectors": {"connectors/a.toml", "[metadata]\n[[action_connectors]]\nid = 'x'", "connectors of a detections-as-code folder"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, report := load(t, rule.FS("", files{"good.toml": rule1, test.file: test.text}))
+			if len(report.Skipped) != 1 || !strings.Contains(report.Skipped[0].What, test.want) || len(report.Entries) != 1 {
+				t.Errorf("skipped %v, %d entries", report.Skipped, len(report.Entries))
+			}
+		})
+	}
+	_, _, err := rule.Load(rule.FS("", files{"a.json": `{"records":[]}`}))
+	if err == nil || strings.Count(err.Error(), "\n") != 0 || !strings.Contains(err.Error(), "this is not a rule") {
+		t.Errorf("an export of a log: %v", err)
+	}
+}
+
+func TestEncodingsOfARuleFile(t *testing.T) {
+	text := head(idA) + "type = 'query'\nquery = 'event.action:x'"
+	if set, _ := load(t, rule.FS("", files{"a.toml": "\ufeff" + text})); len(set.Rules()) != 1 {
+		t.Error("a byte order mark is not dropped")
+	}
+	for want, text := range map[string]string{"UTF-16": "\xff\xfea\x00", "is not UTF-8": text + "\n# \xff", "NUL": text + "\n#\x00"} {
+		if _, _, err := rule.Load(rule.FS("", files{"a.toml": text})); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %s", err, want)
+		}
+	}
+}
+
+func TestCutIsLinted(t *testing.T) {
+	t.Parallel()
+	const dataset = `data_stream.dataset: azure.platformlogs and azure.platformlogs.properties.log.`
+	tests := map[string]struct{ query, warning string }{
+		"the verb is known":    {dataset + `verb: delete'''`, ""},
+		"the object is known":  {dataset + `objectRef.resource: pods'''`, ""},
+		"the outcome is not":   {dataset + `responseStatus.code: 200'''`, "every cut event matches"},
+		"no condition but not": {`not event.outcome: failure'''`, "every cut event matches"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, report, err := rule.Load(rule.FS("", files{"a.toml": head(idA) + queryKey + tt.query + "\n[podwatch]\ncut = true\n"}))
+			if err != nil {
+				t.Fatal(err)
+			}
+			var found string
+			for _, w := range report.Entries[0].Warnings {
+				if strings.HasPrefix(w.Msg, "cut") {
+					found = w.Msg
+				}
+			}
+			if (tt.warning == "") != (found == "") || !strings.Contains(found, tt.warning) {
+				t.Errorf("warning %q, want %q", found, tt.warning)
+			}
+		})
+	}
+}

@@ -426,11 +426,30 @@ func (dr *draft) readOwn(t *table) {
 	if dr.Routine != "" {
 		dr.routine = dr.parseKQL(t.at("routine"), "routine", dr.Routine)
 	}
+	if dr.Cut = t.boolean("cut", false); dr.Cut {
+		dr.lintCut(t.at("cut"))
+	}
 	fields := append(fieldsOf(dr.query), fieldsOf(dr.routine)...)
 	for i, f := range dr.FoldCase {
 		if dr.query != nil && !slices.Contains(fields, f) {
 			dr.warn(fmt.Sprintf("%s[%d]", t.at("fold_case"), i), "value", "fold_case names %s, which the query does not use", f)
 		}
+	}
+}
+
+// lintCut warns of a rule that would match cut events without knowing anything of
+// them, or that cannot match any.
+func (dr *draft) lintCut(path string) {
+	switch {
+	case dr.query == nil:
+		dr.warn(path, "value", "cut has no effect: podwatch evaluates no query of this rule")
+	case kql.Cover(dr.query, func(t kql.Term) int {
+		if t.Many || sharedByMost(t.Field, strings.Join(t.Value, "*")) || !event.PrecedesCut(t.Field) {
+			return 0
+		}
+		return 1
+	}) == nil:
+		dr.warn(path, "value", "cut: the query asks for nothing that precedes a cut, such as the verb or the objectRef of an audit event, so that every cut event matches")
 	}
 }
 
@@ -441,5 +460,6 @@ func (dr *draft) inherit(builtIn *draft) {
 		return
 	}
 	dr.inherited = true
-	dr.FoldCase, dr.Routine, dr.routine, dr.Daily = builtIn.FoldCase, builtIn.Routine, builtIn.routine, builtIn.Daily
+	dr.FoldCase, dr.Routine, dr.routine = builtIn.FoldCase, builtIn.Routine, builtIn.routine
+	dr.Cut, dr.Daily = builtIn.Cut, builtIn.Daily
 }

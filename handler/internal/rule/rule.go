@@ -22,6 +22,7 @@ type Rule struct {
 	Query                 string   // as written
 	Routine               string   // KQL: a match that also meets it is routine; "" for none
 	FoldCase              []string // fields whose values compare ignoring case
+	Cut                   bool     // matches a cut or withheld event unless Query is certainly false, see Match.Uncertain
 	Daily                 []string // fields: one alert a day for each cluster and values of these; nil for one for each event
 
 	Severity            string // low, medium, high or critical; see Match for the one in force

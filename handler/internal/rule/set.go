@@ -22,12 +22,14 @@ type Set struct {
 // A Match is a rule that an event met. Severity and RiskScore are those in
 // force for this event, after the rule's overrides. Routine marks a match that
 // is to be counted, not alerted; a rule's BuildingBlock one that is to be
-// recorded, not notified.
+// recorded, not notified. Uncertain: whether the event meets the query depends on
+// what was cut or withheld of it.
 type Match struct {
 	Rule      *Rule
 	Severity  string
 	RiskScore int
 	Routine   bool
+	Uncertain bool
 }
 
 type compiled struct {
@@ -128,25 +130,48 @@ func (s *Set) Match(dst []Match, ev *event.Event) []Match {
 	if b == nil {
 		b = s.other
 	}
-	var some [8]*compiled
+	type verdict struct {
+		*compiled
+		meets kql.Truth
+	}
+	var some [8]verdict
 	met := some[:0]
 	for _, c := range b.any {
-		if c.query.Match(ev) {
-			met = append(met, c)
+		if meets := c.meets(ev); meets != kql.False {
+			met = append(met, verdict{c, meets})
 		}
 	}
 	for i := range b.guards {
 		for _, c := range b.guards[i].candidates(ev) {
-			if c.query.Match(ev) {
-				met = append(met, c)
+			if meets := c.meets(ev); meets != kql.False {
+				met = append(met, verdict{c, meets})
 			}
 		}
 	}
-	slices.SortFunc(met, func(a, b *compiled) int { return a.order - b.order })
-	for _, c := range met {
-		dst = append(dst, c.match(ev))
+	slices.SortFunc(met, func(a, b verdict) int { return a.order - b.order })
+	for _, v := range met {
+		m := v.match(ev)
+		m.Uncertain = v.meets == kql.Unknown
+		dst = append(dst, m)
 	}
 	return dst
+}
+
+// meets reports whether ev meets the rule: as in Kibana, unless the rule is about
+// cut events too. Of an event that is cut before the verb a rule cannot be told
+// from any other; who reads it reports it as unreadable.
+func (c *compiled) meets(ev *event.Event) kql.Truth {
+	if !c.rule.Cut {
+		if c.query.Match(ev) {
+			return kql.True
+		}
+		return kql.False
+	}
+	meets := c.query.Judge(ev)
+	if meets == kql.Unknown && ev.Cut() == event.BeforeVerb {
+		return kql.False
+	}
+	return meets
 }
 
 // match fills in what depends on the event that the rule matched. Only what is

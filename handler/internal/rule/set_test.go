@@ -2,6 +2,7 @@ package rule_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -297,5 +298,44 @@ func TestDecidingARoutineDeletionAllocatesNoMoreForALargeRecord(t *testing.T) {
 				t.Errorf("%s of %d bytes: %+v, %v allocations", name, size, matches, allocs)
 			}
 		}
+	}
+}
+
+func TestOnlyARuleAboutCutEventsMatchesOnDoubt(t *testing.T) {
+	t.Parallel()
+	const query = `data_stream.dataset: azure.platformlogs and azure.platformlogs.properties.log.verb: delete and azure.platformlogs.properties.log.responseStatus.code: 200'''`
+	set, _ := load(t, rule.FS("", files{"own.toml": head(idA) + queryKey + query + "\n[podwatch]\ncut = true\n", "theirs.toml": head(idB) + queryKey + query}))
+	tests := map[string]struct {
+		log  string
+		want []rule.Match
+	}{
+		"a whole event":             {`{"verb":"delete","responseStatus":{"code":200}}`, make([]rule.Match, 2)},
+		"the outcome was cut":       {`{"requestURI":"/api/v1/namespaces/a/pods/b","verb":"delete","user":{"username":"x`, []rule.Match{{Uncertain: true}}},
+		"another verb was cut":      {`{"requestURI":"/api/v1/namespaces/a/pods/b","verb":"get","user":{"username":"x`, nil},
+		"a cut before the verb":     {`{"requestURI":"/api/v1/namespaces/a/po`, nil},
+		"a cut without an object":   {`{"requestURI":"/healthz","verb":"delete","user":{"username":"x`, nil},
+		"a whole event of failures": {`{"verb":"delete","responseStatus":{"code":403}}`, nil},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			record, err := json.Marshal(map[string]any{"time": "2026-11-09T08:14:22Z", "category": "kube-audit", "properties": map[string]any{"log": tt.log}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ev, err := event.Read(record, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := set.Match(nil, ev)
+			if len(got) != len(tt.want) {
+				t.Fatalf("%d rules match, want %d", len(got), len(tt.want))
+			}
+			for i := range got {
+				if got[i].Uncertain != tt.want[i].Uncertain {
+					t.Errorf("rule %s: uncertain %t", got[i].Rule.ID, got[i].Uncertain)
+				}
+			}
+		})
 	}
 }

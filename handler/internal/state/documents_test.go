@@ -24,7 +24,7 @@ func TestInMemoryAndOnAzurite(t *testing.T) {
 		t.Run("documents", func(t *testing.T) { testDocuments(t, fresh) })
 		t.Run("ledger", func(t *testing.T) { testLedger(t, fresh) })
 		t.Run("storms", func(t *testing.T) { testStorms(t, fresh) })
-		t.Run("watch", func(t *testing.T) { testWatch(t, fresh) })
+		t.Run("feed", func(t *testing.T) { testFeed(t, fresh) })
 		t.Run("dead letters", func(t *testing.T) { testDeadLetters(t, fresh) })
 	}
 	t.Run("memory", func(t *testing.T) {

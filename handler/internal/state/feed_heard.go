@@ -15,12 +15,13 @@ const (
 	goneAfter  = 30 * 24 * time.Hour // a source whose resource was deleted
 )
 
-// feed is the document.
-type feed struct {
+// heard is the document.
+type heard struct {
 	Whole   source             `json:"whole"`
 	Others  source             `json:"others"` // sources that are not watched alone
 	Sources map[string]source  `json:"sources"`
 	Counts  map[string]counter `json:"counts"`
+	Read    readings           `json:"read"`
 }
 
 // A source is when something was heard.
@@ -73,59 +74,60 @@ func (s *source) hear(now time.Time) {
 
 // often reports whether something was in most samples of the last day, and for half
 // an hour at least.
-func (f *feed) often(s source, now time.Time) bool {
+func (h *heard) often(s source, now time.Time) bool {
 	n := s.Heard.total(now)
-	return n >= 30 && 2*n > f.Whole.Heard.total(now)
+	return n >= 30 && 2*n > h.Whole.Heard.total(now)
 }
 
 // hear adds one sample.
-func (f *feed) hear(sources []string, now time.Time, silence time.Duration) {
-	if now.Sub(f.Whole.Last) > silence {
-		f.Whole.Since = now
+func (h *heard) hear(sample Sample, now time.Time, silence time.Duration) {
+	h.Read.add(sample, now)
+	if now.Sub(h.Whole.Last) > silence {
+		h.Whole.Since = now
 	}
-	f.Whole.hear(now)
-	maps.DeleteFunc(f.Sources, func(_ string, s source) bool { return now.Sub(s.Last) > goneAfter })
+	h.Whole.hear(now)
+	maps.DeleteFunc(h.Sources, func(_ string, s source) bool { return now.Sub(s.Last) > goneAfter })
 	others := false
-	for _, name := range sources {
-		s, known := f.Sources[name]
-		if known || len(f.Sources) < maxSources {
+	for _, name := range sample.Sources {
+		s, known := h.Sources[name]
+		if known || len(h.Sources) < maxSources {
 			s.hear(now)
-			f.Sources[name] = s
+			h.Sources[name] = s
 		}
-		others = others || !f.often(s, now)
+		others = others || !h.often(s, now)
 	}
 	if others {
-		f.Others.hear(now)
+		h.Others.hear(now)
 	}
 }
 
-func (f *feed) update(name string, change func(*source)) {
+func (h *heard) update(name string, change func(*source)) {
 	switch name {
 	case WholeFeed:
-		change(&f.Whole)
+		change(&h.Whole)
 	case OtherSources:
-		change(&f.Others)
+		change(&h.Others)
 	default:
-		if s, ok := f.Sources[name]; ok {
+		if s, ok := h.Sources[name]; ok {
 			change(&s)
-			f.Sources[name] = s
+			h.Sources[name] = s
 		}
 	}
 }
 
-func (f *feed) sourceNotices(now time.Time, silence time.Duration) []Notice {
-	list := f.Whole.notices(nil, WholeFeed, now.Sub(f.Whole.Last) > silence)
-	if now.Sub(f.Whole.Last) > silence {
+func (h *heard) sourceNotices(now time.Time, silence time.Duration) []Notice {
+	list := h.Whole.notices(nil, WholeFeed, now.Sub(h.Whole.Last) > silence)
+	if now.Sub(h.Whole.Last) > silence {
 		return list
 	}
 	silent := func(s source) bool {
-		quiet := min(now.Sub(s.Last), now.Sub(f.Whole.Since))
-		return quiet > silence && (f.often(s, now) || !s.Told.IsZero())
+		quiet := min(now.Sub(s.Last), now.Sub(h.Whole.Since))
+		return quiet > silence && (h.often(s, now) || !s.Told.IsZero())
 	}
-	for _, name := range slices.Sorted(maps.Keys(f.Sources)) {
-		list = f.Sources[name].notices(list, name, silent(f.Sources[name]))
+	for _, name := range slices.Sorted(maps.Keys(h.Sources)) {
+		list = h.Sources[name].notices(list, name, silent(h.Sources[name]))
 	}
-	return f.Others.notices(list, OtherSources, silent(f.Others))
+	return h.Others.notices(list, OtherSources, silent(h.Others))
 }
 
 // notices appends what is to be told of a source.
@@ -139,10 +141,10 @@ func (s source) notices(list []Notice, name string, silent bool) []Notice {
 	return list
 }
 
-func (f *feed) countNotices(counts map[string]int) []Notice {
+func (h *heard) countNotices(counts map[string]int) []Notice {
 	var list []Notice
 	for name, n := range counts {
-		if told := f.Counts[name]; n > told.Told {
+		if told := h.Counts[name]; n > told.Told {
 			list = append(list, Notice{Kind: Grown, ID: noticeID("grown", name, told.Changes, told.Told, n), Source: name, Count: n, Before: told.Told})
 		}
 	}
@@ -152,19 +154,19 @@ func (f *feed) countNotices(counts map[string]int) []Notice {
 
 // shrunk reports whether a count is below what was told. That is no news, and
 // growing again is.
-func (f *feed) shrunk(counts map[string]int) bool {
+func (h *heard) shrunk(counts map[string]int) bool {
 	for name, n := range counts {
-		if n < f.Counts[name].Told {
+		if n < h.Counts[name].Told {
 			return true
 		}
 	}
 	return false
 }
 
-func (f *feed) shrink(counts map[string]int) {
+func (h *heard) shrink(counts map[string]int) {
 	for name, n := range counts {
-		if told := f.Counts[name]; n < told.Told {
-			f.Counts[name] = counter{n, told.Changes + 1}
+		if told := h.Counts[name]; n < told.Told {
+			h.Counts[name] = counter{n, told.Changes + 1}
 		}
 	}
 }

@@ -12,18 +12,21 @@ import (
 	"podwatch/handler/internal/state"
 )
 
+// heard is a sample of sources.
+func heard(sources ...string) state.Sample { return state.Sample{Due: true, Sources: sources} }
+
 // listen notes the sources of one sample a minute.
-func listen(w *state.Watch, clock *testClock, minutes int, sources ...string) {
+func listen(w *state.Feed, clock *testClock, minutes int, sources ...string) {
 	for range minutes {
 		if w.SampleDue() {
-			w.Note(context.Background(), sources)
+			w.Note(context.Background(), heard(sources...))
 		}
 		clock.advance(time.Minute)
 	}
 }
 
 // wantNotices checks, and tells, what is to be told now.
-func wantNotices(t *testing.T, w *state.Watch, counts map[string]int, want ...string) {
+func wantNotices(t *testing.T, w *state.Feed, counts map[string]int, want ...string) {
 	t.Helper()
 	notices, err := w.Check(t.Context(), counts)
 	if err != nil {
@@ -48,27 +51,30 @@ func describe(n state.Notice) string {
 	case state.Heard:
 		return n.Source + " heard again, silent since " + n.Since.Format("15:04")
 	}
+	if n.Kind == state.Blind {
+		return fmt.Sprintf("%d of %d unread since %s", n.Count, n.Of, n.Since.Format("15:04"))
+	}
 	return fmt.Sprintf("%d %s, before %d", n.Count, n.Source, n.Before)
 }
 
-func testWatch(t *testing.T, fresh func(*testing.T) state.Documents) {
+func testFeed(t *testing.T, fresh func(*testing.T) state.Documents) {
 	t.Run("a source that falls silent is told once, and once when it is heard again", func(t *testing.T) {
 		clock, d := newTestClock(), fresh(t)
-		w := state.NewWatch(d, 10*time.Minute, clock.now)
+		w := state.NewFeed(d, 10*time.Minute, clock.now)
 		listen(w, clock, 40, "shop", "bank")
 		wantNotices(t, w, nil)
 		listen(w, clock, 9, "bank")
 		wantNotices(t, w, nil)
 		listen(w, clock, 1, "bank")
 		wantNotices(t, w, nil, "shop silent since 08:39")
-		wantNotices(t, state.NewWatch(d, 10*time.Minute, clock.now), nil)
+		wantNotices(t, state.NewFeed(d, 10*time.Minute, clock.now), nil)
 		listen(w, clock, 1, "shop", "bank")
 		wantNotices(t, w, nil, "shop heard again, silent since 08:39")
 		wantNotices(t, w, nil)
 	})
 	t.Run("a notice that was not told is returned again, as the same", func(t *testing.T) {
 		clock := newTestClock()
-		w := state.NewWatch(fresh(t), time.Hour, clock.now)
+		w := state.NewFeed(fresh(t), time.Hour, clock.now)
 		listen(w, clock, 1)
 		clock.advance(2 * time.Hour)
 		first, err := w.Check(t.Context(), map[string]int{"poison": 2})
@@ -83,14 +89,14 @@ func testWatch(t *testing.T, fresh func(*testing.T) state.Documents) {
 	})
 	t.Run("a feed that never begins is silent", func(t *testing.T) {
 		clock := newTestClock()
-		w := state.NewWatch(fresh(t), time.Hour, clock.now)
+		w := state.NewFeed(fresh(t), time.Hour, clock.now)
 		wantNotices(t, w, nil)
 		clock.advance(61 * time.Minute)
 		wantNotices(t, w, nil, "the event hub silent since 08:00")
 	})
 	t.Run("a count that grows is told once, and shrinks without a notice", func(t *testing.T) {
 		clock := newTestClock()
-		w := state.NewWatch(fresh(t), time.Hour, clock.now)
+		w := state.NewFeed(fresh(t), time.Hour, clock.now)
 		ids := map[string]bool{}
 		for _, step := range []struct {
 			count int
@@ -111,21 +117,21 @@ func testWatch(t *testing.T, fresh func(*testing.T) state.Documents) {
 	})
 	t.Run("a document that cannot be read is kept aside, and the watch begins anew", func(t *testing.T) {
 		clock, d := newTestClock(), fresh(t)
-		w := state.NewWatch(d, time.Hour, clock.now)
+		w := state.NewFeed(d, time.Hour, clock.now)
 		wantNotices(t, w, nil)
 		spoil(t, d, "feed")
 		wantNotices(t, w, nil)
 		clock.advance(2 * time.Hour)
-		w.Note(t.Context(), nil)
+		w.Note(t.Context(), heard())
 		wantNotices(t, w, nil)
 		wantNames(t, d, "unreadable/", "unreadable/feed."+spoilt)
 	})
 }
 
-func TestWatchASampleIsDueOnceAMinute(t *testing.T) {
+func TestFeedASampleIsDueOnceAMinute(t *testing.T) {
 	t.Parallel()
 	clock := newTestClock()
-	w := state.NewWatch(state.NewMemory(), time.Hour, clock.now)
+	w := state.NewFeed(state.NewMemory(), time.Hour, clock.now)
 	for _, want := range []bool{true, false, true} {
 		if got := w.SampleDue(); got != want {
 			t.Errorf("at %s a sample is due: %t, want %t", clock.now().Format("15:04:05"), got, want)
@@ -134,10 +140,10 @@ func TestWatchASampleIsDueOnceAMinute(t *testing.T) {
 	}
 }
 
-func TestWatchWhenTheWholeFeedWasSilent(t *testing.T) {
+func TestFeedWhenTheWholeFeedWasSilent(t *testing.T) {
 	t.Parallel()
 	clock := newTestClock()
-	w := state.NewWatch(state.NewMemory(), 10*time.Minute, clock.now)
+	w := state.NewFeed(state.NewMemory(), 10*time.Minute, clock.now)
 	listen(w, clock, 40, "shop", "bank")
 	clock.advance(time.Hour)
 	wantNotices(t, w, nil, "the event hub silent since 08:39")
@@ -149,27 +155,27 @@ func TestWatchWhenTheWholeFeedWasSilent(t *testing.T) {
 	wantNotices(t, w, nil, "shop silent since 08:39")
 }
 
-func TestWatchByTwoInstancesOfDifferentSources(t *testing.T) {
+func TestFeedByTwoInstancesOfDifferentSources(t *testing.T) {
 	t.Parallel()
 	clock, d := newTestClock(), state.NewMemory()
-	a, b := state.NewWatch(d, 10*time.Minute, clock.now), state.NewWatch(d, 10*time.Minute, clock.now)
+	a, b := state.NewFeed(d, 10*time.Minute, clock.now), state.NewFeed(d, 10*time.Minute, clock.now)
 	for range 40 {
-		a.Note(t.Context(), []string{"shop"})
-		b.Note(t.Context(), []string{"bank"})
+		a.Note(t.Context(), heard("shop"))
+		b.Note(t.Context(), heard("bank"))
 		clock.advance(time.Minute)
 	}
 	listen(b, clock, 11, "bank")
 	wantNotices(t, b, nil, "shop silent since 08:39")
 }
 
-// TestWatchAQuietSourceBesideABusyOne simulates days in which the busy source is in
+// TestFeedAQuietSourceBesideABusyOne simulates days in which the busy source is in
 // every sample, and the quiet one sends a record every 20 minutes, which is in a
 // sample by chance.
-func TestWatchAQuietSourceBesideABusyOne(t *testing.T) {
+func TestFeedAQuietSourceBesideABusyOne(t *testing.T) {
 	t.Parallel()
 	for _, oneIn := range []int{1, 2, 60} {
 		clock, random := newTestClock(), rand.New(rand.NewPCG(uint64(oneIn), 1))
-		w := state.NewWatch(state.NewMemory(), time.Hour, clock.now)
+		w := state.NewFeed(state.NewMemory(), time.Hour, clock.now)
 		day := func(busy bool, until func([]state.Notice) bool) (minutes int) {
 			for minutes = range 24 * 60 {
 				var sources []string
@@ -181,7 +187,7 @@ func TestWatchAQuietSourceBesideABusyOne(t *testing.T) {
 					sources = append(sources, "quiet")
 				}
 				if (busy || quiet) && w.SampleDue() {
-					w.Note(t.Context(), sources)
+					w.Note(t.Context(), heard(sources...))
 				}
 				clock.advance(time.Minute)
 				if minutes%5 == 4 {
@@ -209,16 +215,16 @@ func TestWatchAQuietSourceBesideABusyOne(t *testing.T) {
 	}
 }
 
-func TestWatchWhenStorageFails(t *testing.T) {
+func TestFeedWhenStorageFails(t *testing.T) {
 	t.Parallel()
 	t.Run("what was not stored is stored later, and samples are due less often", func(t *testing.T) {
 		clock, d, how := newTestClock(), state.NewMemory(), notWritten
-		w := state.NewWatch(faulty{Documents: d, next: func(string) fault { return how }}, 10*time.Minute, clock.now)
+		w := state.NewFeed(faulty{Documents: d, next: func(string) fault { return how }}, 10*time.Minute, clock.now)
 		attempts := 0
 		for range 60 {
 			if w.SampleDue() {
 				attempts++
-				w.Note(t.Context(), []string{fmt.Sprint("source", attempts)})
+				w.Note(t.Context(), heard(fmt.Sprint("source", attempts)))
 			}
 			clock.advance(time.Minute)
 		}
@@ -241,7 +247,7 @@ func TestWatchWhenStorageFails(t *testing.T) {
 		for _, how := range []fault{notWritten, answerLost} {
 			for nth := 1; ; nth++ {
 				clock, d, requests, told := newTestClock(), state.NewMemory(), 0, map[string]bool{}
-				w := state.NewWatch(faulty{Documents: d, next: func(string) fault {
+				w := state.NewFeed(faulty{Documents: d, next: func(string) fault {
 					if requests++; requests == nth {
 						return how
 					}
@@ -256,7 +262,7 @@ func TestWatchWhenStorageFails(t *testing.T) {
 					}
 					clock.advance(40 * time.Minute)
 				}
-				wantNotices(t, state.NewWatch(d, time.Hour, clock.now), map[string]int{"poison": 1})
+				wantNotices(t, state.NewFeed(d, time.Hour, clock.now), map[string]int{"poison": 1})
 				if len(told) != 2 {
 					t.Errorf("failure %d of request %d: %d notices were told, want 2", how, nth, len(told))
 				}
@@ -267,11 +273,53 @@ func TestWatchWhenStorageFails(t *testing.T) {
 		}
 	})
 	t.Run("without storage nothing is due", func(t *testing.T) {
-		w := new(state.Watch)
-		w.Note(t.Context(), []string{"a"})
+		w := new(state.Feed)
+		w.Note(t.Context(), heard("a"))
 		if w.SampleDue() {
 			t.Error("a sample is due")
 		}
 		wantNotices(t, w, map[string]int{"poison": 1})
 	})
+}
+
+// TestFeedCountsWhatCannotBeRead, between samples too: it is told once from 20 in
+// an hour that are also 5 %, and again after an hour with few.
+func TestFeedCountsWhatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	clock, d := newTestClock(), state.NewMemory()
+	w := state.NewFeed(d, time.Hour, clock.now)
+	note := func(minutes, audits, unread int) {
+		for range minutes {
+			w.Note(t.Context(), state.Sample{Audits: audits, Unread: unread})
+			w.Note(t.Context(), state.Sample{Due: w.SampleDue(), Sources: []string{"shop"}})
+			clock.advance(time.Minute)
+		}
+	}
+	note(1, 19, 19)
+	wantNotices(t, w, nil) // too few
+	note(1, 401, 1)
+	wantNotices(t, w, nil) // less than 5 %
+	note(70, 10, 0)
+	note(10, 10, 1)
+	wantNotices(t, w, nil) // only 10
+	note(20, 10, 9)
+	notices, err := w.Check(t.Context(), nil)
+	if err != nil || len(notices) != 1 || notices[0].Count != 190 || notices[0].Of < 550 || notices[0].Of > 600 {
+		t.Fatalf("got %+v, %v; want 190 of about 600", notices, err)
+	}
+	again, _ := state.NewFeed(d, time.Hour, clock.now).Check(t.Context(), nil)
+	if len(again) != 1 || again[0].ID != notices[0].ID {
+		t.Errorf("another instance has %+v", again)
+	}
+	if err := w.Told(t.Context(), notices[0]); err != nil {
+		t.Fatal(err)
+	}
+	note(30, 10, 9)
+	wantNotices(t, w, nil) // told
+	note(70, 10, 0)
+	note(3, 20, 20)
+	notices, err = w.Check(t.Context(), nil)
+	if err != nil || len(notices) != 1 || notices[0].ID == again[0].ID {
+		t.Errorf("the second time: %+v, %v", notices, err)
+	}
 }

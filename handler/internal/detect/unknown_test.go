@@ -1,0 +1,98 @@
+package detect_test
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"podwatch/handler/internal/detect"
+	"podwatch/handler/internal/invocation"
+)
+
+// Whatever a forwarder makes of a record: a message that has the words of a rule and
+// yields no event of a known log is reported as unreadable.
+func TestWordsOfARuleAreReadOrReported(t *testing.T) {
+	t.Parallel()
+	d := detect.New(builtIn, true)
+	var records []any
+	for _, file := range []string{"who-lighthouse.json", "vap-audit-only.json", "activity-rest-shape.json", "eventgrid-resource-delete.json"} {
+		body, err := os.ReadFile(filepath.Join("..", "..", "testdata", "wild3", file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var decoded any
+		if err := json.Unmarshal(body, &decoded); err != nil {
+			t.Fatal(err)
+		}
+		records = append(records, decoded)
+	}
+	for seed := range uint64(3000) {
+		w := &wrapping{Rand: rand.New(rand.NewPCG(seed, 8))}
+		body, err := json.Marshal(w.around(records[w.IntN(len(records))]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if w.IntN(8) == 0 {
+			body = body[:w.IntN(len(body))]
+		}
+		readOrReported(t, d, detect.Plain(body), body)
+		batch := fromHost(t, d, body)
+		if batch.Err() == nil {
+			readOrReported(t, d, batch, body)
+		}
+	}
+}
+
+func readOrReported(t *testing.T, d *detect.Detector, b detect.Batch, body []byte) {
+	t.Helper()
+	found := d.Detect(b, false)
+	known := 0
+	for log, n := range found.Logs {
+		if log != "" {
+			known += n
+		}
+	}
+	if known == 0 && len(found.Unreadable) == 0 && d.Filter().Contains(body) {
+		_, host := b.(*invocation.Batch)
+		t.Fatalf("neither read nor reported (from the host %t): %s", host, body)
+	}
+}
+
+// wrapping makes what forwarders make of a message.
+type wrapping struct {
+	*rand.Rand
+	encoded bool // in base64, which is decoded once
+}
+
+func (w *wrapping) around(v any) any {
+	for range w.IntN(4) {
+		v = w.once(v)
+	}
+	return v
+}
+
+func (w *wrapping) once(v any) any {
+	name := []string{"data", "message", "_raw", "log", "value", "payload", "records", "body", "properties", "@m"}[w.IntN(10)]
+	kind := w.IntN(5)
+	if w.encoded && kind == 2 {
+		kind = 4
+	}
+	switch kind {
+	case 0:
+		return []any{v}
+	case 1:
+		text, _ := json.Marshal(v)
+		return map[string]any{"time": "2026-11-20T09:31:15Z", name: string(text)}
+	case 2:
+		w.encoded = true
+		text, _ := json.Marshal(v)
+		return map[string]any{name: base64.StdEncoding.EncodeToString(text)}
+	case 3:
+		return map[string]any{fmt.Sprintf("@%d", w.IntN(100)): "x", name: v, "n": 1.5}
+	}
+	return map[string]any{name: v}
+}

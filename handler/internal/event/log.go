@@ -1,0 +1,215 @@
+package event
+
+import (
+	"bytes"
+	"slices"
+	"strings"
+
+	"podwatch/handler/internal/jsontext"
+)
+
+// A splitText is properties.log taken apart, where that is not one plain object:
+// text before or after the event, several events, a list of them, JSON text in a
+// string, single quotes.
+type splitText struct {
+	events [][]byte // audit events, the last of which may be cut
+	rest   []byte   // all text that is in no event
+}
+
+// Bounds of taking properties.log apart. Each attempt reads up to the end of the
+// text; there is one for each object that is no audit event.
+const (
+	maxAttempts = 64
+	maxLayers   = 3 // of strings around the text
+)
+
+// splitLog finds the audit events in text, and what is in none.
+func splitLog(text []byte) splitText {
+	text = unwrapped(text)
+	if mended := doubleQuoted(text); mended != nil {
+		text = mended
+	}
+	var split splitText
+	done := 0 // all before it is in events or in rest
+	t := jsontext.Text{Raw: text}
+	var o object
+	for i, attempts := 0, 0; attempts < maxAttempts; attempts++ {
+		n := bytes.IndexByte(text[i:], '{')
+		if n < 0 {
+			break
+		}
+		i += n
+		o.index(t, i)
+		if !isAuditEvent(&o) {
+			i++ // an event may be inside, or behind what is no JSON
+			continue
+		}
+		end := o.end
+		if o.cut {
+			end = i + nextEvent(text[i:])
+		}
+		split.rest = append(split.rest, text[done:i]...)
+		split.events = append(split.events, text[i:end:end])
+		i, done = end, end
+	}
+	split.rest = append(split.rest, text[done:]...)
+	return split
+}
+
+// isAuditEvent reports whether an object has what only an audit event has.
+func isAuditEvent(o *object) bool {
+	if o.get("kind").Is("EventList") {
+		return false
+	}
+	found := 0
+	for _, name := range [...]string{"auditID", "stage", "requestURI", "verb"} {
+		if o.get(name).Kind == jsontext.String {
+			found++
+		}
+	}
+	return found >= 2 || isAuditVersion(o.get("apiVersion")) && o.get("kind").Is("Event")
+}
+
+func isAuditVersion(v jsontext.Value) bool {
+	return v.Kind == jsontext.String && bytes.HasPrefix(v.Content().Raw, []byte("audit.k8s.io")) // a slash follows, perhaps escaped
+}
+
+// nextEvent returns where another event begins behind the beginning of one that is
+// malformed or cut.
+func nextEvent(text []byte) int {
+	for _, start := range [...]string{`{"kind":"Event"`, `{"kind": "Event"`} {
+		if n := bytes.Index(text[1:], []byte(start)); n >= 0 {
+			return n + 1
+		}
+	}
+	return len(text)
+}
+
+// unwrapped returns text without a byte order mark or NUL bytes around it, and
+// without the strings that it is in.
+func unwrapped(text []byte) []byte {
+	for range maxLayers {
+		text = bytes.Trim(bytes.TrimPrefix(bytes.Trim(text, "\x00 \t\r\n"), []byte("\xef\xbb\xbf")), "\x00 \t\r\n")
+		v := jsontext.Text{Raw: text}.Value(0)
+		if v.Kind != jsontext.String {
+			break
+		}
+		plain, err := v.Content().Plain(nil)
+		if err != nil {
+			break
+		}
+		text = plain
+	}
+	return text
+}
+
+// doubleQuoted returns text whose strings are in single quotes as JSON, nil for
+// any other.
+func doubleQuoted(text []byte) []byte {
+	start := bytes.IndexAny(text, "{[")
+	if start < 0 {
+		return nil
+	}
+	if inside := bytes.TrimLeft(text[start:], "{[ \t\r\n"); len(inside) == 0 || inside[0] != '\'' {
+		return nil
+	}
+	mended, _, ok := jsontext.Mend(bytes.TrimRight(text[start:], "\x00 \t\r\n"), true)
+	if !ok {
+		return nil
+	}
+	return mended
+}
+
+// openLog finds the audit events in properties.log. Nearly always that is one
+// object, which is read where it lies.
+func (e *Event) openLog() {
+	if e.piece != nil {
+		e.log.readText(jsontext.Text{Raw: e.piece})
+		return
+	}
+	e.log.read(e.logged, e.properties.level+1)
+	if !e.takenApart() {
+		return
+	}
+	text := e.logged.Text
+	if e.logged.Kind == jsontext.String {
+		text = e.logged.Content()
+	}
+	plain, err := text.Plain(nil)
+	if err != nil {
+		return
+	}
+	split := splitLog(plain)
+	e.unread = bytes.TrimSpace(split.rest)
+	if len(split.events) == 0 {
+		return
+	}
+	e.pieces = split.events
+	e.log.readText(jsontext.Text{Raw: e.pieces[0]})
+}
+
+// takenApart reports whether properties.log is something else than one object, or
+// the beginning of one, and may have audit events.
+func (e *Event) takenApart() bool {
+	switch e.log.state {
+	case absent:
+		return false
+	case whole:
+		return e.log.get("kind").Is("EventList")
+	case cut:
+		if e.log.end >= len(e.log.text.Raw) && bytes.Count(e.log.text.Raw, []byte("auditID")) < 2 {
+			return false
+		}
+	}
+	return e.isKubeAudit() || bytes.Contains(e.logged.Raw, []byte("audit.k8s.io"))
+}
+
+// Unread is the text in properties.log that is in none of the record's events and
+// may have been one; nil if there is none.
+func (e *Event) Unread() []byte {
+	e.auditLog()
+	if e.piece != nil {
+		return nil // the first event of the record reports it
+	}
+	return e.unread
+}
+
+// auditOrder is the order of an audit event's members, that of the API server's
+// type: what precedes a member that is there is not cut off.
+var auditOrder = []string{
+	"kind", "apiVersion", "level", "auditID", "stage", "requestURI", "verb", "user", "impersonatedUser", "authenticationMetadata",
+	"sourceIPs", "userAgent", "objectRef", "responseStatus", "requestObject", "responseObject",
+	"requestReceivedTimestamp", "stageTimestamp", "annotations",
+}
+
+// PrecedesCut reports whether a field is known of every event whose Cut is not
+// BeforeVerb, however little of it there is.
+func PrecedesCut(field string) bool {
+	path, inLog := under(field, "azure.platformlogs.properties.log")
+	if !inLog {
+		_, inProperties := under(field, "azure.platformlogs.properties")
+		f, _ := rowOf(field)
+		return f != nil && !f.inner && !inProperties
+	}
+	name, rest, _ := strings.Cut(path, ".")
+	if name == "objectRef" {
+		return rest == "" || slices.Contains(derivable, rest)
+	}
+	place := slices.Index(auditOrder, name)
+	return place >= 0 && place <= slices.Index(auditOrder, "verb")
+}
+
+// precedesCut reports whether a member of the audit event, if there were one of
+// that name, would be before the cut.
+func (e *Event) precedesCut(name string) bool {
+	place := slices.Index(auditOrder, name)
+	if place < 0 {
+		return false
+	}
+	for i := len(auditOrder) - 1; i > place; i-- {
+		if e.log.last == auditOrder[i] || e.log.get(auditOrder[i]).Kind != jsontext.Invalid {
+			return true
+		}
+	}
+	return false
+}

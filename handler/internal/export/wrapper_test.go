@@ -1,0 +1,71 @@
+package export_test
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"testing"
+
+	"podwatch/handler/internal/export"
+)
+
+func TestRecordsInWrappers(t *testing.T) {
+	t.Parallel()
+	const record = `{"time":"2026-11-20T09:31:15Z","category":"kube-audit","properties":{"data":{"a":1}}}`
+	text := func(s string) string { quoted, _ := json.Marshal(s); return string(quoted) }
+	coded := func(s string) string { return text(base64.StdEncoding.EncodeToString([]byte(s))) }
+	tests := map[string]struct {
+		body string
+		want []string
+	}{
+		"a CloudEvent":                      {`{"specversion":"1.0","time":"2026-11-20T09:31:15Z","data":` + record + `}`, []string{record}},
+		"a CloudEvent in base64":            {`{"specversion":"1.0","data_base64":` + coded(`{"records":[`+record+`]}`) + `}`, []string{record}},
+		"Logstash":                          {`{"@timestamp":"x","message":` + text(`{"records":[`+record+`,`+record+`]}`) + `,"event":{"original":"kafka"}}`, []string{record, record}},
+		"Cribl":                             {`{"_time":1.5,"_raw":` + text(record) + `}`, []string{record}},
+		"OData":                             {`{"@odata.context":"x","value":[` + record + `,` + record + `],"nextLink":""}`, []string{record, record}},
+		"Logic Apps":                        {`{"ContentData":` + coded(record) + `,"Properties":{}}`, []string{record}},
+		"a wrapper in a wrapper":            {`{"data":{"message":` + text(`{"value":[`+record+`]}`) + `}}`, []string{record}},
+		"an alert of the common schema":     {`{"schemaId":"x","data":{"essentials":{},"alertContext":{"operationName":"o","eventTimestamp":"t"}}}`, []string{`{"operationName":"o","eventTimestamp":"t"}`}},
+		"a whole body in base64":            {base64.StdEncoding.EncodeToString([]byte(`{"records":[` + record + `]}`)), []string{record}},
+		"what has no record stays whole":    {`{"data":{"a":1},"message":"{\"b\":2}"}`, []string{`{"data":{"a":1},"message":"{\"b\":2}"}`}},
+		"a record with data of its own":     {record, []string{record}},
+		"one among records of its own kind": {`{"records":[` + record + `,{"message":` + text(record) + `}]}`, []string{record, record}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var got []string
+			for p := range export.Pieces([]byte(tt.body)) {
+				if p.Reason != "" {
+					t.Errorf("unreadable: %s: %s", p.Reason, p.JSON)
+					continue
+				}
+				got = append(got, string(p.JSON))
+			}
+			if len(got) != len(tt.want) {
+				t.Fatalf("got %q, want %q", got, tt.want)
+			}
+			for i := range got {
+				if got[i] != tt.want[i] {
+					t.Errorf("got %s, want %s", got[i], tt.want[i])
+				}
+			}
+		})
+	}
+}
+
+func TestBinaryFormsAreOnePiece(t *testing.T) {
+	t.Parallel()
+	for name, body := range map[string]string{
+		"gzip": "\x1f\x8b\b\x00{}\n{}\n", "gzip as text": "\x1f\ufffd\b\x00{}\n{}", "zlib": "x\x9c{}\n{}\n", "Avro": "Obj\x01{\"type\":[{}]}\n{}\n",
+	} {
+		n := 0
+		for p := range export.Pieces([]byte(body)) {
+			if n++; p.Reason == "" || string(p.JSON) == "" {
+				t.Errorf("%s: %q, reason %q", name, p.JSON, p.Reason)
+			}
+		}
+		if n != 1 {
+			t.Errorf("%s: %d pieces", name, n)
+		}
+	}
+}
