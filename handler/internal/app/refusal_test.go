@@ -137,6 +137,7 @@ func TestARefusalIsNotFinal(t *testing.T) {
 		401: {"teams": "put the new one into TEAMS_WEBHOOK_URL", "loganalytics": "cloud and tenant"},
 		403: {"teams": "put the new one into TEAMS_WEBHOOK_URL", "loganalytics": "Monitoring Metrics Publisher"},
 		404: {"teams": "make a new one", "loganalytics": "LOG_ANALYTICS_RULE_ID"},
+		410: {"teams": "HTTP 410", "loganalytics": "HTTP 410"},
 	} {
 		t.Run(fmt.Sprint(status), func(t *testing.T) {
 			t.Parallel()

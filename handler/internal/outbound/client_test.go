@@ -30,8 +30,8 @@ func do(c *outbound.Client) ([]byte, *outbound.Error) {
 
 func TestKinds(t *testing.T) {
 	for status, want := range map[int]outbound.Kind{
-		400: outbound.Rejected, 413: outbound.Rejected, 415: outbound.Rejected, 410: outbound.Rejected,
-		401: outbound.Forbidden, 403: outbound.Forbidden, 404: outbound.Forbidden,
+		400: outbound.Rejected, 413: outbound.Rejected,
+		401: outbound.Forbidden, 403: outbound.Forbidden, 404: outbound.Forbidden, 405: outbound.Forbidden, 410: outbound.Forbidden, 422: outbound.Forbidden,
 		408: outbound.Busy, 429: outbound.Busy, 500: outbound.Busy, 503: outbound.Busy, 307: outbound.Busy, 600: outbound.Busy,
 	} {
 		s, calls := serve(t, answer(status, `{"error":{"code":"Code","message":"`+secret+`"}}`, "Location", "/", "Retry-After", "7"))

@@ -26,8 +26,8 @@ const (
 	Unanswered              // the request was sent whole: the service may have acted on it
 	NoToken                 // the identity got no token: nothing was sent
 	Busy                    // 408, 429, 5xx, or an answer that no service should give, such as a redirect
-	Forbidden               // 401, 403, 404: refused until somebody mends a permission or a place
-	Rejected                // 400, 413 and others: about this request
+	Forbidden               // 401, 403, 404 and other 4xx: refused until somebody mends a permission or a place
+	Rejected                // 400, 413: about this request
 	Unreadable              // an answer that cannot be used: too large, not JSON, or a link to another host
 )
 
@@ -96,10 +96,10 @@ func errorOf(service string, resp *http.Response, body []byte) *Error {
 	switch s := resp.StatusCode; {
 	case s == http.StatusRequestTimeout, s == http.StatusTooManyRequests, s < 400, s > 499:
 		e.Kind, e.RetryAfter = Busy, retryAfter(resp.Header, time.Now())
-	case s == http.StatusUnauthorized, s == http.StatusForbidden, s == http.StatusNotFound:
-		e.Kind = Forbidden
-	default:
+	case s == http.StatusBadRequest, s == http.StatusRequestEntityTooLarge:
 		e.Kind = Rejected
+	default:
+		e.Kind = Forbidden
 	}
 	return e
 }

@@ -96,8 +96,10 @@ func (q Question) affected(e *Error, key string) (area string, wait time.Duratio
 		return "service " + q.Service, cmp.Or(e.RetryAfter, pauseOther)
 	case q.Link, e.Kind == Rejected, e.Kind == Unreadable:
 		return key, pauseOther
-	case e.Kind == Forbidden:
+	case e.Status == http.StatusUnauthorized, e.Status == http.StatusForbidden:
 		return "area " + q.Area, pauseForbidden
+	case e.Kind == Forbidden:
+		return key, pauseOther
 	}
 	return "service " + q.Service, cmp.Or(e.RetryAfter, pauseOther)
 }

@@ -103,6 +103,7 @@ func TestFailures(t *testing.T) {
 		"answer cut in the middle":    {handler: cut, want: "Service did not answer: the connection was closed", calls: 2, lasts: time.Minute, next: "xxx."},
 
 		"bad request":           {handler: answer(400, secret), want: "Service rejected the request (HTTP 400)", calls: 1, lasts: time.Minute, next: "x..."},
+		"gone":                  {handler: answer(410, secret), want: "Service refused the request (HTTP 410)", calls: 1, lasts: time.Minute, next: "x..."},
 		"not JSON":              {handler: answer(200, `<html>`+secret), want: "Service gave an unreadable answer: not the expected JSON", calls: 1, lasts: time.Minute, next: "x..."},
 		"JSON of another shape": {handler: answer(200, `[]`), want: "Service gave an unreadable answer: not the expected JSON", calls: 1, lasts: time.Minute, next: "x..."},
 		"empty":                 {handler: answer(200, ``), want: "Service gave an unreadable answer: not the expected JSON", calls: 1, lasts: time.Minute, next: "x..."},
