@@ -33,7 +33,7 @@ AZURITE ?= infra/local/node_modules/.bin/azurite --inMemoryPersistence --skipApi
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := build
-.PHONY: build deps run start test race browser-test lint vulncheck fuzz bench package deploy destroy smoke infra-check check clean help
+.PHONY: build deps run start test race browser-test lint vulncheck fuzz bench bench-beside soak package deploy destroy smoke infra-check check clean help
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -76,6 +76,7 @@ start: deps ## Run the same app under `func start` (needs Azure Functions Core T
 test: deps build ## Run every test
 	$(GO) vet ./...
 	$(GO) test $$($(GO) list ./... | grep -v /faulttest)
+	cd $(BENCHMARK) && $(GO) vet . && $(GO) test .
 	$(GO) test -v ./handler/cmd/podwatch/internal/faulttest
 
 # The fault test drives the executable from outside, where the detector sees
@@ -105,6 +106,16 @@ fuzz: ## Run each fuzz target for FUZZTIME
 
 bench: ## Run the benchmarks, in a form that benchstat reads
 	$(GO) test -run '^$$' -bench . -benchmem ./handler/...
+
+# The benchmark is a module of its own, for the peers' sake.
+BENCHMARK := handler/benchmark
+RUNS      ?= 15
+bench-beside: ## Time whole invocations beside read-only and beside peers: RUNS=
+	cd $(BENCHMARK) && $(GO) build -o ../../$(BIN)/benchmark . && ../../$(BIN)/benchmark -runs $(RUNS)
+
+SOAK ?= 30m
+soak: ## Keep the handler under full load: SOAK=30m
+	cd $(BENCHMARK) && $(GO) build -o ../../$(BIN)/benchmark . && ../../$(BIN)/benchmark -soak $(SOAK)
 
 # Without C, the executable needs no library of the machine that it runs on.
 # What cannot be built leaves the last staged app as it is.
