@@ -6,8 +6,9 @@ SHELL       := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 
 GO        ?= go
+BENCHMARK := handler/benchmark# a module of its own
 NODE_DEPS := infra/local/node_modules/.package-lock.json
-GOFILES   := $(shell find handler infra -name '*.go' -not -path '*/node_modules/*') go.mod go.sum
+GOFILES   := $(shell find handler infra -name '*.go' -not -path '*/node_modules/*' -not -path '$(BENCHMARK)/*') go.mod go.sum
 EMBEDDED  := $(shell find handler -type f \( -name '*.toml' -o -name '*.jsonl' -o -name '*.json' -o -name '*.html' -o -name '*.css' -o -name '*.js' -o -name '*.svg' \) -not -path '*/testdata/*')
 
 # Azure runs the handler on linux/amd64. `make run` and `make start` stage it for
@@ -107,9 +108,7 @@ fuzz: ## Run each fuzz target for FUZZTIME
 bench: ## Run the benchmarks, in a form that benchstat reads
 	$(GO) test -run '^$$' -bench . -benchmem ./handler/...
 
-# The benchmark is a module of its own, for the peers' sake.
-BENCHMARK := handler/benchmark
-RUNS      ?= 15
+RUNS ?= 15
 bench-beside: ## Time whole invocations beside read-only and beside peers: RUNS=
 	cd $(BENCHMARK) && $(GO) build -o ../../$(BIN)/benchmark . && ../../$(BIN)/benchmark -runs $(RUNS)
 
