@@ -6,8 +6,9 @@ SHELL       := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 
 GO        ?= go
+BENCHMARK := handler/benchmark# a module of its own
 NODE_DEPS := infra/local/node_modules/.package-lock.json
-GOFILES   := $(shell find handler infra -name '*.go' -not -path '*/node_modules/*') go.mod go.sum
+GOFILES   := $(shell find handler infra -name '*.go' -not -path '*/node_modules/*' -not -path '$(BENCHMARK)/*') go.mod go.sum
 EMBEDDED  := $(shell find handler -type f \( -name '*.toml' -o -name '*.jsonl' -o -name '*.json' -o -name '*.html' -o -name '*.css' -o -name '*.js' -o -name '*.svg' \) -not -path '*/testdata/*')
 
 # Azure runs the handler on linux/amd64. `make run` and `make start` stage it for
@@ -33,7 +34,7 @@ AZURITE ?= infra/local/node_modules/.bin/azurite --inMemoryPersistence --skipApi
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := build
-.PHONY: build deps run start test race browser-test lint vulncheck fuzz bench package deploy destroy smoke infra-check check check-fast clean help
+.PHONY: build deps run start test race browser-test lint vulncheck fuzz bench bench-beside soak package deploy destroy smoke infra-check check check-fast clean help
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -76,6 +77,7 @@ start: deps ## Run the same app under `func start` (needs Azure Functions Core T
 test: deps build ## Run every test
 	$(GO) vet ./...
 	$(GO) test $$($(GO) list ./... | grep -v -E '$(OUTSIDE)')
+	cd $(BENCHMARK) && $(GO) vet . && $(GO) test .
 	$(GO) test -p 1 $$($(GO) list ./... | grep -E '$(OUTSIDE)')
 
 # These drive the executable from outside, where the race detector sees nothing of
@@ -107,6 +109,14 @@ fuzz: ## Run each fuzz target for FUZZTIME
 
 bench: ## Run the benchmarks, in a form that benchstat reads
 	$(GO) test -run '^$$' -bench . -benchmem ./handler/...
+
+RUNS ?= 15
+bench-beside: ## Time whole invocations beside read-only and beside peers: RUNS=
+	cd $(BENCHMARK) && $(GO) build -o ../../$(BIN)/benchmark . && ../../$(BIN)/benchmark -runs $(RUNS)
+
+SOAK ?= 30m
+soak: ## Keep the handler under full load: SOAK=30m
+	cd $(BENCHMARK) && $(GO) build -o ../../$(BIN)/benchmark . && ../../$(BIN)/benchmark -soak $(SOAK)
 
 # Without C, the executable needs no library of the machine that it runs on.
 # What cannot be built leaves the last staged app as it is.

@@ -52,6 +52,8 @@ var proofs = map[string]proof{
 	"make fuzz":         {run: runMakeFuzz},
 	"make build":        {run: runMakeBuild},
 	"make bench":        {run: runMakeBench},
+	"make bench-beside": seen("bench-beside: ", "func TestTableAndSoak("),
+	"make soak":         seen("soak: ", "func TestTableAndSoak("),
 	"make test":         seen("make test"),
 	"make browser-test": seen("make browser-test"),
 	"make race lint":    seen("make race", "make lint"),
@@ -83,7 +85,7 @@ var proofs = map[string]proof{
 
 	"FAULT_RUNS=1000 go test -v -timeout 0 -run TestNothingIsLost ./handler/...":      {run: namesTests},
 	"HOSTILE_SECONDS=60 go test -v -timeout 0 -run TestHostileRequests ./handler/...": {run: namesTests},
-	"go test -run '^$' -bench Beside -benchtime 40x ./handler/...":                    {run: namesTests},
+	"go test -run '^$' -bench ScanBeside -benchtime 40x ./handler/...":                {run: namesTests},
 	"go test -run '^$' -bench 'Start|PeakMemory' -benchtime 20x ./handler/...":        {run: namesTests},
 	"go test -run '^$' -bench BenchmarkMatch ./handler/...":                           {run: namesTests},
 	"go test -run '^$' -bench Replay -benchtime 3x ./handler/...":                     {run: namesTests},

@@ -2,6 +2,7 @@ package detect_test
 
 import (
 	"bytes"
+	"fmt"
 	"testing"
 
 	"podwatch/handler/internal/detect"
@@ -17,25 +18,33 @@ func BenchmarkDetect(b *testing.B) {
 		b.Fatal(err)
 	}
 	d := detect.New(rules, false)
+	var loads []logtest.Load
 	for _, log := range logtest.Logs {
 		for _, share := range logtest.Shares {
-			body := logtest.Batch(log, 8<<20, share.Nth)
-			b.Run(log+"/"+share.Name, func(b *testing.B) {
-				reader := invocation.NewReader(32<<20, 64<<20)
-				b.ReportAllocs()
-				b.SetBytes(int64(len(body)))
-				for b.Loop() {
-					batch, err := reader.Read(b.Context(), bytes.NewReader(body), d.Filter())
-					if err != nil {
-						b.Fatal(err)
-					}
-					found := d.Detect(batch, false)
-					if (len(found.Findings) > 0) != (share.Nth > 0) {
-						b.Fatalf("%d findings", len(found.Findings))
-					}
-					batch.Close()
-				}
-			})
+			loads = append(loads, logtest.Load{Log: log, Nth: share.Nth})
 		}
+	}
+	for _, log := range []string{"kube-audit", logtest.Cluster} {
+		loads = append(loads, logtest.Load{Log: log, Nth: 100, Routine: 19}, logtest.Load{Log: log, Nth: 10, Routine: 19})
+	}
+	for _, load := range loads {
+		load.Size = 8 << 20
+		body, matches := load.Invocation()
+		b.Run(fmt.Sprintf("%s/nth=%d/routine=%d", load.Log, load.Nth, load.Routine), func(b *testing.B) {
+			reader := invocation.NewReader(32<<20, 64<<20)
+			b.ReportAllocs()
+			b.SetBytes(int64(len(body)))
+			for b.Loop() {
+				batch, err := reader.Read(b.Context(), bytes.NewReader(body), d.Filter())
+				if err != nil {
+					b.Fatal(err)
+				}
+				found := d.Detect(batch, false)
+				if found.Matches != matches {
+					b.Fatalf("%d matches, want %d", found.Matches, matches)
+				}
+				batch.Close()
+			}
+		})
 	}
 }

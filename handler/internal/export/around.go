@@ -16,10 +16,16 @@ import (
 // message and asks [Pieces]. It does not check what strings contain: the caller
 // does so too if the record, unquoted, is not valid JSON.
 //
-// The work is linear in the distance to the record's start and in its length.
+// The work is linear in the distance to the record's start and in its length:
+// elements before pos are read at most maxWasted times, and those around it once
+// for each level of nesting.
 func Around(t jsontext.Text, pos int) iter.Seq2[int, int] {
 	return func(yield func(start, end int) bool) { around(t, pos, yield) }
 }
+
+// maxWasted is how many bytes of elements that end before pos are read for each byte
+// of distance to it. Elements within elements are read again for each level.
+const maxWasted = 16
 
 // maxOutward is how far before a record the search for one around it continues.
 const maxOutward = 64 << 10
@@ -27,33 +33,33 @@ const maxOutward = 64 << 10
 // around scans backwards for braces that begin an element. Text in strings cannot
 // imitate one: its quotes have other numbers of backslashes before them. Only the
 // quote that closes a string may follow a brace in it, and then punctuation
-// follows where a name should begin.
-func around(t jsontext.Text, pos int, yield func(start, end int) bool) {
+// follows where a name should begin. It returns how many bytes of objects it read.
+func around(t jsontext.Text, pos int, yield func(start, end int) bool) (read int) {
 	from, wasted := 0, 0
 	if pos >= len(t.Raw) {
-		return
+		return read
 	}
 	for i := pos + 1; ; {
 		n := bytes.LastIndexByte(t.Raw[from:i], '{')
 		if n < 0 || pos-from-n > maxRecord {
-			return
+			return read
 		}
 		i = from + n
 		if !named(t, i) || !element(t, i) {
 			continue
 		}
 		end, marks, ok := readMarks(t, i)
+		read += end - i
 		switch {
 		case !ok || end-i > maxRecord:
-			return
+			return read
 		case end <= pos:
-			// Elements within elements are read again for each level.
-			if wasted += end - i; wasted > 4096+16*(pos-i) {
-				return
+			if wasted += end - i; wasted > 4096+maxWasted*(pos-i) {
+				return read
 			}
 		case marks == isRecord:
 			if !yield(i, end) {
-				return
+				return read
 			}
 			from = max(from, i-maxOutward)
 		}
@@ -88,11 +94,11 @@ func readMarks(t jsontext.Text, i int) (end int, marks mark, ok bool) {
 	end = i + 1
 	for name, v := range t.Members(i) {
 		if v.Truncated || name == "" || name == "records" && mayHoldRecords(v) || isWrapper(name) && holdsRecords(v, 0) {
-			return 0, 0, false
+			return v.End, 0, false
 		}
 		for _, old := range names {
 			if old == name {
-				return 0, 0, false
+				return v.End, 0, false
 			}
 		}
 		if len(names) < maxNames {

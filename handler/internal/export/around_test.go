@@ -152,8 +152,17 @@ func sampleRecords(t testing.TB) (records []string) {
 		}
 	}
 	return append(records, recA, recB, recC, string(pieces(kubeAudit(1)).Records[0].JSON),
-		`{"time":"x[{\":\":","category":"},{","note":"[{\"time\":1,\"category\":2}]","list":[{"a":"}"},{"b":"{"}],"n":1.5e3}`)
+		`{"time":"x[{\":\":","category":"},{","note":"[{\"time\":1,\"category\":2}]","list":[{"a":"}"},{"b":"{"}],"n":1.5e3}`,
+		imitations)
 }
+
+// imitations is a record whose strings hold what looks like records and like the ends
+// of strings, quoted once, twice and three times.
+var imitations = func() string {
+	text := `{"records":[` + recA + `,{"time":1,"category":"\"},{"}]},[{"time":1,"category":2}],"},{"`
+	return `{"time":1,"category":"x","one":` + quote(text) + `,"two":` + quote(quote(text)) + `,"list":[{"three":` + quote(quote(quote(text))) + `}],"` +
+		`[{\"time\":1":"}]","end":"\\"}`
+}()
 
 func TestAroundFindsWhatPiecesFinds(t *testing.T) {
 	t.Parallel()
@@ -279,6 +288,9 @@ func FuzzAround(f *testing.F) {
 	for i, record := range []string{recA, recB, recC, `{"time":"[{\"","category":"\"}]","list":[{"a":"{"}]}`} {
 		f.Add([]byte(`{"records":[`+record+`,`+recA+`]}`), uint(20*i+20), uint(i))
 		f.Add([]byte(recA+"\n"+record), uint(70), uint(i))
+	}
+	for at := range len(imitations) / 16 { // in text that is quoted once, twice and three times
+		f.Add([]byte(`{"records":[`+recA+`,`+imitations+`]}`), uint(len(recA)+16*at), uint(at))
 	}
 	f.Fuzz(func(t *testing.T, body []byte, at, depth uint) {
 		if utf8.Valid(body) && len(body) > 0 {

@@ -1,8 +1,11 @@
 package export
 
 import (
+	"bytes"
 	"strings"
 	"testing"
+
+	"podwatch/handler/internal/jsontext"
 )
 
 // The careful walk counts the bytes that it looks at. Whatever a body is, that
@@ -67,6 +70,68 @@ func TestTheCarefulWalkIsLinear(t *testing.T) {
 			large := ratio(1 << 18)
 			if large > 8 || large > small+1 {
 				t.Errorf("looked %.1f times at each of 16 Ki bytes and %.1f times at each of 256 Ki", small, large)
+			}
+		})
+	}
+}
+
+// Around counts the bytes of the objects that it reads. Whatever is before and
+// around the hit, they are a small multiple of the text, and the multiple does not
+// grow.
+func TestAroundIsLinear(t *testing.T) {
+	t.Parallel()
+	const levels = jsontext.MaxLevels/2 - 1 // of an array in an object
+	const sibling, rec = `{"a":1},`, `{"time":1,"category":"x"},`
+	nested := func(levels int) string {
+		return strings.Repeat(`{"a":[`, levels) + `{"a":1}` + strings.Repeat(`]}`, levels) + ","
+	}
+	for name, build := range map[string]func(n int) string{
+		"siblings": func(n int) string {
+			return `[{"time":1,"category":"x","l":[` + strings.Repeat(sibling, n/8) + `"here"]}]`
+		},
+		"siblings within siblings": func(n int) string {
+			return `[{"time":1,"category":"x","l":[` + strings.Repeat(nested(40), n/330) + `"here"]}]`
+		},
+		"siblings within siblings, alone": func(n int) string { return `[` + strings.Repeat(nested(40), n/330) + `"here"]` },
+		"one sibling that is as deep as can be": func(n int) string {
+			return `[` + strings.Repeat(`{"x":"`+strings.Repeat("x", n/levels)+`","a":[`, levels) + strings.Repeat(`]}`, levels) + `,"here"]`
+		},
+		"records": func(n int) string { return `[` + strings.Repeat(rec, n/26) + `"here"]` },
+		"records that hold records before the hit": func(n int) string { return `[` + strings.Repeat(`{"time":1,"category":"x","l":[`, n/30) + `"here"` },
+		"elements around the hit": func(n int) string {
+			return strings.Repeat(`[{"a":`, levels) + `["here","` + strings.Repeat("x", n) + `"]` + strings.Repeat(`}]`, levels)
+		},
+		"more elements around it than can be read": func(n int) string { return strings.Repeat(`[{"a":`, n/12) + `["here"]` + strings.Repeat(`}]`, n/12) },
+		"open elements":     func(n int) string { return strings.Repeat(`[{"a":`, n/6) + `"here"` },
+		"braces":            func(n int) string { return strings.Repeat(`{`, n) + `"here"` },
+		"braces and quotes": func(n int) string { return strings.Repeat(`{"`, n/2) + `"here"` },
+		"brackets in text":  func(n int) string { return `[{"time":1,"category":"` + strings.Repeat(`[{"},{`, n/6) + `here"}]` },
+		"objects in quoted text": func(n int) string {
+			return `[{"time":1,"category":"` + strings.Repeat(`{\"a\":[{\"b\":1}]},`, n/22) + `here"}]`
+		},
+		"white space before braces":                 func(n int) string { return strings.Repeat(strings.Repeat(" ", 30)+"{", n/31) + `"here"` },
+		"white space before and behind many braces": func(n int) string { return strings.Repeat(" ", n/2) + strings.Repeat("{ ", n/4) + `"here"` },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for depth := range 3 {
+				ratio := func(n int) float64 {
+					raw := []byte(build(n))
+					for range depth {
+						quoted := jsontext.AppendQuote(nil, raw)
+						raw = quoted[1 : len(quoted)-1]
+					}
+					read := around(jsontext.Text{Raw: raw, Depth: depth}, bytes.Index(raw, []byte("here")), func(int, int) bool { return true })
+					return float64(read) / float64(len(raw))
+				}
+				small, large := ratio(1<<14), ratio(1<<18)
+				most := 2.0 + maxWasted
+				if strings.Contains(name, "around") {
+					most = levels + 2 // once for each level
+				}
+				if small > most || large > 1.1*small+1 {
+					t.Errorf("depth %d: read %.1f times each of 16 Ki bytes and %.1f times each of 256 Ki", depth, small, large)
+				}
 			}
 		})
 	}
