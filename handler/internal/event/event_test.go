@@ -13,25 +13,33 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"podwatch/handler/internal/event"
+	"podwatch/handler/internal/logtest"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-// records returns the records of a message body under testdata/records.
+// records returns the records of a sample. The samples that only this package
+// needs are in its own testdata.
 func records(t testing.TB, name string) []json.RawMessage {
 	t.Helper()
-	body, err := os.ReadFile(filepath.Join("testdata", "records", name))
-	if err != nil {
-		t.Fatal(err)
+	file := filepath.Join("testdata", "records", name)
+	if _, err := os.Stat(file); err != nil {
+		file = filepath.Join("..", "..", "testdata", "records", name)
 	}
-	var wrapper struct{ Records []json.RawMessage }
-	if err := json.Unmarshal(body, &wrapper); err != nil {
-		t.Fatalf("%s: %v", name, err)
+	return logtest.Records(t, file)
+}
+
+// samples returns the names of the samples that have a golden file.
+func samples(t testing.TB) []string {
+	t.Helper()
+	files, err := filepath.Glob("testdata/golden/*.golden")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no golden files", err)
 	}
-	if wrapper.Records == nil {
-		return []json.RawMessage{body}
+	for i, file := range files {
+		files[i] = strings.TrimSuffix(filepath.Base(file), ".golden") + ".json"
 	}
-	return wrapper.Records
+	return files
 }
 
 func parse(t testing.TB, record string) *event.Event {
@@ -106,12 +114,7 @@ func viewOf(ev *event.Event) view {
 }
 
 func TestGolden(t *testing.T) {
-	files, err := filepath.Glob("testdata/records/*.json")
-	if err != nil || len(files) == 0 {
-		t.Fatal("no records", err)
-	}
-	for _, file := range files {
-		name := filepath.Base(file)
+	for _, name := range samples(t) {
 		t.Run(name, func(t *testing.T) {
 			var out []byte
 			for _, r := range records(t, name) {
@@ -124,9 +127,6 @@ func TestGolden(t *testing.T) {
 			}
 			golden := filepath.Join("testdata", "golden", strings.TrimSuffix(name, ".json")+".golden")
 			if *update {
-				if err := os.MkdirAll(filepath.Dir(golden), 0o755); err != nil {
-					t.Fatal(err)
-				}
 				if err := os.WriteFile(golden, out, 0o644); err != nil {
 					t.Fatal(err)
 				}

@@ -2,7 +2,6 @@ package event_test
 
 import (
 	"encoding/json"
-	"path/filepath"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -11,12 +10,8 @@ import (
 )
 
 func FuzzRead(f *testing.F) {
-	files, err := filepath.Glob("testdata/records/*.json")
-	if err != nil {
-		f.Fatal(err)
-	}
-	for _, file := range files {
-		for _, r := range records(f, filepath.Base(file)) {
+	for _, name := range samples(f) {
+		for _, r := range records(f, name) {
 			f.Add([]byte(r))
 		}
 	}

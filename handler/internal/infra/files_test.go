@@ -14,7 +14,6 @@ import (
 	"testing"
 
 	"podwatch/handler/internal/alert"
-	"podwatch/handler/internal/config"
 	"podwatch/handler/internal/event"
 )
 
@@ -54,22 +53,6 @@ func TestStorageNamesAreTheCodes(t *testing.T) {
 	for _, name := range []string{"podwatch-ledger", "podwatch-state"} {
 		if err != nil || !strings.Contains(string(text), `"`+name+`"`) {
 			t.Errorf("%s does not use the container %s (%v)", file, name, err)
-		}
-	}
-}
-
-func TestLocalSettingsExampleHasEverySetting(t *testing.T) {
-	text, err := os.ReadFile(filepath.Join(root, "local.settings.json.example"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var example struct{ Values map[string]string }
-	if err := json.Unmarshal(text, &example); err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range config.Settings() {
-		if _, ok := example.Values[name]; !ok {
-			t.Errorf("local.settings.json.example lacks %s", name)
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"podwatch/handler/internal/event"
+	"podwatch/handler/internal/logtest"
 	"podwatch/handler/internal/rule"
 	"podwatch/handler/rules"
 )
@@ -35,21 +36,10 @@ func load(t testing.TB, sources ...rule.Source) (*rule.Set, *rule.Report) {
 	return set, report
 }
 
-// records returns the records of a message body under handler/testdata/records.
+// records returns the records of a sample.
 func records(t testing.TB, name string) []json.RawMessage {
 	t.Helper()
-	body, err := os.ReadFile(filepath.Join("..", "..", "testdata", "records", name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var wrapper struct{ Records []json.RawMessage }
-	if err := json.Unmarshal(body, &wrapper); err != nil {
-		t.Fatalf("%s: %v", name, err)
-	}
-	if wrapper.Records == nil {
-		return []json.RawMessage{body}
-	}
-	return wrapper.Records
+	return logtest.Records(t, filepath.Join("..", "..", "testdata", "records", name))
 }
 
 func event1(t testing.TB, record []byte) *event.Event {
