@@ -60,10 +60,11 @@ var mayImport = map[string][]string{
 
 // testOnly are the packages that only tests may import.
 var testOnly = map[string][]string{
-	"azurite":              {"emulator"},
-	"logtest":              {"event", "invocation"},
-	"sink/sinktest":        {"alert"},
-	"podwatch/hub/hubtest": {},
+	"azurite":               {"emulator"},
+	"logtest":               {"event", "invocation"},
+	"outbound/outboundtest": {"outbound"},
+	"sink/sinktest":         {"alert"},
+	"podwatch/hub/hubtest":  {},
 }
 
 // azureUsers are the packages that may import Azure's modules. All others get what they

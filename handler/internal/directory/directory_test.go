@@ -19,7 +19,7 @@ import (
 
 	"podwatch/handler/internal/caller"
 	"podwatch/handler/internal/directory"
-	"podwatch/handler/internal/outbound"
+	"podwatch/handler/internal/outbound/outboundtest"
 )
 
 // A graph answers as Microsoft Graph does: objects by id in an order of its
@@ -102,16 +102,7 @@ func serve(t *testing.T, g http.Handler, now func() time.Time) *directory.Direct
 	t.Helper()
 	s := httptest.NewServer(g)
 	t.Cleanup(s.Close)
-	return directory.New(client(t, s.URL), now, slog.New(slog.DiscardHandler))
-}
-
-func client(t *testing.T, address string) *outbound.Client {
-	t.Helper()
-	e, err := outbound.ParseService(address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &outbound.Client{Service: "Microsoft Graph", Endpoint: e}
+	return directory.New(outboundtest.Client(t, "Microsoft Graph", s.URL), now, slog.New(slog.DiscardHandler))
 }
 
 const (
@@ -467,7 +458,7 @@ func TestPagedAnswer(t *testing.T) {
 	s := httptest.NewServer(g)
 	defer s.Close()
 	resolve := func() (a, b *caller.Caller) {
-		d := directory.New(client(t, s.URL), time.Now, slog.New(slog.DiscardHandler))
+		d := directory.New(outboundtest.Client(t, "Microsoft Graph", s.URL), time.Now, slog.New(slog.DiscardHandler))
 		a, b = &caller.Caller{Kind: "unknown", ID: userID}, &caller.Caller{Kind: "unknown", ID: guestID}
 		d.Resolve(t.Context(), []*caller.Caller{a, b})
 		return a, b
@@ -529,7 +520,7 @@ func (hanging) RoundTrip(r *http.Request) (*http.Response, error) {
 
 func TestDeadGraphCostsTheBudgetOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := client(t, "http://127.0.0.1")
+		c := outboundtest.Client(t, "Microsoft Graph", "http://127.0.0.1")
 		c.Transport = hanging{}
 		d := directory.New(c, time.Now, slog.New(slog.DiscardHandler))
 		resolve := func(ctx context.Context) (time.Duration, []string) {
@@ -652,7 +643,7 @@ func (broken) RoundTrip(*http.Request) (*http.Response, error) { panic("a bug") 
 // TestAPanicOfACallReachesTheCaller: in the call's own goroutine it would end the
 // process.
 func TestAPanicOfACallReachesTheCaller(t *testing.T) {
-	c := client(t, "http://127.0.0.1")
+	c := outboundtest.Client(t, "Microsoft Graph", "http://127.0.0.1")
 	c.Transport = broken{}
 	d := directory.New(c, time.Now, slog.New(slog.DiscardHandler))
 	defer func() {

@@ -21,7 +21,7 @@ import (
 
 	"podwatch/handler/internal/caller"
 	"podwatch/handler/internal/event"
-	"podwatch/handler/internal/outbound"
+	"podwatch/handler/internal/outbound/outboundtest"
 	"podwatch/handler/internal/surroundings"
 )
 
@@ -117,16 +117,7 @@ func serve(t *testing.T, a *arm, now func() time.Time) *surroundings.Surrounding
 	t.Helper()
 	server := httptest.NewServer(a)
 	t.Cleanup(server.Close)
-	return surroundings.New(client(t, server.URL), now, slog.New(slog.DiscardHandler))
-}
-
-func client(t *testing.T, address string) *outbound.Client {
-	t.Helper()
-	e, err := outbound.ParseService(address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &outbound.Client{Service: "Azure Resource Manager", Endpoint: e}
+	return surroundings.New(outboundtest.Client(t, "Azure Resource Manager", server.URL), now, slog.New(slog.DiscardHandler))
 }
 
 // soon is a moment after the deletion.
@@ -380,7 +371,7 @@ func (hanging) RoundTrip(r *http.Request) (*http.Response, error) {
 
 func TestSlowServiceCostsTheBudgetOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := client(t, "http://127.0.0.1")
+		c := outboundtest.Client(t, "Azure Resource Manager", "http://127.0.0.1")
 		c.Transport = hanging{}
 		began := time.Now()
 		s := surroundings.New(c, func() time.Time { return when.Add(time.Since(began)) }, slog.New(slog.DiscardHandler))
