@@ -61,8 +61,15 @@ func Missing(dataset, category, field string) (nearest string, missing bool) {
 // rootOf is the name of the properties that a field is below, such as
 // azure.signinlogs.properties.
 func rootOf(field string) string {
-	parts := strings.SplitN(field, ".", 4)
-	return strings.Join(parts[:min(3, len(parts))], ".")
+	end := -1
+	for range 3 {
+		n := strings.IndexByte(field[end+1:], '.')
+		if n < 0 {
+			return field
+		}
+		end += 1 + n
+	}
+	return field[:end]
 }
 
 // misspelt reports whether a name is another spelling of a listed one.
@@ -78,7 +85,10 @@ func Nearest(name string, names []string) string {
 	name = strings.ToLower(name)
 	best, least := "", 2+(len(name)-strings.LastIndexByte(name, '.'))/5
 	for _, n := range names {
-		d := distance(name, strings.ToLower(n))
+		d := least
+		if max(len(name), len(n))-min(len(name), len(n)) < least {
+			d = distance(name, strings.ToLower(n))
+		}
 		if d >= least && strings.HasPrefix(name, strings.ToLower(n)) && best == "" {
 			best = n
 		}
