@@ -4,6 +4,7 @@ import (
 	_ "embed"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // listedText has the fields below properties of the Entra logs that Elastic's
@@ -14,6 +15,15 @@ import (
 var listedText string
 
 var listed = strings.Fields(listedText)
+
+// listedRoots has the [rootOf] of all listed names.
+var listedRoots = sync.OnceValue(func() map[string]bool {
+	roots := make(map[string]bool)
+	for _, name := range listed {
+		roots[rootOf(name)] = true
+	}
+	return roots
+})
 
 // neverIn are fields that the table has for a data set and the records of some of
 // its categories never have.
@@ -35,20 +45,21 @@ func Missing(dataset, category, field string) (nearest string, missing bool) {
 		}
 	}
 	filled := false
-	for _, f := range Fields(dataset) {
+	fields := Fields(dataset)
+	for _, f := range fields {
 		_, above := under(f.Name, field)
 		filled = filled || above || f.Covers(field)
 		if f.Name == field {
 			return "", !filled
 		}
 	}
-	if strings.Contains(field, "*") || filled && !slices.ContainsFunc(listed, func(l string) bool { return rootOf(l) == rootOf(field) }) ||
+	if strings.Contains(field, "*") || filled && !listedRoots()[rootOf(field)] ||
 		slices.ContainsFunc(listed, func(l string) bool { _, above := under(l, field); return above || l == starred(field) }) {
 		return "", !filled
 	}
 	names := slices.Clone(listed)
 	if !filled {
-		for _, f := range Fields(dataset) {
+		for _, f := range fields {
 			names = append(names, f.Name)
 		}
 	}
