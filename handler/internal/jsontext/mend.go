@@ -165,14 +165,7 @@ func (m *mender) str() bool {
 			m.i++
 			return true
 		case '\\':
-			if n := escape(m.src[m.i:]); n > 0 {
-				m.out = append(m.out, m.src[m.i:m.i+n]...)
-				m.i += n
-				continue
-			}
-			m.note(mendedEscape)
-			m.out = append(m.out, `\\`...)
-			m.i++
+			m.escape()
 		default:
 			m.character()
 		}
@@ -207,23 +200,29 @@ func (m *mender) single() bool {
 			m.out = append(m.out, `\"`...)
 			m.i++
 		case '\\':
-			switch n := escape(m.src[m.i:]); {
-			case n > 0:
-				m.out = append(m.out, m.src[m.i:m.i+n]...)
-				m.i += n
-			case m.i+1 < len(m.src) && m.src[m.i+1] == '\'':
+			if m.i+1 < len(m.src) && m.src[m.i+1] == '\'' {
 				m.out = append(m.out, '\'')
 				m.i += 2
-			default:
-				m.note(mendedEscape)
-				m.out = append(m.out, `\\`...)
-				m.i++
+			} else {
+				m.escape()
 			}
 		default:
 			m.character()
 		}
 	}
 	return false
+}
+
+// escape copies an escape sequence, or a backslash that begins none as a character.
+func (m *mender) escape() {
+	if n := escape(m.src[m.i:]); n > 0 {
+		m.out = append(m.out, m.src[m.i:m.i+n]...)
+		m.i += n
+		return
+	}
+	m.note(mendedEscape)
+	m.out = append(m.out, `\\`...)
+	m.i++
 }
 
 // character copies one character of a string, neither quote nor backslash.
