@@ -511,17 +511,10 @@ func TestGraphFails(t *testing.T) {
 	}
 }
 
-type hanging struct{}
-
-func (hanging) RoundTrip(r *http.Request) (*http.Response, error) {
-	<-r.Context().Done()
-	return nil, r.Context().Err()
-}
-
 func TestDeadGraphCostsTheBudgetOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := outboundtest.Client(t, "Microsoft Graph", "http://127.0.0.1")
-		c.Transport = hanging{}
+		c.Transport = outboundtest.Hanging{}
 		d := directory.New(c, time.Now, slog.New(slog.DiscardHandler))
 		resolve := func(ctx context.Context) (time.Duration, []string) {
 			start := time.Now()

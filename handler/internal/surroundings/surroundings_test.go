@@ -362,17 +362,10 @@ func TestSelectionRefused(t *testing.T) {
 	}
 }
 
-type hanging struct{}
-
-func (hanging) RoundTrip(r *http.Request) (*http.Response, error) {
-	<-r.Context().Done()
-	return nil, r.Context().Err()
-}
-
 func TestSlowServiceCostsTheBudgetOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := outboundtest.Client(t, "Azure Resource Manager", "http://127.0.0.1")
-		c.Transport = hanging{}
+		c.Transport = outboundtest.Hanging{}
 		began := time.Now()
 		s := surroundings.New(c, func() time.Time { return when.Add(time.Since(began)) }, slog.New(slog.DiscardHandler))
 		for i, want := range []time.Duration{2 * time.Second, 0} {

@@ -2,6 +2,7 @@
 package outboundtest
 
 import (
+	"net/http"
 	"testing"
 
 	"podwatch/handler/internal/outbound"
@@ -15,4 +16,14 @@ func Client(t testing.TB, service, address string) *outbound.Client {
 		t.Fatal(err)
 	}
 	return &outbound.Client{Service: service, Endpoint: e}
+}
+
+// Hanging is the transport of a service that never answers.
+type Hanging struct{}
+
+// RoundTrip implements [http.RoundTripper]. It returns when the request's context
+// ends.
+func (Hanging) RoundTrip(r *http.Request) (*http.Response, error) {
+	<-r.Context().Done()
+	return nil, r.Context().Err()
 }
