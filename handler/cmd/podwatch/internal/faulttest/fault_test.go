@@ -24,6 +24,7 @@ const (
 type totals struct {
 	mu                                  sync.Mutex
 	runs, kills, faults, lost, rowsMore int
+	stood                               int // runs in which the machine stood still
 	repeats                             map[string]int
 }
 
@@ -34,6 +35,9 @@ func (s *totals) add(w *world, lost int) {
 	s.kills += w.kills
 	s.faults += w.faults
 	s.lost += lost
+	if stood(w.began) {
+		s.stood++
+	}
 	for _, rows := range w.rows() {
 		s.rowsMore += len(rows) - 1
 	}
@@ -49,8 +53,8 @@ func (s *totals) String() string {
 		all += s.repeats[cause]
 		causes = append(causes, fmt.Sprintf("%s %d", cause, s.repeats[cause]))
 	}
-	return fmt.Sprintf("runs=%d kills=%d repeats=%d lost=%d (faults=%d; repeats: %s; rows written twice, one by AlertId: %d)",
-		s.runs, s.kills, all, s.lost, s.faults, strings.Join(causes, ", "), s.rowsMore)
+	return fmt.Sprintf("runs=%d kills=%d repeats=%d lost=%d (faults=%d; repeats: %s; rows written twice, one by AlertId: %d; runs in which the machine stood still: %d)",
+		s.runs, s.kills, all, s.lost, s.faults, strings.Join(causes, ", "), s.rowsMore, s.stood)
 }
 
 // TestNothingIsLostAndNothingSaidTwice is the fault test. It kills the process at

@@ -43,6 +43,7 @@ type common struct {
 }
 
 func TestMain(m *testing.M) {
+	go watchForStalls()
 	code := m.Run()
 	shared.close()
 	os.Exit(code)

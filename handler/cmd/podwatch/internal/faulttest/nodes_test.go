@@ -18,7 +18,7 @@ var calmFaults = map[string][]act{"sink": {refuse, busy, gone, slow, outage}}
 // TestTwoHandlersOnOneStorage gives two handlers the same deletions, one through
 // kube-audit, the other through kube-audit-admin. Nothing is lost. Without a kill, a
 // lost answer or a storage that fails nothing is said twice, neither on a card nor in a
-// row; otherwise only with an excuse.
+// row; otherwise, or when the machine stood still, only with an excuse.
 func TestTwoHandlersOnOneStorage(t *testing.T) {
 	runs, first := number(t, "FAULT_RUNS", nodesRuns), number(t, "FAULT_SEED", 1)
 	sum := &totals{repeats: map[string]int{}}
@@ -66,7 +66,7 @@ func nodesRun(t *testing.T, sum *totals, seed uint64) {
 	wait.Wait()
 	w.drain()
 	sum.add(w, w.settle(all))
-	if seed%2 == 0 {
+	if seed%2 == 0 || stood(w.began) {
 		return
 	}
 	for _, d := range all {

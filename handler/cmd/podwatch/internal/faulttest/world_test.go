@@ -39,6 +39,7 @@ type world struct {
 	*node
 	nodes  []*node
 	t      testing.TB
+	began  time.Time
 	inbox  *inbox.Inbox
 	direct string // connection string past the border
 	calm   bool
@@ -84,7 +85,7 @@ func startCalm(t testing.TB, plan func(n int, p point) act) *world {
 
 func startNodes(t testing.TB, nodes int, calm bool, plan func(n int, p point) act, settings map[string]string) *world {
 	t.Helper()
-	w := &world{t: t, plan: plan, ids: map[string]string{}, direct: storageAccount(t), calm: calm, book: newBook()}
+	w := &world{t: t, began: time.Now(), plan: plan, ids: map[string]string{}, direct: storageAccount(t), calm: calm, book: newBook()}
 	w.inbox = inbox.New(inbox.Options{Keep: -1, Answer: w.answer})
 	t.Cleanup(w.close)
 	for i := range nodes {
@@ -159,10 +160,10 @@ func (w *node) restart() {
 	w.past += starts
 	w.mu.Unlock()
 
+	w.ended(last) // before its connections end
 	if err := h.Close(); err != nil {
 		w.t.Errorf("close the host: %v", err)
 	}
-	w.ended(last)
 	w.quiet.Store(false)
 	w.startHost()
 }
@@ -260,8 +261,8 @@ func (w *world) kill(epoch int) {
 	w.mu.Lock()
 	w.kills++
 	w.mu.Unlock()
+	w.ended(epoch) // before its connections end
 	h.Kill()
-	w.ended(epoch)
 	if !poll(10*time.Second, time.Millisecond, func() bool { return errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) }) {
 		w.t.Errorf("process %d did not die", pid)
 	}
