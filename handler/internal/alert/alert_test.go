@@ -282,7 +282,8 @@ func TestOverlongNamesAreCutWithANote(t *testing.T) {
 
 func TestARecordWithoutTimeSaysSo(t *testing.T) {
 	a := newAlert(parse(t, "act-match-user", `"time"`, `"moment"`))
-	if !a.EventTime.Equal(now) || !strings.Contains(strings.Join(a.Notes, "\n"), "no readable time") {
+	want := []string{"the record has no time", "the time shown is when podwatch read the record"}
+	if !a.EventTime.Equal(now) || !slices.Equal(a.Notes, want) {
 		t.Errorf("EventTime is %s, notes %q", a.EventTime, a.Notes)
 	}
 }

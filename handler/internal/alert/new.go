@@ -93,7 +93,7 @@ func New(f Finding, ev *event.Event, who caller.Caller, now time.Time) *Alert {
 	}
 	if a.EventTime.IsZero() {
 		a.EventTime = a.TimeGenerated
-		a.note("the record carries no readable time; EventTime is when podwatch saw it")
+		a.note("the time shown is when podwatch read the record") // the event's own note says why
 	}
 	a.capValues()
 	return a

@@ -173,6 +173,17 @@ func TestWorkload(t *testing.T) {
 	}
 }
 
+// TestNothingIsKnown: a record that was cut early names neither caller nor operation.
+func TestNothingIsKnown(t *testing.T) {
+	t.Parallel()
+	card := string(testCards().message(all(&alert.Alert{ResourceId: "/subscriptions/1/x/AKS-1"})))
+	for _, want := range []string{`"An unknown caller"`, `": an unknown operation"`, `"AKS-1"`} {
+		if !strings.Contains(card, want) {
+			t.Errorf("the card does not say %s: %s", want, card)
+		}
+	}
+}
+
 func TestLinksLeadToThePortalOnly(t *testing.T) {
 	t.Parallel()
 	for address, want := range map[string]bool{

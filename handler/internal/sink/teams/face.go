@@ -75,7 +75,7 @@ func (d drawing) who(a *alert.Alert) string {
 func (d drawing) sentence() []element {
 	s := []element{bold(cmp.Or(someOf(d.distinct(d.who), 2), "An unknown caller"))}
 	if d.first.DeletionKind == "" {
-		s = append(s, run(": "+d.show(d.first.Operation)))
+		s = append(s, run(": "+cmp.Or(d.plain(d.first.Operation), "an unknown operation")))
 		if d.Total > 1 {
 			s = append(s, run(", "+times(d.Total)))
 		}
