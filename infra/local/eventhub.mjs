@@ -1,11 +1,12 @@
 // A stand-in for Azure Event Hubs on this machine: AMQP 1.0 over plain TCP on
 // the loopback address, everything in memory, gone when it stops.
 //
-// It answers what Microsoft's Go client (azeventhubs/v2) asks: claims ($cbs),
-// hub and partition properties ($management), batches sent to a partition, to a
-// key or to any partition, and reads that start at an offset, a sequence number
-// or a time. A reader gets no more than the credit it gave. A reader with an
-// owner level (epoch) takes the partition from older readers.
+// It answers what Microsoft's clients ask, the Go client (azeventhubs/v2) and the
+// .NET client of the Functions host (Azure.Messaging.EventHubs 5.12): claims
+// ($cbs), hub and partition properties ($management), batches sent to a
+// partition, to a key or to any partition, and reads that start at an offset, a
+// sequence number or a time. A reader gets no more than the credit it gave. A
+// reader with an owner level (epoch) takes the partition from older readers.
 //
 //   node eventhub.mjs [--port N] [--hub NAME:PARTITIONS]... [options]
 //
@@ -14,6 +15,8 @@
 //   --group NAME           repeatable; refuse other consumer groups than these and $Default
 //   --max-message-size N   bytes of one transfer, default 1048576 as in Event Hubs
 //   --retain-bytes N       per partition; the oldest messages go first. Default 4 GiB
+//   --first N              first sequence number and offset. Default: from the machine's clock, so that
+//                          checkpoints of an earlier instance are behind every message of this one
 //   --clock TIME --step MS every message is enqueued MS after the one before it, from TIME on
 //                          (RFC 3339); default: the machine's clock
 //   --unauthorized         refuse every claim with 401
@@ -28,6 +31,11 @@ import rhea from 'rhea';
 
 const { types, message } = rhea;
 
+// rhea decodes what is no batch, and encoding it again would change types, such
+// as uuid and char. A decoded message keeps its bytes.
+const decode = message.decode;
+message.decode = (bytes) => Object.defineProperty(decode(bytes), 'encoded', { value: bytes });
+
 const { values: flags } = parseArgs({
   options: {
     port: { type: 'string', default: '0' },
@@ -35,6 +43,7 @@ const { values: flags } = parseArgs({
     group: { type: 'string', multiple: true, default: [] },
     'max-message-size': { type: 'string', default: '1048576' },
     'retain-bytes': { type: 'string', default: String(4 * 2 ** 30) },
+    first: { type: 'string', default: String((Date.now() - Date.UTC(2020, 0)) * 2 ** 13) }, // 8 MiB of offsets a second
     clock: { type: 'string' },
     step: { type: 'string', default: '1000' },
     unauthorized: { type: 'boolean', default: false },
@@ -44,6 +53,7 @@ const { values: flags } = parseArgs({
 
 const MAX_MESSAGE_SIZE = number('max-message-size');
 const RETAIN_BYTES = number('retain-bytes');
+const FIRST = number('first');
 const MAX_READERS = 5; // per consumer group and partition, without an owner level
 const WRITE_AHEAD = 4 << 20; // bytes waiting in one socket before a reader has to wait
 const SMALL = 16 << 10; // bytes of a message that is not worth a write of its own
@@ -82,10 +92,10 @@ const now = (() => {
 class Partition {
   items = []; // {sequence, offset, time, key, bare}
   head = 0; // index of the oldest retained item
-  next = 0; // sequence number of the next message
-  end = 0; // offset of the next message
+  next = FIRST; // sequence number of the next message
+  end = FIRST; // offset of the next message
   bytes = 0;
-  last = { sequence: -1, offset: '-1', time: 0 };
+  last = { sequence: FIRST - 1, offset: String(FIRST - 1), time: 0 };
   readers = new Set();
 
   append(bare, key) {
@@ -138,7 +148,7 @@ class Partition {
 class Hub {
   constructor(name, partitions) {
     this.name = name;
-    this.created = new Date();
+    this.created = flags.clock === undefined ? Date.now() : Date.parse(flags.clock);
     this.partitions = Array.from({ length: partitions }, () => new Partition());
     this.turn = 0;
   }
@@ -224,7 +234,7 @@ function strip(encoded) {
 function annotated(item) {
   const offset = Buffer.from(String(item.offset));
   const key = item.key === undefined ? undefined : Buffer.from(String(item.key));
-  const head = Buffer.alloc(128 + (key ? key.length : 0));
+  const head = Buffer.alloc(160 + (key ? key.length : 0));
   let at = 12; // behind descriptor, constructor, size and count
   const symbol = (name) => {
     head[at++] = 0xa3;
@@ -314,6 +324,7 @@ function detach(link, condition, description) {
 // pump sends to one reader what it has credit for, and no more than its socket
 // can take: rhea would queue the rest in memory.
 function pump(reader) {
+  if (!reader.attached) return;
   const { link, partition } = reader;
   const { socket } = link.connection;
   const { outgoing } = link.session;
@@ -353,7 +364,7 @@ function openReader(link, { hub, group, partition, id }) {
     return refuse(link, 'amqp:resource-limit-exceeded', `Exceeded the maximum number of ${MAX_READERS} receivers per partition in a consumer group.`);
   }
   const selector = Object.entries(asked.source?.filter ?? {}).find(([key]) => key.includes('selector-filter'))?.[1];
-  const reader = { link, partition, group: group.toLowerCase(), level, next: 0, closed: false, waiting: false };
+  const reader = { link, partition, group: group.toLowerCase(), level, next: 0, attached: false, closed: false, waiting: false };
   try {
     reader.next = partition.seek(selector?.valueOf()?.toString());
   } catch (e) {
@@ -381,6 +392,12 @@ function openReader(link, { hub, group, partition, id }) {
     });
   };
   partition.readers.add(reader);
+  // The .NET client gives credit in the same write as its attach. rhea would send
+  // what is pumped now before its own attach, which it writes on the next tick.
+  setImmediate(() => {
+    reader.attached = true;
+    if (!reader.closed) pump(reader);
+  });
   link.on('sender_flow', () => pump(reader));
   link.on('sendable', () => pump(reader));
   link.on('sender_draining', () => link.set_drained(true));
@@ -410,7 +427,7 @@ function store(to, context) {
       else if (code === DATA) items.push(add(binary(copy, value), key));
     }
   } else {
-    const one = add(message.encode(context.message));
+    const one = add(Buffer.from(context.message.encoded));
     key = one.key;
     items = [one];
   }
@@ -447,7 +464,7 @@ function manage(context, hubOfLink) {
   if (ask.type === 'com.microsoft:eventhub') {
     return answer(context, 200, 'OK', types.wrap_map({
       ...base,
-      created_at: types.wrap_timestamp(hub.created.getTime()),
+      created_at: types.wrap_timestamp(hub.created),
       partition_count: types.wrap_int(hub.partitions.length),
       partition_ids: types.wrap_array(hub.partitions.map((_, i) => String(i)), 0xa1),
       georeplication_factor: types.wrap_int(1),

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -353,10 +354,11 @@ func TestReadRefusesAForeignPositionFile(t *testing.T) {
 		content    string
 		want       string
 	}{
-		"of another hub":    {other, string(good), "belongs to"},
-		"ahead of the hub":  {connect(h), strings.Replace(string(good), `"sequence": 1`, `"sequence": 7`, 1), "created anew"},
-		"that is no JSON":   {connect(h), "{", "position file"},
-		"with an odd value": {connect(h), `{"partitions": 1}`, "position file"},
+		"of another hub":     {other, string(good), "belongs to"},
+		"ahead of the hub":   {connect(h), strings.Replace(string(good), `"sequence": 1`, `"sequence": 7`, 1), "created anew"},
+		"older than the hub": {connect(h), regexp.MustCompile(`"enqueued": "\d{4}`).ReplaceAllString(string(good), `"enqueued": "2024`), "created anew"},
+		"that is no JSON":    {connect(h), "{", "position file"},
+		"with an odd value":  {connect(h), `{"partitions": 1}`, "position file"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "p.json")

@@ -29,7 +29,7 @@ type positionFile struct {
 
 type position struct {
 	Sequence int64     `json:"sequence"` // of the last message that was handled
-	Enqueued time.Time `json:"enqueued"` // for the reader of the file only
+	Enqueued time.Time `json:"enqueued"` // before the hub was created: the position is of an earlier hub
 }
 
 func loadPositions(name string, source Partition) (*positions, error) {
@@ -60,11 +60,6 @@ func loadPositions(name string, source Partition) (*positions, error) {
 		p.file.Partitions = f.Partitions
 	}
 	return p, nil
-}
-
-func (p *positions) get(partition string) (sequence int64, ok bool) {
-	at, ok := p.file.Partitions[partition]
-	return at.Sequence, ok
 }
 
 func (p *positions) set(partition string, m Message) {

@@ -155,7 +155,7 @@ func (r *reader) run(ctx context.Context) error {
 		return err
 	}
 	for _, id := range props.PartitionIDs {
-		s, err := r.plan(ctx, id)
+		s, err := r.plan(ctx, id, props.CreatedOn)
 		if err != nil {
 			return err
 		}
@@ -176,18 +176,19 @@ func (r *reader) run(ctx context.Context) error {
 	return errors.Join(err, r.positions.save(true))
 }
 
-// plan decides what of a partition is to be read.
-func (r *reader) plan(ctx context.Context, id string) (*span, error) {
+// plan decides what of a partition of a hub that was created then is to be read.
+func (r *reader) plan(ctx context.Context, id string, created time.Time) (*span, error) {
 	p, err := r.client.GetPartitionProperties(ctx, id, nil)
 	if err != nil {
 		return nil, err
 	}
 	s := &span{id: id, begin: p.BeginningSequenceNumber, end: p.LastEnqueuedSequenceNumber}
-	last, resumed := r.positions.get(id)
+	at, resumed := r.positions.file.Partitions[id]
+	last := at.Sequence
 	switch {
-	case resumed && last > p.LastEnqueuedSequenceNumber:
-		return nil, fmt.Errorf("position file %q is ahead of partition %s (at %d, the hub ends at %d): the hub was created anew; remove the file",
-			r.o.PositionFile, id, last, p.LastEnqueuedSequenceNumber)
+	case resumed && (last > p.LastEnqueuedSequenceNumber || at.Enqueued.Before(created)):
+		return nil, fmt.Errorf("position file %q does not fit partition %s: it is at number %d of %s, the hub was created anew at %s and ends at number %d; remove the file",
+			r.o.PositionFile, id, last, at.Enqueued.Format(time.RFC3339), created.Format(time.RFC3339), p.LastEnqueuedSequenceNumber)
 	case p.IsEmpty, resumed && last == p.LastEnqueuedSequenceNumber:
 		s.done = true
 	case resumed:

@@ -32,6 +32,10 @@ type Options struct {
 	Step  time.Duration
 
 	Unauthorized bool // refuse every claim
+
+	// ByHand starts the stand-in as a developer does: sequence numbers and offsets
+	// begin behind those of earlier instances. Otherwise they begin at 0.
+	ByHand bool
 }
 
 // A Hub is a running stand-in.
@@ -43,7 +47,7 @@ type Hub struct {
 // Start runs a stand-in until the test ends.
 func Start(t testing.TB, o Options) *Hub {
 	t.Helper()
-	local := localFolder(t)
+	local := Local(t)
 	if _, err := os.Stat(filepath.Join(local, "node_modules", "rhea")); err != nil {
 		t.Fatal("the Event Hub stand-in needs its node packages: run `make deps`")
 	}
@@ -108,12 +112,15 @@ func (o Options) args(local string) []string {
 	if o.Unauthorized {
 		args = append(args, "--unauthorized")
 	}
+	if !o.ByHand {
+		args = append(args, "--first", "0")
+	}
 	return args
 }
 
-// localFolder finds infra/local above the working directory, which is the folder
-// of the test.
-func localFolder(t testing.TB) string {
+// Local finds infra/local above the working directory, which is the folder of the
+// test.
+func Local(t testing.TB) string {
 	t.Helper()
 	dir, err := os.Getwd()
 	if err != nil {

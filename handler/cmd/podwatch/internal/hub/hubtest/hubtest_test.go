@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -43,6 +46,49 @@ func fill(t *testing.T, h *hubtest.Hub, n int) {
 	}
 	if err := p.SendEventDataBatch(t.Context(), batch, nil); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// The Functions host reads with Microsoft's .NET client.
+func TestFramesOfTheDotNetClient(t *testing.T) {
+	t.Parallel()
+	h := hubtest.Start(t, hubtest.Options{Hubs: map[string]int{"podwatch": 2}, Groups: []string{"mine"}})
+	cmd := exec.CommandContext(t.Context(), "node", "--test", filepath.Join(hubtest.Local(t), "eventhub.test.mjs"))
+	cmd.Env = append(os.Environ(), "EVENT_HUB="+h.Addr)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// The Functions host keeps checkpoints in a storage service that outlives the hub.
+func TestOffsetsGoOnBehindThoseOfAnEarlierInstance(t *testing.T) {
+	t.Parallel()
+	first := func(h *hubtest.Hub, position azeventhubs.StartPosition) *azeventhubs.ReceivedEventData {
+		t.Helper()
+		fill(t, h, 1)
+		pc, err := consumer(t, h).NewPartitionClient("0", &azeventhubs.PartitionClientOptions{StartPosition: position})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer pc.Close(t.Context())
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		events, err := pc.ReceiveEvents(ctx, 1, nil)
+		if err != nil {
+			t.Fatalf("read from %+v: %v", position, err)
+		}
+		return events[0]
+	}
+	start := func() *hubtest.Hub {
+		return hubtest.Start(t, hubtest.Options{Hubs: map[string]int{"podwatch": 1}, ByHand: true})
+	}
+	checkpoint := first(start(), azeventhubs.StartPosition{Earliest: to.Ptr(true)})
+	h := start()
+	first(h, azeventhubs.StartPosition{Offset: &checkpoint.Offset})
+	first(h, azeventhubs.StartPosition{SequenceNumber: &checkpoint.SequenceNumber})
+	props, err := consumer(t, h).GetPartitionProperties(t.Context(), "0", nil)
+	if err != nil || props.LastEnqueuedSequenceNumber-props.BeginningSequenceNumber != 1 {
+		t.Errorf("two messages are %+v, %v", props, err)
 	}
 }
 
