@@ -8,11 +8,13 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/text/encoding/unicode"
+
 	"podwatch/handler/internal/jsontext"
 )
 
-// This file writes invocations as the host posts them, for the local stand-in of
-// the host and for tests.
+// This file writes invocations as the host posts them with version 6.5 of its Event
+// Hubs extension, for the local stand-in of the host and for tests.
 
 // Messages is what EncodeEvents makes an invocation of: a batch for a function with
 // cardinality many and dataType string.
@@ -49,10 +51,11 @@ type Retry struct {
 	Max   int // -1 when the host never gives up
 }
 
-// EncodeEvents returns the invocation for a batch. Like the host it replaces what
-// is not UTF-8.
+// EncodeEvents returns the invocation for a batch. Like the host it writes one U+FFFD
+// for each maximal part of a body that is not UTF-8.
 func EncodeEvents(b Messages) []byte {
 	var m object
+	m.raw("TriggerPartitionContext", encodePartition(b.Partition))
 	m.raw("PartitionContext", encodePartition(b.Partition))
 	array := func(key string, element func(Message) []byte) {
 		parts := make([][]byte, len(b.Messages))
@@ -62,7 +65,8 @@ func EncodeEvents(b Messages) []byte {
 		m.text(key, join(parts))
 	}
 	array("PartitionKeyArray", func(Message) []byte { return []byte("null") })
-	array("OffsetArray", func(m Message) []byte { return quote(m.Offset) })
+	array("OffsetArray", func(m Message) []byte { return quote(strconv.FormatInt(numericOffset(m), 10)) })
+	array("OffsetStringArray", func(m Message) []byte { return quote(m.Offset) })
 	array("SequenceNumberArray", func(m Message) []byte { return strconv.AppendInt(nil, m.Sequence, 10) })
 	array("EnqueuedTimeUtcArray", func(m Message) []byte { return quote(enqueuedTime(m)) })
 	array("PropertiesArray", func(Message) []byte { return []byte("{}") })
@@ -83,7 +87,7 @@ func EncodeAdmin(function, binding, input string, retry *Retry, now time.Time, g
 	m.raw("EnqueuedTimeUtc", quote("0001-01-01T00:00:00"))
 	m.raw("Properties", []byte("{}"))
 	m.raw("SystemProperties", fmt.Appendf(nil, `{"SequenceNumber":%s,"Offset":-1,"OffsetString":null,"PartitionKey":null,"EnqueuedTimeUtc":"0001-01-01T00:00:00"}`, unset))
-	m.raw("events", quoteTwice(input))
+	m.raw(binding, quoteTwice(input))
 	m.sys(function, now, guid)
 	m.retry(retry)
 	return whole(binding, encodeMessages([]Message{{Body: []byte(input)}}), &m)
@@ -106,8 +110,9 @@ type QueueItem struct {
 // the message merged into the metadata.
 func EncodeQueue(q QueueItem) []byte {
 	stamp := func(t time.Time) []byte { return quote(t.UTC().Format("2006-01-02T15:04:05-07:00")) }
-	if q.ID == "" && q.Expires.IsZero() {
+	if q.ID == "" {
 		q.Expires = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
+		q.NextVisible = q.Expires
 	}
 	var m object
 	m.raw("DequeueCount", quote(strconv.Itoa(q.DequeueCount)))
@@ -119,6 +124,9 @@ func EncodeQueue(q QueueItem) []byte {
 	m.raw("NextVisibleTime", stamp(q.NextVisible))
 	if q.PopReceipt != "" {
 		m.text("PopReceipt", quote(q.PopReceipt))
+	}
+	if q.ID == "" {
+		m.raw(q.Binding, quoteTwice(q.Text))
 	}
 	m.sys(q.Function, q.Now, q.GUID)
 	m.merge([]byte(q.Text))
@@ -148,7 +156,8 @@ func whole(binding string, data []byte, m *object) []byte {
 func encodeMessages(messages []Message) []byte {
 	parts := make([][]byte, len(messages))
 	for i, message := range messages {
-		parts[i] = jsontext.AppendQuote(nil, message.Body)
+		text, _ := unicode.UTF8.NewDecoder().Bytes(message.Body) // replaces, and never fails
+		parts[i] = jsontext.AppendQuote(nil, text)
 	}
 	return jsontext.AppendQuote(nil, join(parts))
 }
@@ -172,11 +181,18 @@ func encodePartition(p Partition) []byte {
 }
 
 func systemProperties(m Message) []byte {
-	offset := quote(m.Offset)
+	enqueued := enqueuedTime(m)
+	return fmt.Appendf(nil, `{"x-opt-sequence-number":%d,"x-opt-offset":%s,"x-opt-enqueued-time":%s,"SequenceNumber":%[1]d,"Offset":%[4]d,"OffsetString":%[2]s,"PartitionKey":null,"EnqueuedTimeUtc":%[5]s}`,
+		m.Sequence, quote(m.Offset), quote(enqueued+"+00:00"), numericOffset(m), quote(enqueued))
+}
+
+// numericOffset is what the host makes of an offset that is no number, too: a
+// namespace with geo-replication has such offsets.
+func numericOffset(m Message) int64 {
 	if n, err := strconv.ParseInt(m.Offset, 10, 64); err == nil {
-		offset = strconv.AppendInt(nil, n, 10)
+		return n
 	}
-	return fmt.Appendf(nil, `{"SequenceNumber":%d,"Offset":%s,"PartitionKey":null,"EnqueuedTimeUtc":%s}`, m.Sequence, offset, quote(enqueuedTime(m)))
+	return -1
 }
 
 // enqueuedTime writes a UTC time as the host does: without its zone.
