@@ -47,7 +47,7 @@ func encodeAdmin(fn *Function, input string, t try) []byte {
 		return invocation.EncodeAdmin(fn.Name, fn.Trigger.Name, input, t.context(), now, id)
 	case "queuetrigger":
 		return invocation.EncodeQueue(invocation.QueueItem{
-			Function: fn.Name, Binding: fn.Trigger.Name, Text: input, Inserted: now, NextVisible: now, Now: now, GUID: id,
+			Function: fn.Name, Binding: fn.Trigger.Name, Text: input, Inserted: now, Now: now, GUID: id,
 		})
 	}
 	return encodeTimer(fn, time.Time{}, time.Time{})

@@ -87,7 +87,7 @@ type Options struct {
 type StepName string
 
 // The steps of one try, in order. StepOutput comes once for each output binding
-// that the reply has something for; several run at a time.
+// that the reply has something for, those of queues first.
 const (
 	StepPost   StepName = "post"   // the request is about to be sent
 	StepReply  StepName = "reply"  // a good answer was read, nothing is applied yet
@@ -129,15 +129,17 @@ type Host struct {
 	storage *storage
 	admin   net.Addr
 
-	ctx    context.Context // ends when the host stops
-	cancel context.CancelFunc
-	group  *errgroup.Group
-	ended  chan struct{} // closed when everything has ended; err is set before
-	err    error
+	ctx     context.Context // ends when the host has ended
+	cancel  context.CancelFunc
+	serving context.Context // ends before ctx when Stop is called
+	stop    context.CancelFunc
+	group   *errgroup.Group
+	ended   chan struct{} // closed when everything has ended; err is set before
+	err     error
 
 	mu         sync.Mutex
 	stopping   bool
-	work       sync.WaitGroup           // invocations begun by Deliver and admin
+	work       sync.WaitGroup           // triggers, and invocations begun by Deliver and admin
 	partitions map[string]chan struct{} // one batch in flight each
 	sequence   map[string]int64         // last sequence number by partition
 	wake       map[string]chan struct{} // by queue: something was added
@@ -184,6 +186,7 @@ func Start(ctx context.Context, o Options) (*Host, error) {
 	running, cancel := context.WithCancel(ctx)
 	h.cancel = cancel
 	h.group, h.ctx = errgroup.WithContext(running)
+	h.serving, h.stop = context.WithCancel(h.ctx)
 	proc, err := h.worker.start()
 	if err != nil {
 		cancel()
@@ -226,9 +229,9 @@ func (h *Host) listen(admin net.Listener) {
 		case fn.Disabled:
 		case kind == "queuetrigger" && !h.o.NoQueues:
 			h.wake[queueKey(fn.Trigger)] = make(chan struct{}, 1)
-			h.group.Go(func() error { return h.listenQueue(h.ctx, fn) })
+			h.work.Go(func() { h.listenQueue(h.serving, fn) })
 		case kind == "timertrigger" && !h.o.NoTimers:
-			h.group.Go(func() error { h.listenTimer(h.ctx, fn); return nil })
+			h.work.Go(func() { h.listenTimer(h.serving, fn) })
 		}
 	}
 	if admin != nil {
@@ -241,10 +244,7 @@ func (h *Host) listen(admin net.Listener) {
 func (h *Host) finish() {
 	h.err = h.group.Wait()
 	h.cancel()
-	h.mu.Lock()
-	h.stopping = true
-	h.mu.Unlock()
-	h.work.Wait()
+	h.finishWork()
 	h.client.CloseIdleConnections()
 	close(h.ended)
 }
@@ -256,8 +256,26 @@ func (h *Host) Wait() error {
 	return h.err
 }
 
-// Close stops the host as the real one is stopped: the handler is killed without
-// a warning, invocations in flight are dropped. It returns what Wait returns.
+// finishWork lets no new work begin and waits for what is under way.
+func (h *Host) finishWork() {
+	h.mu.Lock()
+	h.stopping = true
+	h.mu.Unlock()
+	h.stop()
+	h.work.Wait()
+}
+
+// Stop ends the host as SIGTERM ends the real one. A try that is under way is
+// awaited, a wait for the next try is not. Then the handler is killed without a
+// signal. No batch is checkpointed any more, not even one that succeeded meanwhile:
+// its Deliver returns [ErrStopped]. Stop returns what Wait returns.
+func (h *Host) Stop() error {
+	h.finishWork()
+	return h.Close()
+}
+
+// Close ends the host as a crash of its machine does: at once, with the handler and
+// the tries that are under way. It returns what Wait returns.
 func (h *Host) Close() error {
 	h.cancel()
 	return h.Wait()
@@ -265,7 +283,11 @@ func (h *Host) Close() error {
 
 // Kill ends the handler's process from outside, as a crash or the kernel's
 // out-of-memory killer would. The host counts that and starts it again.
-func (h *Host) Kill() { h.worker.kill(false) }
+func (h *Host) Kill() {
+	h.worker.mu.Lock()
+	defer h.worker.mu.Unlock()
+	h.worker.proc.Kill()
+}
 
 // Ready waits until the handler answers, for instance after Kill.
 func (h *Host) Ready(ctx context.Context) error { return h.worker.await(ctx) }
@@ -290,7 +312,7 @@ func (h *Host) App() *FunctionApp { return h.app }
 func (h *Host) begin() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.stopping || h.ctx.Err() != nil {
+	if h.stopping || h.serving.Err() != nil {
 		return false
 	}
 	h.work.Add(1)
@@ -329,15 +351,14 @@ func (h *Host) consoleLine(stream, line string) {
 	h.o.Log.Log(h.ctx, level, "handler", "line", line)
 }
 
-// sleep waits for d as the host would, scaled; false when the host stops.
-func (h *Host) sleep(ctx context.Context, d time.Duration) bool {
+// sleep waits for d as the host would, scaled, or until it stops.
+func (h *Host) sleep(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(h.o.Scale(d))
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
-		return false
+	case <-h.serving.Done():
 	case <-timer.C:
-		return true
 	}
 }
 

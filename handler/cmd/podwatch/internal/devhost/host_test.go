@@ -194,6 +194,7 @@ func TestDeliverPostsWhatTheHostPosts(t *testing.T) {
 	}
 	meta := texts(got.Metadata)
 	for key, want := range map[string]string{
+		"OffsetStringArray":    `"[\"1067008\",\"1068032\"]"`,
 		"PartitionContext":     `{"IsCheckpointingAfterInvocation":true,"FullyQualifiedNamespace":"ns.servicebus.windows.net","EventHubName":"logs","ConsumerGroup":"$Default","PartitionId":"7"}`,
 		"SequenceNumberArray":  `"[1042,1043]"`,
 		"PartitionKeyArray":    `"[null,null]"`,
@@ -361,6 +362,30 @@ func TestOutputs(t *testing.T) {
 	}
 }
 
+// What the host makes of values that are no text, and of what remains when one output
+// of a reply fails.
+func TestOutputsAsTheHostWritesThem(t *testing.T) {
+	w := start(t, map[string]string{"Detect/function.json": strings.Replace(detectJSON, `"maxRetryCount": 2`, `"maxRetryCount": 1`, 1)}, nil)
+	values := `["2025-03-04T09:15:20.1200000Z", null, true, "{\"t\":\"2025-03-04T09:15:20Z\"}"]`
+	if err := w.Deliver(t.Context(), "0", body(command{Outputs: json.RawMessage(`{"undelivered":` + values + `}`)})); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"03/04/2025 09:15:20", "", "True", `{"t":"2025-03-04T09:15:20Z"}`}, peek(t, w.storage, w.queue)); diff != "" {
+		t.Errorf("queue (-want +got):\n%s", diff)
+	}
+	for i, outputs := range []string{
+		`{"undelivered":["` + strings.Repeat("x", 49153) + `"],"unreadable":"{}"}`, // too large
+		`{"unreadable":"2025-03-04T09:15:20Z"}`,                                    // no text for the host
+	} {
+		if err := w.Deliver(t.Context(), "0", body(command{Outputs: json.RawMessage(outputs)})); err == nil {
+			t.Errorf("no error of the outputs %.50s", outputs)
+		}
+		if _, all := blobs(t, w.storage, w.container); len(all) != 2*(i+1) || strings.Join(all, "") != "" {
+			t.Errorf("%.50s: two tries leave the blobs %q, want an empty one for each", outputs, all)
+		}
+	}
+}
+
 func TestQueueTriggerRetriesAndPoisons(t *testing.T) {
 	w := start(t, map[string]string{"Redeliver/function.json": redeliverJSON}, nil)
 	add(t, w.storage, w.queue, `{"status":500,"id":"mine"}`)
@@ -512,6 +537,46 @@ func TestKillAtEachStepIsSurvived(t *testing.T) {
 	}
 }
 
+func TestStopWaitsForTheTryButNotForTheNext(t *testing.T) {
+	answered, proceed := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	w := start(t, map[string]string{"Detect/function.json": detectJSON}, func(o *devhost.Options) {
+		o.Scale = func(time.Duration) time.Duration { return time.Hour }
+		o.Step = func(_ context.Context, s devhost.Step) error {
+			if s.Name == devhost.StepReply {
+				once.Do(func() { close(answered); <-proceed })
+			}
+			return nil
+		}
+	})
+	delivered := make(chan error, 2)
+	go func() { delivered <- w.Deliver(t.Context(), "0", body(command{})) }()
+	<-answered
+	go func() { delivered <- w.Deliver(t.Context(), "1", body(command{FailTry: 1})) }()
+	eventually(t, func() bool { return strings.Contains(w.log.String(), "will be tried again") })
+
+	stopped := make(chan error, 1)
+	go func() { stopped <- w.Stop() }()
+	if r := w.result(); r.Tries != 1 || !errors.Is(r.Err, devhost.ErrStopped) {
+		t.Errorf("the wait for the next try ends with %+v", r)
+	}
+	if err := w.Deliver(t.Context(), "2", body(command{})); !errors.Is(err, devhost.ErrStopped) {
+		t.Errorf("a batch after Stop: %v", err)
+	}
+	close(proceed)
+	if r := w.result(); r.Tries != 1 || r.Err != nil {
+		t.Errorf("the try that was under way ends with %+v", r)
+	}
+	for range 2 {
+		if err := <-delivered; !errors.Is(err, devhost.ErrStopped) {
+			t.Errorf("Deliver = %v, want ErrStopped: nothing is checkpointed", err)
+		}
+	}
+	if err := <-stopped; err != nil {
+		t.Errorf("Stop = %v", err)
+	}
+}
+
 func TestFunctionTimeoutKillsTheHandler(t *testing.T) {
 	w := start(t, map[string]string{
 		"host.json":            strings.Replace(hostJSON, "00:00:05", "00:00:01", 1),
@@ -524,6 +589,19 @@ func TestFunctionTimeoutKillsTheHandler(t *testing.T) {
 	eventually(t, func() bool { _, starts := w.Process(); return starts == 2 })
 	if err := w.Deliver(t.Context(), "0", body(command{})); err != nil {
 		t.Errorf("after the restart: %v", err)
+	}
+	// Two that time out together end one process.
+	var wg sync.WaitGroup
+	for _, partition := range []string{"1", "2"} {
+		wg.Go(func() { _ = w.Deliver(t.Context(), partition, body(command{Hang: true})) })
+	}
+	wg.Wait()
+	eventually(t, func() bool { _, starts := w.Process(); return starts > 2 })
+	if err := w.Deliver(t.Context(), "1", body(command{})); err != nil {
+		t.Errorf("after the second restart: %v", err)
+	}
+	if _, starts := w.Process(); starts != 3 {
+		t.Errorf("the handler was started %d times, want 3", starts)
 	}
 }
 
@@ -609,6 +687,9 @@ func TestAdmin(t *testing.T) {
 		}
 		if got := string(r.Data["events"]); got != `"[\"{\\\"a\\\":1}\"]"` {
 			t.Errorf("Data.events = %s", got)
+		}
+		if got := string(r.Metadata["events"]); got != `"\"{\\\"a\\\":1}\""` {
+			t.Errorf("Metadata.events = %s", got)
 		}
 		if _, there := r.Metadata["PartitionContext"]; there || r.Metadata["SequenceNumberArray"] != nil || r.Metadata["SequenceNumber"] == nil {
 			t.Errorf("an admin invocation has singular keys and no partition: %s", texts(r.Metadata))

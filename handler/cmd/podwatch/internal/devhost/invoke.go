@@ -9,7 +9,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
-	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -17,6 +16,9 @@ import (
 
 // What the host calls itself in its requests.
 const hostVersion = "4.1036.1.1"
+
+// timeoutGrace is what the host leaves a handler behind functionTimeout.
+const timeoutGrace = 2 * time.Second
 
 // maxReply bounds an answer; the host's own limit is 2 GiB, far beyond any use.
 const maxReply = 256 << 20
@@ -38,19 +40,25 @@ func (h *Host) invoke(ctx context.Context, fn *Function, encode encoder) error {
 	t := try{id: uuid.NewString(), retry: fn.Retry}
 	for ; ; t.n++ {
 		err := h.attempt(ctx, fn, t, encode)
-		if err == nil || ctx.Err() != nil || fn.Retry == nil || fn.Retry.Max >= 0 && t.n >= fn.Retry.Max {
-			if err != nil && ctx.Err() != nil {
-				err = errors.Join(ErrStopped, err)
-			}
-			h.finished(Result{Function: fn.Name, InvocationID: t.id, Tries: t.n + 1, Err: err, Duration: time.Since(began)})
-			return err
+		again := err != nil && fn.Retry != nil && (fn.Retry.Max < 0 || t.n < fn.Retry.Max) && !h.ends(ctx)
+		if again {
+			delay := fn.Retry.delay(t.n)
+			h.o.Log.Warn("invocation failed, will be tried again", "function", fn.Name, "invocation_id", t.id, "try", t.n, "delay", delay, "err", err)
+			h.sleep(ctx, delay)
 		}
-
-		delay := fn.Retry.delay(t.n)
-		h.o.Log.Warn("invocation failed, will be tried again", "function", fn.Name, "invocation_id", t.id, "try", t.n, "delay", delay, "err", err)
-		h.sleep(ctx, delay)
+		if again && !h.ends(ctx) {
+			continue
+		}
+		if err != nil && h.ends(ctx) {
+			err = errors.Join(ErrStopped, err)
+		}
+		h.finished(Result{Function: fn.Name, InvocationID: t.id, Tries: t.n + 1, Err: err, Duration: time.Since(began)})
+		return err
 	}
 }
+
+// ends reports whether nothing new may begin.
+func (h *Host) ends(ctx context.Context) bool { return ctx.Err() != nil || h.serving.Err() != nil }
 
 func (h *Host) finished(r Result) {
 	level, text := h.o.Log.Info, "invocation succeeded"
@@ -112,11 +120,12 @@ func (h *Host) step(ctx context.Context, s Step, name StepName, binding string) 
 	return h.o.Step(ctx, s)
 }
 
-// post sends one request as the host's client does and reads the answer. At
-// functionTimeout the host kills the one handler process, and with it whatever
-// else is in flight there.
+// post sends one request as the host's client does and reads the answer. Behind
+// functionTimeout and a grace period the host kills the one handler process, and with
+// it whatever else is in flight there.
 func (h *Host) post(ctx context.Context, fn *Function, id string, body []byte) (*reply, error) {
-	var timedOut sync.Once
+	_, start := h.worker.state()
+	life := ctx
 	if limit := h.app.functionTimeout; limit > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, limit, fmt.Errorf("no answer within functionTimeout (%s)", limit))
@@ -124,8 +133,9 @@ func (h *Host) post(ctx context.Context, fn *Function, id string, body []byte) (
 	}
 	fail := func(err error) error {
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			timedOut.Do(func() { h.worker.kill(true) })
 			err = context.Cause(ctx)
+			h.sleep(life, timeoutGrace)
+			h.worker.kill(start)
 		}
 		return err
 	}
@@ -151,33 +161,35 @@ func (h *Host) post(ctx context.Context, fn *Function, id string, body []byte) (
 	return parseReply(resp.StatusCode, resp.Header.Get("Content-Type"), answer)
 }
 
-// applyOutputs hands the reply to the output bindings, all at a time. One that
-// fails fails the invocation; what the others did stays done.
+// applyOutputs hands the reply to the output bindings. One that fails fails the
+// invocation; messages that others have added stay. The host opens a blob before it
+// adds messages and writes its text behind them: when another output fails, an empty
+// blob remains.
 func (h *Host) applyOutputs(ctx context.Context, fn *Function, step Step, answer *reply, body []byte) error {
 	for name := range answer.Outputs {
 		if !declares(fn, name) {
 			h.o.Log.Warn("the reply has an output that function.json does not declare; the host drops it", "function", fn.Name, "binding", name)
 		}
 	}
-	var wg sync.WaitGroup
-	errs := make([]error, len(fn.Outputs))
-	for i, b := range fn.Outputs {
-		raw, given := answer.Outputs[b.Name]
-		if !given || bytes.Equal(raw, []byte("null")) {
-			continue
-		}
-		wg.Go(func() {
+	var failed error
+	for _, blobs := range []bool{false, true} {
+		for _, b := range fn.Outputs {
+			raw, given := answer.Outputs[b.Name]
+			if !given || bytes.Equal(raw, []byte("null")) || blobs != (b.Type == "blob") {
+				continue
+			}
 			err := h.step(ctx, step, StepOutput, b.Name)
-			if err == nil {
-				err = h.applyOutput(ctx, b, raw, body)
+			if err == nil && blobs {
+				err = h.writeBlob(ctx, b, raw, body, step.InvocationID, failed != nil)
+			} else if err == nil {
+				err = h.addMessages(ctx, b, raw)
 			}
 			if err != nil {
-				errs[i] = fmt.Errorf("output %q: %w", b.Name, err)
+				failed = errors.Join(failed, fmt.Errorf("output %q: %w", b.Name, err))
 			}
-		})
+		}
 	}
-	wg.Wait()
-	return errors.Join(errs...)
+	return failed
 }
 
 func declares(fn *Function, name string) bool {
@@ -189,18 +201,21 @@ func declares(fn *Function, name string) bool {
 	return false
 }
 
-func (h *Host) applyOutput(ctx context.Context, b Binding, raw json.RawMessage, body []byte) error {
-	if b.Type == "blob" {
-		content, err := blobContent(b, raw)
-		if err != nil {
-			return err
-		}
-		container, name, err := blobPath(b.Path, time.Now(), metadataOf(body))
-		if err != nil {
-			return err
-		}
-		return h.storage.upload(ctx, b.Connection, container, name, content)
+// writeBlob writes an output to its blob, which remains empty when the output is none
+// or another one has failed.
+func (h *Host) writeBlob(ctx context.Context, b Binding, raw json.RawMessage, body []byte, id string, empty bool) error {
+	container, name, err := blobPath(b.Path, time.Now(), metadataOf(body))
+	if err != nil {
+		return err
 	}
+	content, wrong := blobContent(b, raw)
+	if empty || wrong != nil {
+		content = nil
+	}
+	return errors.Join(wrong, h.storage.upload(ctx, b.Connection, container, name, content, id))
+}
+
+func (h *Host) addMessages(ctx context.Context, b Binding, raw json.RawMessage) error {
 	messages, err := queueMessages(b, raw)
 	if err != nil {
 		return err

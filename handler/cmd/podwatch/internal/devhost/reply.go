@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"mime"
+	"regexp"
 	"strings"
+	"time"
 )
 
 // A reply is what the host takes from the handler's answer.
@@ -94,7 +96,7 @@ func queueMessages(b Binding, raw json.RawMessage) ([][]byte, error) {
 	}
 	var messages [][]byte
 	for _, item := range items {
-		if text, ok := jsonString(item); ok {
+		if text, ok := hostText(item); ok {
 			messages = append(messages, []byte(text))
 			continue
 		}
@@ -114,6 +116,9 @@ func looksLikeJSON(s string) bool {
 // blobContent turns one output value into the bytes that the host writes.
 func blobContent(b Binding, raw json.RawMessage) ([]byte, error) {
 	if text, ok := jsonString(raw); ok {
+		if isoTime.MatchString(text) {
+			return nil, errors.New("the host takes a text that looks like a time for one and cannot write it to a blob: send JSON text")
+		}
 		data, _ := undoBase64(b, text)
 		return data, nil
 	}
@@ -138,6 +143,29 @@ func undoBase64(b Binding, text string) (data []byte, decoded bool) {
 		return data, true
 	}
 	return []byte(text), false
+}
+
+// isoTime matches what the host's JSON reader takes for a time.
+var isoTime = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)?$`)
+
+// hostText returns what the host makes of an element that is no object and no array:
+// a text, but for times byte by byte.
+func hostText(raw json.RawMessage) (string, bool) {
+	switch string(raw) {
+	case "null":
+		return "", true
+	case "true":
+		return "True", true
+	case "false":
+		return "False", true
+	}
+	text, ok := jsonString(raw)
+	if ok && isoTime.MatchString(text) {
+		if at, err := time.Parse(time.RFC3339, text); err == nil {
+			text = at.UTC().Format("01/02/2006 15:04:05")
+		}
+	}
+	return text, ok
 }
 
 func jsonString(raw json.RawMessage) (string, bool) {

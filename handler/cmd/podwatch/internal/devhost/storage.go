@@ -98,8 +98,8 @@ func (s *storage) enqueue(ctx context.Context, setting, name string, message []b
 	return nil
 }
 
-// upload writes a blob, over an older one of the same name.
-func (s *storage) upload(ctx context.Context, setting, container, name string, content []byte) error {
+// upload writes the blob of an invocation, over an older one of the same name.
+func (s *storage) upload(ctx context.Context, setting, container, name string, content []byte, invocation string) error {
 	s.mu.Lock()
 	client := s.blobs[setting]
 	if client == nil {
@@ -126,7 +126,7 @@ func (s *storage) upload(ctx context.Context, setting, container, name string, c
 		s.known[key] = true
 		s.mu.Unlock()
 	}
-	if _, err := client.UploadBuffer(ctx, container, name, content, nil); err != nil {
+	if _, err := client.UploadBuffer(ctx, container, name, content, &azblob.UploadBufferOptions{Metadata: map[string]*string{"AzureWebJobsParentId": &invocation}}); err != nil {
 		return fmt.Errorf("write blob %q: %w", container+"/"+name, err)
 	}
 	return nil

@@ -60,6 +60,9 @@ func (h *Host) deliver(ctx context.Context, fn *Function, partition string, mess
 				ConsumerGroup: fn.Trigger.ConsumerGroup, ID: partition,
 			}, batch, t)
 		})
+		if err == nil && h.serving.Err() != nil {
+			err = ErrStopped // done, and not checkpointed
+		}
 		errs = append(errs, err)
 		if errors.Is(err, ErrStopped) {
 			break // later batches must not overtake this one
@@ -134,8 +137,8 @@ func (h *Host) wakeQueue(b Binding) {
 }
 
 // listenQueue polls the queue of a trigger and runs what it finds, up to
-// batchSize + newBatchThreshold at a time.
-func (h *Host) listenQueue(ctx context.Context, fn *Function) error {
+// batchSize + newBatchThreshold at a time, until ctx ends. It waits for what runs.
+func (h *Host) listenQueue(ctx context.Context, fn *Function) {
 	q := h.app.queues
 	slots := make(chan struct{}, q.batchSize+q.newBatchThreshold)
 	var running sync.WaitGroup
@@ -150,7 +153,7 @@ func (h *Host) listenQueue(ctx context.Context, fn *Function) error {
 			slots <- struct{}{}
 			running.Go(func() {
 				defer func() { <-slots }()
-				h.runMessage(ctx, fn, m)
+				h.runMessage(h.ctx, fn, m)
 			})
 		}
 		if len(messages) > 0 {
@@ -169,7 +172,6 @@ func (h *Host) listenQueue(ctx context.Context, fn *Function) error {
 		}
 		timer.Stop()
 	}
-	return nil
 }
 
 func (h *Host) dequeue(ctx context.Context, fn *Function, n int) ([]*azqueue.DequeuedMessage, error) {
@@ -247,7 +249,7 @@ func (h *Host) listenTimer(ctx context.Context, fn *Function) {
 	for due := fn.Trigger.RunOnStartup; ; due = true {
 		next := fn.schedule.Next(time.Now().UTC())
 		if due {
-			h.runTimer(ctx, fn, last, next)
+			h.runTimer(h.ctx, fn, last, next)
 			last = time.Now().UTC()
 		}
 		timer := time.NewTimer(h.o.Scale(time.Until(fn.schedule.Next(time.Now().UTC()))))
@@ -261,6 +263,9 @@ func (h *Host) listenTimer(ctx context.Context, fn *Function) {
 }
 
 func (h *Host) runTimer(ctx context.Context, fn *Function, last, next time.Time) {
+	if fn.schedule.Next(next).Sub(next) < time.Minute {
+		last, next = time.Time{}, time.Time{} // the host keeps no status of it
+	}
 	// The outcome is logged by invoke; a timer has nobody else to tell.
 	_ = h.invoke(ctx, fn, func(try) []byte { return encodeTimer(fn, last, next) })
 }

@@ -222,12 +222,16 @@ func (w *worker) await(ctx context.Context) error {
 	}
 }
 
-// kill ends the present process. forgive marks it as the host's own doing, which
-// the host does not count as an error.
-func (w *worker) kill(forgive bool) {
+// kill ends the process of this start, unless it has ended. It is the host's own
+// doing, which the host does not count as an error.
+func (w *worker) kill(start int) {
 	w.mu.Lock()
 	proc := w.proc
-	w.forgiven = w.forgiven || forgive
+	if w.starts != start {
+		proc = nil
+	} else {
+		w.forgiven = true
+	}
 	w.mu.Unlock()
 	if proc != nil {
 		proc.Kill()

@@ -161,8 +161,8 @@ func (w *node) restart() {
 	w.mu.Unlock()
 
 	w.ended(last) // before its connections end
-	if err := h.Close(); err != nil {
-		w.t.Errorf("close the host: %v", err)
+	if err := h.Stop(); err != nil {
+		w.t.Errorf("stop the host: %v", err)
 	}
 	w.quiet.Store(false)
 	w.startHost()
