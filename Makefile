@@ -28,9 +28,6 @@ BUILD           := $(GO) build -trimpath -buildvcs=false \
 BIN  := bin
 DIST := dist
 
-# Storage for `make start`.
-AZURITE ?= infra/local/node_modules/.bin/azurite --inMemoryPersistence --skipApiVersionCheck --disableTelemetry --silent
-
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := build
@@ -67,12 +64,12 @@ run: deps $(BIN)/podwatch ## Run the main job here: local host, sample deletions
 
 start: export HANDLER_GOOS   := $(shell $(GO) env GOOS)
 start: export HANDLER_GOARCH := $(shell $(GO) env GOARCH)
-start: deps ## Run the same app under `func start` (needs Azure Functions Core Tools)
+start: HUB_PORT ?= 5672
+start: deps ## Run the same app under `func start`, with a local event hub (needs Azure Functions Core Tools): HUB_PORT=
 	@command -v func >/dev/null || { echo 'make start needs Azure Functions Core Tools (the command func); make run does without' >&2; exit 1; }
 	$(MAKE) --no-print-directory stage
-	test -f "$(DIST)/local.settings.json" || cp local.settings.json.example "$(DIST)/local.settings.json"
-	$(AZURITE) & \
-	trap 'kill %1' EXIT; cd "$(DIST)" && func start
+	cp local.settings.json.example "$(DIST)/local.settings.json"
+	exec node infra/local/start.mjs "$(DIST)" "$(HUB_PORT)"
 
 test: deps build ## Run every test
 	$(GO) vet ./...

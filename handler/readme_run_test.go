@@ -62,6 +62,8 @@ var proofs = map[string]proof{
 	"make package":      seen("func TestPackageRunsAsItIsUnpacked("),
 	"func start":        {runBy: "make start"},
 
+	"make start HUB_PORT=5673": {runBy: "make start"},
+
 	"go run ./infra/pack -o dist.zip dist": seen("package: stage ", "func TestPackageRunsAsItIsUnpacked("),
 
 	"bin/podwatch run":                 {runBy: "make run"},
@@ -280,7 +282,7 @@ func newWorkplace(t *testing.T) *workplace {
 // bareEnvironment is the environment without podwatch's settings, and without the
 // variables that a make which runs this test exports.
 func bareEnvironment() []string {
-	not := append(config.Settings(), "MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "HANDLER_GOOS", "HANDLER_GOARCH", "CGO_ENABLED", "FUZZTIME", "AZURITE", "RUN_FLAGS")
+	not := append(config.Settings(), "MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "HANDLER_GOOS", "HANDLER_GOARCH", "CGO_ENABLED", "FUZZTIME", "RUN_FLAGS", "HUB_PORT")
 	return slices.DeleteFunc(os.Environ(), func(entry string) bool {
 		name, _, _ := strings.Cut(entry, "=")
 		return slices.Contains(not, name)
@@ -471,15 +473,23 @@ func (o *transcript) rest() error {
 	return err
 }
 
-// runMakeStart has a stand-in for Core Tools look at what `func start` would
-// find, and one for Azurite, which would take its well-known ports.
+// runMakeStart has a stand-in for Core Tools use what `func start` would find: the
+// staged app, storage, and the hub that it feeds and reads as docs/local.md has it.
 func runMakeStart(t *testing.T, w *workplace, c command) {
-	dir := t.TempDir()
-	log, ready, told := filepath.Join(dir, "log"), filepath.Join(dir, "ready"), filepath.Join(dir, "told")
-	w.bash(t, "mkfifo '"+ready+"'")
-	tools := script(t, "func", `read -r <"`+ready+`"; echo "func $*" >"`+log+`"; pwd >>"`+log+`"`)
-	azurite := script(t, "azurite", `trap 'echo to end >"`+told+`"; kill $!; exit' TERM; sleep 60 & echo >"`+ready+`"; wait`)
-	w.bash(t, w.makeCommand(c.text, "AZURITE="+azurite), "PATH="+filepath.Dir(tools)+string(os.PathListSeparator)+os.Getenv("PATH"))
+	log := filepath.Join(t.TempDir(), "log")
+	tools := script(t, "func", `exec >"`+log+`"
+echo "func $*"; pwd
+echo "$AzureWebJobsStorage"
+export EVENT_HUB_NAME=podwatch-logs
+cd "`+w.dir+`"
+bin/podwatch send handler/cmd/podwatch/samples/*.json
+bin/podwatch replay --event-hub --consumer-group '$Default' --summary 2>&1
+echo "$EventHub"
+exit 3`)
+	_, err := w.try(t, w.makeCommand(c.text+" HUB_PORT="+freePort(t)), "PATH="+filepath.Dir(tools)+string(os.PathListSeparator)+os.Getenv("PATH"))
+	if err == nil || !strings.Contains(err.Error(), "Error 3") {
+		t.Errorf("make start ends with %v, want the exit code of func", err)
+	}
 
 	dist, err := filepath.EvalSymlinks(filepath.Join(w.dir, "dist"))
 	if err != nil {
@@ -489,8 +499,8 @@ func runMakeStart(t *testing.T, w *workplace, c command) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff("func start\n"+dist+"\n", string(text)); diff != "" {
-		t.Errorf("Core Tools are called otherwise (-want +got):\n%s", diff)
+	if !strings.HasPrefix(string(text), "func start\n"+dist+"\n") || !strings.Contains(string(text), "read 7 messages") {
+		t.Errorf("func runs elsewhere, or without a hub:\n%s", text)
 	}
 	for _, name := range []string{"host.json", "handler", "Detect/function.json"} {
 		if _, err := os.Stat(filepath.Join(dist, name)); err != nil {
@@ -506,11 +516,26 @@ func runMakeStart(t *testing.T, w *workplace, c command) {
 		t.Errorf("local.settings.json has %v, %v", local.Values, err)
 	}
 
-	// bash has returned, so nobody holds its output any more: it ended, and this
-	// is why.
-	if text, err := os.ReadFile(told); err != nil || string(text) != "to end\n" {
-		t.Errorf("Azurite was told %q, %v", text, err)
+	services := regexp.MustCompile(`127\.0\.0\.1:\d+`).FindAllString(string(text), -1)
+	if len(services) < 4 {
+		t.Errorf("func is given the services %q, want blob, queue, table and hub", services)
 	}
+	for _, address := range services {
+		if conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", address); err == nil {
+			conn.Close()
+			t.Errorf("something still listens on %s", address)
+		}
+	}
+}
+
+func freePort(t *testing.T) string {
+	t.Helper()
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer free.Close()
+	return strconv.Itoa(free.Addr().(*net.TCPAddr).Port)
 }
 
 // runMakeFuzz wants each fuzz target that the code has to be fuzzed, once.
@@ -547,12 +572,7 @@ func runMakeFuzz(t *testing.T, w *workplace, c command) {
 // runStandIn runs a block of the documents: start the stand-in on a free port, and send
 // to it.
 func runStandIn(t *testing.T, w *workplace, c command) {
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	port := strconv.Itoa(free.Addr().(*net.TCPAddr).Port)
-	free.Close()
+	port := freePort(t)
 	atPort := func(text string) string { return strings.ReplaceAll(text, "5672", port) }
 
 	hub := exec.CommandContext(t.Context(), "bash", "-c", "exec "+atPort(c.text)+" --exit-with-stdin")
