@@ -60,6 +60,7 @@ var columns = [
   { name: 'WorkloadKind', type: 'string' }
   { name: 'WorkloadName', type: 'string' }
   { name: 'Node', type: 'string' }
+  { name: 'CallerActedAs', type: 'string' }
 ]
 
 resource workspace 'Microsoft.OperationalInsights/workspaces@2025-02-01' = {

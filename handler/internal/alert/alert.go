@@ -69,6 +69,8 @@ type Alert struct {
 	WorkloadName string `json:"WorkloadName"`
 	Node         string `json:"Node"` // that was deleted
 
+	CallerActedAs string `json:"CallerActedAs"` // account in whose name the caller made the request, if that is not its own
+
 	// BuildingBlock: the rule's alerts are recorded and interrupt nobody. It is not
 	// in the JSON; the ledger knows which sinks do not get the alert.
 	BuildingBlock bool `json:"-"`

@@ -139,7 +139,7 @@ func TestTimesHaveTheResolutionOfAColumn(t *testing.T) {
 
 func TestNewColumnsAreTheLastMembers(t *testing.T) {
 	a := newAlert(parse(t, "act-match-user"))
-	if text := string(a.JSON()); !strings.HasSuffix(text, `,"PodwatchVersion":"devel","WorkloadKind":"","WorkloadName":"","Node":""}`) {
+	if text := string(a.JSON()); !strings.HasSuffix(text, `,"PodwatchVersion":"devel","WorkloadKind":"","WorkloadName":"","Node":"","CallerActedAs":""}`) {
 		t.Errorf("the alert ends with %s", text[max(0, len(text)-120):])
 	}
 }
@@ -297,8 +297,13 @@ func TestGroups(t *testing.T) {
 	own := func(key string) *alert.Alert {
 		return alert.NewOwn(alert.OwnFact{Key: key, What: "No records from " + key, Severity: "low"}, now)
 	}
+	as := func(who string) *alert.Alert {
+		a := one("r", "proxy", "/c", 1)
+		a.CallerActedAs = who
+		return a
+	}
 	alerts := []*alert.Alert{
-		one("r", "a", "/c", 47), one("r", "b", "/c", 47), one("r", "A", "/C", 47), one("s", "a", "/c", 21),
+		as("dana"), as("lee"), as("Dana"), one("r", "a", "/c", 47), one("r", "b", "/c", 47), one("r", "A", "/C", 47), one("s", "a", "/c", 21),
 		own("x"), one("r", "a", "/d", 47), one("s", "a", "/c", 73), own("y"),
 	}
 	var got []string
@@ -308,7 +313,7 @@ func TestGroups(t *testing.T) {
 		}
 		got = append(got, fmt.Sprintf("%d %s", g.Total, strings.Join([]string{g.Alerts[0].RuleId, g.Alerts[0].CallerId, g.Alerts[0].ClusterId}, " ")))
 	}
-	if diff := cmp.Diff([]string{"2 s a /c", "1 r b /c", "1 r a /d", "2 r a /c", "1 podwatch-feed  ", "1 podwatch-feed  "}, got); diff != "" {
+	if diff := cmp.Diff([]string{"2 s a /c", "1 r b /c", "1 r a /d", "2 r a /c", "1 podwatch-feed  ", "1 podwatch-feed  ", "1 r proxy /c", "2 r proxy /c"}, got); diff != "" {
 		t.Errorf("groups (-want +got):\n%s", diff)
 	}
 }

@@ -14,7 +14,8 @@ type Group struct {
 	Groups int // how many groups a summary is about; 0 or 1: one
 }
 
-// Groups gathers alerts of the same rule, caller and cluster. An alert about
+// Groups gathers alerts of the same rule, caller and cluster. Through one account
+// that impersonates others, each of those is a caller. An alert about
 // podwatch itself is a group of its own. The groups of the highest risk come
 // first, of those the smallest: the rare one must not be behind the many.
 func Groups(alerts []*Alert) []Group {
@@ -51,5 +52,5 @@ func (a *Alert) groupKey() string {
 		return a.AlertId
 	}
 	who := cmp.Or(a.CallerId, a.CallerName, a.CallerAppId)
-	return strings.Join([]string{a.RuleId, strings.ToLower(who), strings.ToLower(cmp.Or(a.ClusterId, a.ResourceId))}, "\x00")
+	return strings.Join([]string{a.RuleId, strings.ToLower(who), strings.ToLower(a.CallerActedAs), strings.ToLower(cmp.Or(a.ClusterId, a.ResourceId))}, "\x00")
 }

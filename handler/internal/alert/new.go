@@ -75,6 +75,8 @@ func New(f Finding, ev *event.Event, who caller.Caller, now time.Time) *Alert {
 		WorkloadKind: about.workloadKind,
 		WorkloadName: about.workload,
 		Node:         about.node,
+
+		CallerActedAs: who.ActedAs,
 	}
 	if audit := ev.Audit(); audit != nil {
 		a.Operation = auditOperation(audit)
@@ -88,6 +90,12 @@ func New(f Finding, ev *event.Event, who caller.Caller, now time.Time) *Alert {
 	if audit := ev.Audit(); audit != nil && a.Outcome == OutcomeUnknown && audit.Code >= 500 {
 		a.note(fmt.Sprintf("the request ended with status %d: what it deleted before that stays deleted, and how many is not known", audit.Code))
 	}
+	if a.DeletionKind != "" && !f.Routine && ev.Forced() {
+		a.note(NoteForced)
+	}
+	if scaled, known := ev.Lookup("podwatch.scaled_to_zero"); f.Uncertain && scaled == nil && !known {
+		a.note("the body of the request was withheld or cut: whether it set the replicas to 0 is not known")
+	}
 	if f.Pods > 0 {
 		a.note(fmt.Sprintf("Kubernetes deleted %d %s of it in the same batch, as routine", f.Pods, plural(f.Pods, "pod")))
 	}
@@ -98,6 +106,12 @@ func New(f Finding, ev *event.Event, who caller.Caller, now time.Time) *Alert {
 	a.capValues()
 	return a
 }
+
+// NoteForced is on an alert about pods that were given no time to shut down.
+const NoteForced = "deleted by force: without a grace period, so that the pod could not shut down"
+
+// Forced reports whether the pods were deleted without a grace period.
+func (a *Alert) Forced() bool { return slices.Contains(a.Notes, NoteForced) }
 
 // deletionKind says how pods were deleted, or nothing where the event is about
 // something else.

@@ -90,7 +90,7 @@ func (a *Alert) capValues() {
 		{"Namespace", &a.Namespace}, {"Pod", &a.Pod},
 		{"WorkloadKind", &a.WorkloadKind}, {"WorkloadName", &a.WorkloadName}, {"Node", &a.Node}, {"CallerName", &a.CallerName}, {"CallerId", &a.CallerId},
 		{"CallerAppId", &a.CallerAppId}, {"CallerAppName", &a.CallerAppName}, {"CallerIp", &a.CallerIp}, {"CallerRole", &a.CallerRole},
-		{"CallerOwnerResource", &a.CallerOwnerResource}, {"UserAgent", &a.UserAgent}, {"CorrelationId", &a.CorrelationId},
+		{"CallerOwnerResource", &a.CallerOwnerResource}, {"CallerActedAs", &a.CallerActedAs}, {"UserAgent", &a.UserAgent}, {"CorrelationId", &a.CorrelationId},
 	} {
 		if short := truncated(*v.text, maxValue); short != *v.text {
 			a.note(fmt.Sprintf("%s was cut from %d to %d bytes", v.name, len(*v.text), len(short)))

@@ -42,6 +42,7 @@ type Caller struct {
 	RoleGroup   string // group that holds the role, by id until it is looked up
 	UserAgent   string // as the client sent it
 	Namespace   string // of a Kubernetes service account
+	ActedAs     string // account that it impersonated
 
 	// OwnerResource is the ARM id that a managed identity belongs to: the
 	// resource it is switched on at, or the user-assigned identity itself.

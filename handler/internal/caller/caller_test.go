@@ -156,7 +156,7 @@ func TestFromActivity(t *testing.T) {
 				"the token and the role assignment name different principals: " + oid + " and " + group}},
 		},
 		"personal account": {
-			`{"claims":{"oid":"` + oid + `","http://schemas.xmlsoap.org/ws/2005/05/identity/claims/name":" live.com#lee@example.net","idp":"live.com"}}`,
+			`{"claims":{"oid":"` + oid + `","http://schemas.xmlsoap.org/ws/2005/05/identity/claims/name":" LIVE.com#lee@example.net","idp":"live.com"}}`,
 			caller.Caller{Kind: "user", Name: "lee@example.net", ID: oid, Notes: []string{"guest account, signed in through live.com"}},
 		},
 		"guest of another tenant, by identity provider": {
@@ -187,6 +187,19 @@ func TestFromActivity(t *testing.T) {
 			caller.Caller{Kind: "managedIdentity", Name: "aks-agentpool", ID: oid,
 				OwnerResource: "/subscriptions/s/resourcegroups/MC_rg_aks_westeurope/providers/Microsoft.ManagedIdentity/userAssignedIdentities/aks-agentpool",
 				Notes:         []string{"the identity of a cluster's nodes: it stands for every pod on them, each of which can get its token"}},
+		},
+		"the identity of the nodes, which are virtual machines": {
+			`{"claims":{"oid":"` + oid + `","idtyp":"app","xms_mirid":"/subscriptions/s/resourcegroups/mc_rg/providers/Microsoft.Compute/virtualMachines/aks-1"}}`,
+			caller.Caller{Kind: "managedIdentity", Name: "aks-1", ID: oid, OwnerResource: "/subscriptions/s/resourcegroups/mc_rg/providers/Microsoft.Compute/virtualMachines/aks-1",
+				Notes: []string{"the identity of a cluster's nodes: it stands for every pod on them, each of which can get its token"}},
+		},
+		"the identity of the nodes in a group of another name": {
+			`{"claims":{"oid":"` + oid + `","idtyp":"app","xms_mirid":"/subscriptions/s/resourcegroups/nodes/providers/Microsoft.ManagedIdentity/userAssignedIdentities/aks-agentpool",
+			  "xms_az_rid":"/subscriptions/s/resourcegroups/nodes/providers/Microsoft.Compute/virtualMachineScaleSets/aks-np1-vmss"}}`,
+			caller.Caller{Kind: "managedIdentity", Name: "aks-agentpool", ID: oid,
+				OwnerResource: "/subscriptions/s/resourcegroups/nodes/providers/Microsoft.ManagedIdentity/userAssignedIdentities/aks-agentpool",
+				Notes: []string{"the identity of a cluster's nodes: it stands for every pod on them, each of which can get its token",
+					"the token was issued on virtualMachineScaleSets/aks-np1-vmss"}},
 		},
 		"a group of another tenant holds the role": {
 			`{"authorization":{"evidence":{"role":"Owner","principalId":"` + group + `","principalType":"ForeignGroup"}},"claims":{"oid":"` + oid + `","upn":"dana@example.com"}}`,
@@ -304,7 +317,7 @@ func TestFromAudit(t *testing.T) {
 		},
 		"another service account cannot speak for a person": {
 			event.KubeAudit{User: event.AuditUser{Name: "system:serviceaccount:other:azure-arc-kube-aad-proxy-sa"}, Impersonated: &event.AuditUser{Name: oid}},
-			caller.Caller{Kind: "kubernetes", Name: "system:serviceaccount:other:azure-arc-kube-aad-proxy-sa", Namespace: "other", Notes: []string{
+			caller.Caller{Kind: "kubernetes", Name: "system:serviceaccount:other:azure-arc-kube-aad-proxy-sa", Namespace: "other", ActedAs: oid, Notes: []string{
 				"the caller acted as " + oid + " (impersonation); the rights used are that account's"}},
 		},
 		"a person behind Teleport": {
@@ -326,6 +339,25 @@ func TestFromAudit(t *testing.T) {
 			event.KubeAudit{User: event.AuditUser{Name: "system:serviceaccount:vcluster-dev:vc-dev"}},
 			caller.Caller{Kind: "kubernetes", Name: "system:serviceaccount:vcluster-dev:vc-dev", Namespace: "vcluster-dev", Notes: []string{
 				"an account of the virtual cluster dev: the person behind it is not in this log"}},
+		},
+		"the syncer of a virtual cluster in any namespace": {
+			event.KubeAudit{User: event.AuditUser{Name: "system:serviceaccount:team-a:vc-dev"}, UserAgent: kubectl},
+			caller.Caller{Kind: "kubernetes", Name: "system:serviceaccount:team-a:vc-dev", Namespace: "team-a", UserAgent: kubectl, Notes: []string{
+				"an account of the virtual cluster dev: the person behind it is not in this log"}},
+		},
+		"a person in a virtual cluster": {
+			event.KubeAudit{User: event.AuditUser{Name: "system:serviceaccount:team-a:vc-dev"}, Impersonated: &event.AuditUser{Name: "dana@example.com"}},
+			caller.Caller{Kind: "user", Name: "dana@example.com", Notes: []string{
+				"the person is named by the virtual cluster dev (system:serviceaccount:team-a:vc-dev), and the address is the proxy's, not the person's"}},
+		},
+		"an account that is named like no virtual cluster": {
+			event.KubeAudit{User: event.AuditUser{Name: "system:serviceaccount:team-a:vc-"}},
+			caller.Caller{Kind: "kubernetes", Name: "system:serviceaccount:team-a:vc-", Namespace: "team-a"},
+		},
+		"a guest of the cluster": {
+			event.KubeAudit{User: event.AuditUser{Name: "noor_example.net#ext#@example.onmicrosoft.com", Groups: []string{group}}},
+			caller.Caller{Kind: "user", Name: "noor_example.net#ext#@example.onmicrosoft.com", Notes: []string{
+				"guest account; the address at home is likely noor@example.net"}},
 		},
 		"a token of another issuer": {
 			event.KubeAudit{User: event.AuditUser{Name: "aks:jwt:dana@example.com", Groups: []string{"aks:jwt:on call", "system:authenticated"}}},

@@ -51,7 +51,11 @@ func readIdentity(c *Caller, identity map[string]any, ip string) {
 	principalType := readEvidence(c, evidence)
 
 	upn := cl.get(xmlsoap+"upn", "upn")
-	unique := strings.TrimPrefix(cl.get(xmlsoap+"name", "unique_name"), "live.com#")
+	unique := cl.get(xmlsoap+"name", "unique_name")
+	personal := len(unique) > len(liveCom) && strings.EqualFold(unique[:len(liveCom)], liveCom)
+	if personal {
+		unique = unique[len(liveCom):]
+	}
 	scope := cl.get(entra+"scope", "scp")
 	idtyp := strings.ToLower(cl.get("idtyp"))
 	subject := idOrText(cl.get(xmlsoap+"nameidentifier", "sub"))
@@ -61,7 +65,7 @@ func readIdentity(c *Caller, identity map[string]any, ip string) {
 	case c.OwnerResource != "":
 		c.Kind = KindManagedIdentity
 		c.Name = arm.Name(c.OwnerResource)
-		if isNodeIdentity(c.OwnerResource) {
+		if isNodeIdentity(c.OwnerResource, cl.get("xms_az_rid")) {
 			c.Note("the identity of a cluster's nodes: it stands for every pod on them, each of which can get its token")
 		}
 		if on := cl.get("xms_az_rid"); on != "" && !strings.EqualFold(on, c.OwnerResource) {
@@ -79,7 +83,7 @@ func readIdentity(c *Caller, identity map[string]any, ip string) {
 		c.Kind = KindUser
 		c.DisplayName = cl.get("name")
 		c.Name = cmp.Or(upn, unique, c.DisplayName)
-		readGuest(c, cl, unique)
+		readGuest(c, cl, personal)
 		if signIn := address(cl.get("ipaddr")); signIn != "" && ip != "" && signIn != ip {
 			c.Note("the caller signed in from %s and called from %s, as a portal or a proxy would", signIn, ip)
 		}
@@ -116,11 +120,15 @@ func readEvidence(c *Caller, evidence map[string]any) (principalType string) {
 }
 
 // isNodeIdentity reports whether a managed identity is the one that AKS makes for
-// the nodes of a cluster, or that of their scale sets, in the group of the nodes.
-func isNodeIdentity(owner string) bool {
+// the nodes of a cluster, or that of their machines, in the group of the nodes. That
+// group may have any name: then the token was issued on a scale set of AKS.
+func isNodeIdentity(owner, issuedOn string) bool {
 	id := strings.ToLower(owner)
-	return strings.Contains(id, "/resourcegroups/mc_") &&
-		(strings.HasSuffix(id, "-agentpool") && strings.Contains(id, "/userassignedidentities/") || strings.Contains(id, "/virtualmachinescalesets/"))
+	forNodes := strings.HasSuffix(id, "-agentpool") && strings.Contains(id, "/userassignedidentities/")
+	if !strings.Contains(id, "/resourcegroups/mc_") {
+		return forNodes && strings.Contains(strings.ToLower(issuedOn), "/virtualmachinescalesets/aks-")
+	}
+	return forNodes || strings.Contains(id, "/virtualmachinescalesets/") || strings.Contains(id, "/virtualmachines/")
 }
 
 // readTenant notes that the caller's token is of another tenant than the record: that
@@ -142,20 +150,37 @@ func readTenant(c *Caller, record map[string]any) {
 	}
 }
 
+const guestNote = "guest account; the address at home is likely %s"
+
+// guestHome returns the address at home of an account of another organisation, from
+// the form of its name; "" for any other name.
+func guestHome(name string) string {
+	at := strings.Index(strings.ToUpper(name), "#EXT#")
+	if at < 0 {
+		return ""
+	}
+	home := name[:at]
+	i := strings.LastIndexByte(home, '_')
+	if i <= 0 || i == len(home)-1 {
+		return home
+	}
+	return home[:i] + "@" + home[i+1:]
+}
+
+// liveCom begins the name of a personal account.
+const liveCom = "live.com#"
+
 // readGuest recognises an account of another organisation: by the form of its
 // name, or because another tenant vouched for it.
-func readGuest(c *Caller, cl claims, unique string) {
-	if at := strings.Index(strings.ToUpper(c.Name), "#EXT#"); at >= 0 {
-		home := c.Name[:at]
-		if i := strings.LastIndexByte(home, '_'); i > 0 && i < len(home)-1 {
-			c.Note("guest account; the address at home is likely %s", home[:i]+"@"+home[i+1:])
-		}
+func readGuest(c *Caller, cl claims, personal bool) {
+	if home := guestHome(c.Name); home != "" {
+		c.Note(guestNote, home)
 		return
 	}
 	idp := cl.get(entra+"identityprovider", "idp")
 	tenant := idOrText(cl.get(entra+"tenantid", "tid"))
 	ownTenant := tenant != "" && strings.Contains(strings.ToLower(idp), tenant)
-	if idp != "" && !ownTenant || strings.HasPrefix(cl.get(xmlsoap+"name", "unique_name"), "live.com#") {
+	if idp != "" && !ownTenant || personal {
 		c.Note("guest account, signed in through %s", cmp.Or(idp, "live.com"))
 	}
 }

@@ -32,7 +32,7 @@ func fromAudit(a *event.KubeAudit) Caller {
 	if relayed {
 		actor = *a.Impersonated
 	}
-	c := fromAuditUser(actor, a.UserAgent, relayed)
+	c := fromAuditUser(actor, a.UserAgent, through.name != "")
 	c.UserAgent = a.UserAgent
 
 	switch {
@@ -43,6 +43,7 @@ func fromAudit(a *event.KubeAudit) Caller {
 	case through.name != "":
 		c.Note("an account of %s: the person behind it is not in this log", through.name)
 	case acted:
+		c.ActedAs = a.Impersonated.Name
 		c.Note("the caller acted as %s (impersonation); the rights used are that account's", a.Impersonated.Name)
 	}
 
@@ -65,9 +66,10 @@ func readSource(c *Caller, addresses []string) {
 	}
 }
 
-// fromAuditUser reads an account. relayed: it is a proxy's word, behind which there
-// is no certificate.
-func fromAuditUser(u event.AuditUser, userAgent string, relayed bool) Caller {
+// fromAuditUser reads an account. proxied: the request came through an access proxy.
+// The account is the proxy's word then, behind which there is no certificate, or
+// the proxy's own, whose user agent is the person's.
+func fromAuditUser(u event.AuditUser, userAgent string, proxied bool) Caller {
 	c := Caller{Kind: KindKubernetes, Name: u.Name}
 	oid, hasOID := arm.ParseGUID(first(u.Extra["oid"]))
 	guid, isGUID := arm.ParseGUID(u.Name)
@@ -78,7 +80,10 @@ func fromAuditUser(u event.AuditUser, userAgent string, relayed bool) Caller {
 		c.Kind = KindUnknown
 		c.Note("the record names no caller")
 	case strings.HasPrefix(u.Name, "system:serviceaccount:"):
-		readServiceAccount(&c, u, userAgent)
+		readServiceAccount(&c, u)
+		if !proxied && product(userAgent) == "kubectl" {
+			noteKubectl(&c)
+		}
 	case strings.HasPrefix(u.Name, "system:node:"):
 		readNode(&c, u, userAgent)
 	case strings.HasPrefix(u.Name, externalPrefix):
@@ -99,12 +104,15 @@ func fromAuditUser(u event.AuditUser, userAgent string, relayed bool) Caller {
 		c.Note(NoteIDOnly)
 	case strings.Contains(u.Name, "@"):
 		c.Kind = KindUser
-		if !hasOID && !hasGroupID(u.Groups) && !relayed {
+		if guest := guestHome(u.Name); guest != "" {
+			c.Note(guestNote, guest)
+		}
+		if !hasOID && !hasGroupID(u.Groups) && !proxied {
 			c.Note("the cluster logged no Entra object id: the name may come from a client certificate")
 		}
 	case hasOID:
 		c.Kind = KindUnknown
-	case relayed:
+	case proxied:
 		c.Kind = KindExternalIdentity // an account of the proxy's own
 	default:
 		c.Note("local account, most likely a client certificate: no Entra account behind the name")
@@ -118,7 +126,7 @@ func fromAuditUser(u event.AuditUser, userAgent string, relayed bool) Caller {
 	return c
 }
 
-func readServiceAccount(c *Caller, u event.AuditUser, userAgent string) {
+func readServiceAccount(c *Caller, u event.AuditUser) {
 	namespace, _, _ := strings.Cut(strings.TrimPrefix(u.Name, "system:serviceaccount:"), ":")
 	c.Namespace, c.ID = namespace, u.UID
 	if pod := first(u.Extra["authentication.kubernetes.io/pod-name"]); pod != "" {
@@ -128,10 +136,11 @@ func readServiceAccount(c *Caller, u event.AuditUser, userAgent string) {
 		}
 		c.Note(where)
 	}
-	if product(userAgent) != "kubectl" {
-		return
-	}
-	if namespace == "kube-system" {
+}
+
+// noteKubectl cautions about a service account that is used with kubectl.
+func noteKubectl(c *Caller) {
+	if c.Namespace == "kube-system" {
 		c.Note("a system account used with kubectl is unusual")
 	} else {
 		c.Note("a service account's token used with kubectl, as a person or a script would that holds it")

@@ -29,10 +29,12 @@ func proxyOf(account string) proxy {
 	if id, ok := strings.CutPrefix(account, "system:serviceaccount:cattle-impersonation-system:cattle-impersonation-"); ok {
 		return proxy{name: "Rancher", person: id}
 	}
-	// The syncer of a virtual cluster does on the host what people do inside.
+	// The syncer of a virtual cluster, in whatever namespace that is, does on the host
+	// what people do inside.
 	if rest, ok := strings.CutPrefix(account, "system:serviceaccount:"); ok {
-		if namespace, name, _ := strings.Cut(rest, ":"); strings.HasPrefix(namespace, "vcluster-") && strings.HasPrefix(name, "vc-") {
-			return proxy{name: "the virtual cluster " + strings.TrimPrefix(name, "vc-")}
+		_, name, _ := strings.Cut(rest, ":")
+		if cluster, ok := strings.CutPrefix(name, "vc-"); ok && cluster != "" {
+			return proxy{name: "the virtual cluster " + cluster}
 		}
 	}
 	return proxy{}

@@ -108,11 +108,12 @@ func TestAnAlertNamesWhatWasDeleted(t *testing.T) {
 	}
 }
 
-func TestADeletionThatMayHaveHappenedSaysSo(t *testing.T) {
+func TestAnAlertSaysHowItEnded(t *testing.T) {
 	t.Parallel()
 	for name, want := range map[string]struct{ outcome, note string }{
 		"adversary/coll-504":               {alert.OutcomeUnknown, "ended with status 504"},
 		"wild/dryrun-big-pod-both-skipped": {"success", "was withheld or cut"},
+		"records/kube-delete-force":        {"success", "deleted by force"},
 	} {
 		a := first(t, sample(t, name))
 		if a.Outcome != want.outcome || !strings.Contains(strings.Join(a.Notes, "\n"), want.note) {

@@ -136,7 +136,12 @@ func TestDerivedFields(t *testing.T) {
 		{"a deployment that had run none", "scaled_to_zero", deployment("requestObject", replicas(0), "responseObject", object("spec", object("replicas", 0), "status", object())), false},
 		{"a deployment that runs some", "scaled_to_zero", deployment("requestObject", replicas(0), "responseObject", object("spec", object("replicas", 0), "status", object("replicas", 3))), true},
 		{"another change of a deployment with 0", "scaled_to_zero", deployment("requestObject", object("metadata", object()), "responseObject", object("spec", object("replicas", 0), "status", object("replicas", 3))), false},
-		{"a deployment with a withheld body", "scaled_to_zero", deployment("level", "Metadata"), false},
+		{"a deployment with a withheld body", "scaled_to_zero", deployment("level", "Metadata"), unknown},
+		{"a deployment, both skipped", "scaled_to_zero", deployment("requestObject", skipped, "responseObject", skipped), unknown},
+		{"a deployment whose response alone is shown", "scaled_to_zero", deployment("requestObject", skipped, "responseObject", object("spec", object("replicas", 0), "status", object("replicas", 3))), true},
+		{"a deployment whose response shows replicas", "scaled_to_zero", deployment("requestObject", skipped, "responseObject", object("spec", object("replicas", 2), "status", object("replicas", 3))), false},
+		{"a deployment whose response shows no pods before", "scaled_to_zero", deployment("requestObject", skipped, "responseObject", object("spec", object("replicas", 0), "status", object())), false},
+		{"another change of a deployment, response skipped", "scaled_to_zero", deployment("requestObject", object("spec", object("template", object())), "responseObject", skipped), false},
 	} {
 		t.Run(c.field+"/"+c.name, func(t *testing.T) {
 			got, known := derived(t, deletion(t, c.log), c.field)

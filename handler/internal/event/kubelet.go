@@ -22,6 +22,20 @@ func (e *Event) allZero(field string) bool {
 	return scalarText(grace) == "0" || grace == nil && !known
 }
 
+// Forced reports whether a request deletes without a grace period, as far as the
+// record shows it. Like the API server it looks at the query string only where there
+// is no body.
+func (e *Event) Forced() bool {
+	if e.Audit() == nil {
+		return false
+	}
+	if e.requestBody() == bodyNone {
+		grace := queryOf(e.Audit().RequestURI)["gracePeriodSeconds"]
+		return len(grace) > 0 && grace[0] == "0"
+	}
+	return e.auditedText(logField+"requestObject.gracePeriodSeconds") == "0"
+}
+
 // ownPod reports whether the pod in the response, if there is one, is of the node
 // that the request acted for.
 func (e *Event) ownPod() bool {

@@ -4,8 +4,8 @@ import "strconv"
 
 // scaledToZero reports whether a request set the number of a workload's replicas
 // to 0. The response decides where it is shown, because there are many ways to ask
-// for it. A workload that ran no pod is not scaled. Of one that is written as a
-// whole only a body that is shown counts: most such requests change something else.
+// for it. A workload that ran no pod is not scaled. Where neither body nor response
+// is shown it is not known.
 func (e *Event) scaledToZero() any {
 	verb := e.auditedText(logField + "verb")
 	if verb != "patch" && verb != "update" {
@@ -16,18 +16,15 @@ func (e *Event) scaledToZero() any {
 	if !scale && asked == replicasUntouched {
 		return false
 	}
+	set, known := e.audited(logField + "responseObject.spec.replicas")
 	spec, _ := e.audited(logField + "responseObject.spec")
-	if _, shown := spec.(map[string]any); !shown {
-		if scale && asked == replicasUntouched && e.requestBody() == bodyWithheld {
+	if _, shown := spec.(map[string]any); !shown || set == nil && !known {
+		if asked == replicasHidden {
 			return notKnown
 		}
 		return asked == replicasZero
 	}
-	set, known := e.audited(logField + "responseObject.spec.replicas")
-	switch {
-	case set == nil && !known:
-		return asked == replicasZero
-	case scale: // a Scale omits 0
+	if scale { // a Scale omits 0
 		return set == nil || isZero(set)
 	}
 	running, known := e.audited(logField + "responseObject.status.replicas")
@@ -41,6 +38,7 @@ const (
 	replicasUntouched asked = iota // as far as it is shown
 	replicasSet
 	replicasZero
+	replicasHidden // the body is withheld or cut
 )
 
 // askedReplicas reads the body. A Scale as a whole omits 0.
@@ -50,7 +48,9 @@ func (e *Event) askedReplicas(wholeScale bool) asked {
 	if !ok {
 		replicas, known := e.audited(logField + "requestObject.spec.replicas")
 		switch {
-		case replicas == nil && known && wholeScale && e.requestBody() == bodyShown:
+		case replicas == nil && !known:
+			return replicasHidden
+		case replicas == nil && wholeScale && e.requestBody() == bodyShown:
 			return replicasZero
 		case replicas == nil:
 			return replicasUntouched
@@ -58,6 +58,9 @@ func (e *Event) askedReplicas(wholeScale bool) asked {
 			return replicasZero
 		}
 		return replicasSet
+	}
+	if e.log.last == "requestObject" {
+		return replicasHidden
 	}
 	most := replicasUntouched
 	for _, operation := range patch {

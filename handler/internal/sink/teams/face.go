@@ -131,23 +131,41 @@ func (d drawing) pods() []element {
 	}
 	switch {
 	case (collection || d.partial()) && d.Total > 1:
-		return []element{bold("pods"), run(", " + times(d.Total) + ",")}
+		return []element{bold("pods"), run(", " + times(d.Total) + d.byForce(","))}
 	case collection:
 		return []element{bold("pods")}
 	case n > 1 && n < d.Total:
-		return []element{bold(count(n, "pod")), run(", " + times(d.Total) + " in all,")}
+		return []element{bold(count(n, "pod")), run(", " + times(d.Total) + " in all" + d.byForce(","))}
 	case n > 1:
 		return []element{bold(count(n, "pod"))}
 	case d.first.Pod == "":
 		return []element{run("a pod")}
 	case d.Total > 1:
-		return []element{run("pod "), bold(d.show(d.first.Pod)), run(" " + times(d.Total))}
+		return []element{run("pod "), bold(d.show(d.first.Pod)), run(" " + times(d.Total) + d.byForce(""))}
 	}
 	return []element{run("pod "), bold(d.show(d.first.Pod))}
 }
 
+// byForce is how many of the deletions left the pods no time, if not all did alike.
+// none is what it is otherwise.
+func (d drawing) byForce(none string) string {
+	forced := 0
+	for _, a := range d.Alerts {
+		if a.Forced() {
+			forced++
+		}
+	}
+	if forced == 0 || forced == len(d.Alerts) {
+		return none
+	}
+	return ", " + times(forced) + " by force,"
+}
+
 func times(n int) string {
-	if n == 2 {
+	switch n {
+	case 1:
+		return "once"
+	case 2:
 		return "twice"
 	}
 	return fmt.Sprintf("%d times", n)
@@ -188,6 +206,9 @@ func (d drawing) caller(a *alert.Alert) []element {
 	if kind := kinds[a.CallerKind]; kind != "" {
 		runs = append(runs, run(", "+kind))
 	}
+	if as := d.plain(a.CallerActedAs); as != "" {
+		runs = append(runs, run(", acting as "), bold(as))
+	}
 	if id := d.plain(a.CallerId); id != "" && a.CallerId != who {
 		runs = append(runs, subtle(" "+id))
 	}
@@ -201,6 +222,7 @@ var kinds = map[string]string{
 	"managedIdentity":      "a managed identity",
 	"microsoftApplication": "an application of Microsoft",
 	"kubernetes":           "an account of the cluster",
+	"externalIdentity":     "an identity of another issuer",
 }
 
 func (d drawing) from(a *alert.Alert) []element {
@@ -230,6 +252,8 @@ func (d drawing) where(a *alert.Alert) []element {
 			runs = append(runs, run(", AKS cluster"))
 		case "arc":
 			runs = append(runs, run(", Arc-enabled cluster"))
+		case "fleet":
+			runs = append(runs, run(", hub cluster of a fleet"))
 		}
 	} else if name := d.plain(lastSegment(a.ResourceId)); name != "" {
 		runs = append(runs, bold(name))

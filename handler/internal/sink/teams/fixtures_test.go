@@ -74,6 +74,7 @@ func eviction() *alert.Alert {
 	a.CallerAppId, a.CallerAppName, a.CallerRole, a.CallerIp = "", "", "", "10.244.3.17"
 	a.UserAgent = "kubectl/v1.33.2 (linux/amd64) kubernetes/a7e2f6c"
 	a.CorrelationId = "0b6d7f3e-6d1f-4b55-9a3e-6f2f2b8a9c10"
+	a.CallerActedAs = "ops@example.com"
 	return a
 }
 
@@ -187,7 +188,7 @@ func all(alerts ...*alert.Alert) alert.Group { return alert.Group{Alerts: alerts
 // cases are the cards of the golden files.
 func cases() map[string]alert.Group {
 	twice := sinktest.Alerts(2)
-	twice[1].Pod = twice[0].Pod
+	twice[1].Pod, twice[1].Notes = twice[0].Pod, []string{alert.NoteForced}
 	exec := eviction()
 	exec.RuleName, exec.Operation, exec.DeletionKind = "Command in a Pod", "create pods/exec", ""
 	return map[string]alert.Group{
