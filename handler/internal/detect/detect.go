@@ -30,6 +30,7 @@ type Batch interface {
 // A Detector evaluates batches. It is immutable and safe for concurrent use.
 type Detector struct {
 	rules   *rule.Set
+	audits  *prefilter.Filter // audit events, also in base64
 	filter  *prefilter.Filter
 	telling telling
 	routine bool // matches that are routine become findings
@@ -39,6 +40,7 @@ type Detector struct {
 // unless routine is set: then they become findings too.
 func New(rules *rule.Set, routine bool) *Detector {
 	d := &Detector{rules: rules, telling: newTelling(), routine: routine}
+	d.audits = prefilter.New(append([]prefilter.Literal{{Text: "auditID", Whole: true}}, encodedAudit...))
 	if literals, all := rules.Literals(); !all {
 		d.filter = prefilter.New(append(literals, encoded...))
 	}
@@ -46,8 +48,12 @@ func New(rules *rule.Set, routine bool) *Detector {
 }
 
 // encoded are found in messages that may have records in base64, in which no text
-// of a rule can be found: members for them, and what {"records" begins with.
-var encoded = []prefilter.Literal{{Text: "data_base64", Whole: true}, {Text: "ContentData", Whole: true}, {Text: "eyJyZWNvcmRz"}}
+// of a rule can be found: a member for them, and what {"records" begins with; and in
+// those with an audit event anywhere in base64.
+var encoded = append([]prefilter.Literal{{Text: "data_base64", Whole: true}, {Text: "eyJyZWNvcmRz"}}, encodedAudit...)
+
+// encodedAudit is "audit.k8s.io" in base64, as it begins at each of three bytes.
+var encodedAudit = []prefilter.Literal{{Text: "YXVkaXQuazhzLmlv"}, {Text: "F1ZGl0Lms4cy5pb"}, {Text: "hdWRpdC5rOHMuaW"}}
 
 // Filter returns the search for what the rules need to find in a record.
 func (d *Detector) Filter() *prefilter.Filter { return d.filter }

@@ -246,6 +246,8 @@ func (r *reading) unreadPart(ev *event.Event) string {
 		return "the audit text does not tell what was done and to what: it is missing, cut or malformed before that"
 	case len(ev.Unread()) > 0 && r.filter.Contains(ev.Unread()):
 		return "the audit text has a part that is no audit event"
+	case ev.Audit() == nil && ev.Dataset() != "" && r.audits.Contains(ev.Raw()):
+		return "a record of another log, or in another form, with an audit event that no rule sees"
 	case ev.Dataset() == "" && len(r.matches) == 0 && r.filter != nil && !ev.Metric():
 		return "an object of no known log, with text that a rule looks for"
 	}

@@ -96,3 +96,40 @@ func (w *wrapping) once(v any) any {
 	}
 	return map[string]any{name: v}
 }
+
+// An audit event that a forwarder put where no rule looks, or in base64, is read or
+// reported, also where the record around it is one of a known log.
+func TestAHiddenAuditEventIsReadOrReported(t *testing.T) {
+	t.Parallel()
+	d := detect.New(builtIn, true)
+	event := longDeletion{uri: "/api/v1/namespaces/shop/pods/cart-0", verb: "delete", object: `"resource":"pods","namespace":"shop","name":"cart-0"`}.text()
+	inRecord := func(name string, value any) map[string]any {
+		return map[string]any{"time": "2026-11-20T09:31:15Z", "category": "forwarded", "resourceId": "/x", "properties": map[string]any{name: value}}
+	}
+	bodies := map[string]any{
+		"a message in a record of another log": inRecord("payload", string(auditMessage(t, event))),
+		"a record in a record of another log":  inRecord("payload", json.RawMessage(auditMessage(t, event))),
+		"the properties of another log":        inRecord("log", json.RawMessage(event)),
+	}
+	for shift := range 3 {
+		coded := base64.StdEncoding.EncodeToString([]byte("   "[:shift] + event))
+		bodies[fmt.Sprintf("base64 at byte %d in the log", shift)] = json.RawMessage(auditMessage(t, coded))
+		bodies[fmt.Sprintf("base64 at byte %d in another log", shift)] = inRecord("payload", coded)
+		bodies[fmt.Sprintf("base64 at byte %d in an unknown object", shift)] = map[string]any{"payload": coded}
+		bodies[fmt.Sprintf("base64 at byte %d alone", shift)] = coded
+	}
+	for name, value := range bodies {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			body, err := json.Marshal(value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, b := range []detect.Batch{detect.Plain(body), fromHost(t, d, body)} {
+				if found := d.Detect(b, false); len(found.Findings) != 1 && len(found.Unreadable) != 1 {
+					t.Errorf("%d findings, unreadable %+v", len(found.Findings), found.Unreadable)
+				}
+			}
+		})
+	}
+}

@@ -24,7 +24,11 @@ const (
 )
 
 // splitLog finds the audit events in text, and what is in none.
-func splitLog(text []byte) splitText {
+func splitLog(text []byte) splitText { return splitLayer(text, maxLayers) }
+
+// splitLayer is splitLog of text in which as many layers of strings may be around
+// events.
+func splitLayer(text []byte, layers int) splitText {
 	text = unwrapped(text)
 	if mended := doubleQuoted(text); mended != nil {
 		text = mended
@@ -33,7 +37,7 @@ func splitLog(text []byte) splitText {
 	done := 0 // all before it is in events or in rest
 	t := jsontext.Text{Raw: text}
 	var o object
-	for i, attempts := 0, 0; attempts < maxAttempts; attempts++ {
+	for i, attempts := 0, 0; attempts < maxAttempts; {
 		n := bytes.IndexByte(text[i:], '{')
 		if n < 0 {
 			break
@@ -41,6 +45,13 @@ func splitLog(text []byte) splitText {
 		i += n
 		o.index(t, i)
 		if !isAuditEvent(&o) {
+			attempts++
+			if inside := inStrings(&o, layers); len(inside.events) > 0 {
+				split.rest = append(append(split.rest, text[done:i]...), inside.rest...)
+				split.events = append(split.events, inside.events...)
+				i, done = o.end, o.end
+				continue
+			}
 			i++ // an event may be inside, or behind what is no JSON
 			continue
 		}
@@ -54,6 +65,25 @@ func splitLog(text []byte) splitText {
 	}
 	split.rest = append(split.rest, text[done:]...)
 	return split
+}
+
+// inStrings takes the texts of an object apart, such as the line of a container's log
+// with what wrote it and when.
+func inStrings(o *object, layers int) (all splitText) {
+	if layers == 0 || o.cut {
+		return all
+	}
+	for i := range o.members {
+		v := o.members[i].value
+		if v.Kind != jsontext.String || !bytes.Contains(v.Raw, []byte(auditVersion)) {
+			continue
+		}
+		if plain, err := v.Content().Plain(nil); err == nil {
+			inside := splitLayer(plain, layers-1)
+			all.events, all.rest = append(all.events, inside.events...), append(all.rest, inside.rest...)
+		}
+	}
+	return all
 }
 
 // isAuditEvent reports whether an object has what only an audit event has.
@@ -71,7 +101,7 @@ func isAuditEvent(o *object) bool {
 }
 
 func isAuditVersion(v jsontext.Value) bool {
-	return v.Kind == jsontext.String && bytes.HasPrefix(v.Content().Raw, []byte("audit.k8s.io")) // a slash follows, perhaps escaped
+	return v.Kind == jsontext.String && bytes.HasPrefix(v.Content().Raw, []byte(auditVersion)) // a slash follows, perhaps escaped
 }
 
 // nextEvent returns where another event begins behind the beginning of one that is
@@ -155,13 +185,13 @@ func (e *Event) takenApart() bool {
 	case absent:
 		return false
 	case whole:
-		return e.log.get("kind").Is("EventList")
+		return e.log.get("kind").Is("EventList") || e.log.get("verb").Kind == jsontext.Invalid && bytes.Contains(e.logged.Raw, []byte(auditVersion))
 	case cut:
 		if e.log.end >= len(e.log.text.Raw) && bytes.Count(e.log.text.Raw, []byte("auditID")) < 2 {
 			return false
 		}
 	}
-	return e.isKubeAudit() || bytes.Contains(e.logged.Raw, []byte("audit.k8s.io"))
+	return e.isKubeAudit() || bytes.Contains(e.logged.Raw, []byte(auditVersion))
 }
 
 // Unread is the text in properties.log that is in none of the record's events and

@@ -78,11 +78,17 @@ func (e *Event) auditLog() *inner {
 	}
 	p := e.props()
 	name := "log"
-	if p.get(name).Kind == jsontext.Invalid && e.isKubeAudit() {
+	switch {
+	case p.get(name).Kind != jsontext.Invalid:
+	case isAuditEvent(&p.object): // in properties itself
+		e.logged, p.members = e.record.get("properties", "Properties", "EventProperties"), p.members[:0]
+	case e.isKubeAudit():
 		name = auditColumn(p.members)
 	}
-	e.logged = p.get(name)
-	p.members = slices.DeleteFunc(p.members, func(m member) bool { return m.name == name })
+	if e.logged.Kind == jsontext.Invalid {
+		e.logged = p.get(name)
+		p.members = slices.DeleteFunc(p.members, func(m member) bool { return m.name == name })
+	}
 	if p.get("status_code").Kind == jsontext.Invalid {
 		for i := range p.members {
 			if p.members[i].name == "statusCode" {
@@ -122,6 +128,8 @@ func (e *Event) noteLog() {
 		e.note(partLog, "properties.log does not parse")
 	case cut:
 		e.noteCut()
+	case whole:
+		e.noteDerived()
 	}
 	if len(e.pieces) > 1 || e.piece != nil {
 		e.note(partLog, "properties.log has several audit events, each of which was read")
@@ -145,11 +153,15 @@ func (e *Event) noteCut() {
 		where = "within " + e.log.last
 	}
 	e.note(partLog, "the audit text was cut after %d bytes, %s", len(text), where)
-	if _, derived := e.derivedObject(); derived {
-		e.note(partLog, "what the request was about was derived from its URI")
-	}
+	e.noteDerived()
 	if e.log.get("responseStatus").Kind == jsontext.Invalid || e.log.last == "responseStatus" {
 		e.note(partLog, "the outcome of the request is not known")
+	}
+}
+
+func (e *Event) noteDerived() {
+	if _, derived := e.derivedObject(); derived {
+		e.note(partLog, "what the request was about was derived from its URI")
 	}
 }
 
@@ -204,17 +216,6 @@ func (e *Event) inLog(path string) (value any, known bool) {
 		}
 		return log, e.log.state == whole
 	}
-	if e.log.state == cut {
-		return e.inCutLog(path)
-	}
-	value = e.find(e.log.members, path, e.log.level)
-	return value, value != nil || !e.withheld(path)
-}
-
-// inCutLog is inLog of a text that is cut: a member that is complete is known, one
-// that would precede the cut is known to be absent, and objectRef follows from the
-// request.
-func (e *Event) inCutLog(path string) (value any, known bool) {
 	if rest, ok := under(path, "objectRef"); ok {
 		if object, derived := e.derivedObject(); derived {
 			if rest == "" {
@@ -223,6 +224,16 @@ func (e *Event) inCutLog(path string) (value any, known bool) {
 			return object[rest], slices.Contains(derivable, rest)
 		}
 	}
+	if e.log.state == cut {
+		return e.inCutLog(path)
+	}
+	value = e.find(e.log.members, path, e.log.level)
+	return value, value != nil || !e.withheld(path)
+}
+
+// inCutLog is inLog of a text that is cut: a member that is complete is known, and
+// one that would precede the cut is known to be absent.
+func (e *Event) inCutLog(path string) (value any, known bool) {
 	value = e.find(e.log.members, path, e.log.level)
 	name, _, _ := strings.Cut(path, ".")
 	switch {
@@ -234,10 +245,10 @@ func (e *Event) inCutLog(path string) (value any, known bool) {
 	return value, true
 }
 
-// derivedObject returns the objectRef of a text that is cut before that is complete,
-// as it follows from the request URI.
+// derivedObject returns the objectRef of a text that has none, or is cut before that
+// is complete, as it follows from the request URI.
 func (e *Event) derivedObject() (object map[string]any, derived bool) {
-	if e.once(partObject) && e.log.state == cut && (e.log.last == "objectRef" || e.log.get("objectRef").Kind == jsontext.Invalid) {
+	if e.once(partObject) && e.log.is() && (e.log.last == "objectRef" || e.log.get("objectRef").Kind == jsontext.Invalid) {
 		if o, ok := objectOf(e.str(e.log.get("requestURI"))); ok {
 			e.object = o.fields()
 		}
@@ -276,7 +287,7 @@ const (
 func (e *Event) Cut() Cut {
 	log := e.auditLog()
 	switch {
-	case (e.isKubeAudit() || bytes.Contains(e.logged.Raw, []byte("audit.k8s.io"))) && !e.requestKnown():
+	case (e.isKubeAudit() || bytes.Contains(e.logged.Raw, []byte(auditVersion))) && !e.requestKnown():
 		return BeforeVerb
 	case e.props().state == cut, e.properties.state == broken, log.state == cut, log.state == broken:
 		return BehindVerb
@@ -294,7 +305,7 @@ func (e *Event) requestKnown() bool {
 	case e.log.state == whole:
 		return true
 	case verb.Is("delete") || verb.Is("deletecollection") || verb.Is("create"):
-		_, known := e.inCutLog("objectRef.resource")
+		_, known := e.inLog("objectRef.resource")
 		return known
 	}
 	return true

@@ -43,7 +43,7 @@ func (e *Event) route() string {
 		"azfwapplicationrule", "azfwnetworkrule", "azfwnatrule", "azfwdnsquery":
 		return "azure.firewall_logs"
 	}
-	if e.isKubeAudit() || e.props().get("log").Kind != jsontext.Invalid {
+	if e.isKubeAudit() || e.props().get("log").Kind != jsontext.Invalid || isAuditEvent(&e.props().object) {
 		return PlatformLogs
 	}
 	switch c {
@@ -58,9 +58,9 @@ func (e *Event) route() string {
 }
 
 // hasAuditVersion reports whether properties.log mentions the version of audit
-// events.
+// events, or the properties are one.
 func (e *Event) hasAuditVersion() bool {
-	return bytes.Contains(e.props().get("log").Raw, []byte("audit.k8s.io"))
+	return bytes.Contains(e.props().get("log").Raw, []byte(auditVersion)) || isAuditEvent(&e.props().object)
 }
 
 func (e *Event) isKubeAudit() bool {

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
+	"maps"
+	"slices"
 	"strings"
 
 	"podwatch/handler/internal/arm"
@@ -52,14 +54,23 @@ func (e *Event) shape() shape {
 		}
 	}
 	if name := auditColumn(e.record.members); name != "" {
-		return func(m map[string]any) map[string]any {
-			m["properties"] = map[string]any{"log": m[name]}
-			delete(m, name)
-			return m
-		}
+		return auditIn(name)
 	}
 	return nil
 }
+
+// auditIn is the shape of a record that has the text of an audit event in a member
+// of its own.
+func auditIn(name string) shape {
+	return func(m map[string]any) map[string]any {
+		m["properties"] = map[string]any{"log": m[name]}
+		delete(m, name)
+		return m
+	}
+}
+
+// auditVersion begins the apiVersion of audit events.
+const auditVersion = "audit.k8s.io"
 
 // hasMember reports whether an object has a member of the name.
 func hasMember(v jsontext.Value, name string) bool {
@@ -76,7 +87,7 @@ func hasMember(v jsontext.Value, name string) bool {
 func auditColumn(members []member) string {
 	for i := range members {
 		v := members[i].value
-		if (v.Kind == jsontext.String || v.Kind == jsontext.Object || v.Kind == jsontext.Array) && bytes.Contains(v.Raw, []byte("audit.k8s.io")) {
+		if (v.Kind == jsontext.String || v.Kind == jsontext.Object || v.Kind == jsontext.Array) && bytes.Contains(v.Raw, []byte(auditVersion)) {
 			return members[i].name
 		}
 	}
@@ -128,24 +139,34 @@ func fromEventGrid(m map[string]any) map[string]any {
 	return fromREST(data)
 }
 
-// fromLogAnalytics is the shape of rows that Log Analytics exports. TenantId there
-// is the workspace's id.
+// fromLogAnalytics is the shape of rows that Log Analytics exports. The columns tell
+// what a row is, because tables of one form have several names: AKSAudit,
+// AKSAuditAdmin, ArcK8sAudit, ArcK8sAuditAdmin. TenantId is the workspace's id.
 func fromLogAnalytics(m map[string]any) map[string]any {
 	record := map[string]any{}
 	set(record, "time", scalarText(m["TimeGenerated"]))
 	set(record, "resourceId", cmp.Or(scalarText(m["_ResourceId"]), scalarText(m["ResourceId"])))
-	switch table := scalarText(m["Type"]); table {
-	case "AzureActivity":
+	has := func(columns ...string) bool {
+		return slices.ContainsFunc(columns, func(c string) bool { return m[c] != nil })
+	}
+	switch table := scalarText(m["Type"]); {
+	case table == "AzureActivity", has("OperationNameValue", "ActivityStatusValue", "ActivityStatus"):
 		activityRow(record, m)
-	case "AKSAudit", "AKSAuditAdmin":
-		record["category"] = map[string]string{"AKSAudit": "kube-audit", "AKSAuditAdmin": "kube-audit-admin"}[table]
+	case has("AuditId") && has("RequestUri", "Verb"):
+		record["category"] = "kube-audit"
+		if strings.HasSuffix(table, "Admin") {
+			record["category"] = "kube-audit-admin"
+		}
 		record["properties"] = map[string]any{"log": auditRow(m)}
-	case "AzureDiagnostics":
+	case table == "AzureDiagnostics", has("log_s"):
 		diagnosticsRow(record, m)
 	default:
 		drop(m, "TimeGenerated", "TenantId")
-		for name, value := range record {
-			m[name] = value
+		maps.Copy(m, record)
+		for column, v := range m {
+			if text, ok := v.(string); ok && strings.Contains(text, auditVersion) {
+				return auditIn(column)(m)
+			}
 		}
 		return m
 	}
@@ -216,9 +237,16 @@ func diagnosticsRow(record, m map[string]any) {
 		case "TimeGenerated", "TenantId", "Type", "_ResourceId", "ResourceId", "SourceSystem", "SubscriptionId", "ResourceGroup", "ResourceProvider", "Resource", "ResourceType":
 		case "CallerIPAddress":
 			record["callerIpAddress"] = v
+		case "AdditionalFields":
+			properties[column] = v
 		default:
 			record[strings.ToLower(column[:1])+column[1:]] = v
 		}
+	}
+	// Columns beyond the table's limit are in one.
+	if more := parsedMap(properties["AdditionalFields"]); more != nil {
+		delete(properties, "AdditionalFields")
+		maps.Copy(properties, more)
 	}
 	record["properties"] = properties
 }

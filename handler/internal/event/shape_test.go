@@ -26,6 +26,8 @@ func TestOtherShapesAreReadAsTheExport(t *testing.T) {
 			"claims":{"` + who + `":"dana@example.com"},"correlationId":"c1","httpRequest":{"clientIpAddress":"203.0.113.77"},"operationName":"` + operation + `","status":"Succeeded"}}`,
 		"the same as a CloudEvent": `{"specversion":"1.0","subject":"` + pod + `","type":"Microsoft.Resources.ResourceDeleteSuccess","time":"2026-11-20T09:40:12Z","data":{
 			"claims":{"` + who + `":"dana@example.com"},"correlationId":"c1","httpRequest":{"clientIpAddress":"203.0.113.77"},"operationName":"` + operation + `","status":"Succeeded"}}`,
+		"a row of its table's older columns": `{"TenantId":"7e2d1c3b-0000-4000-8000-000000000001","TimeGenerated":"2026-11-20T09:40:12Z","OperationName":"` + operation + `",
+			"ActivityStatus":"Succeeded","Caller":"dana@example.com","CallerIpAddress":"203.0.113.77","Category":"Administrative","CorrelationId":"c1","ResourceId":"` + pod + `"}`,
 		"a row of AzureActivity": `{"Type":"AzureActivity","TenantId":"7e2d1c3b-0000-4000-8000-000000000001","TimeGenerated":"2026-11-20T09:40:12Z","OperationNameValue":"` + operation + `",
 			"ActivityStatusValue":"Success","Caller":"dana@example.com","CallerIpAddress":"203.0.113.77","CategoryValue":"Administrative","CorrelationId":"c1","_ResourceId":"` + pod + `"}`,
 	}
@@ -67,6 +69,11 @@ func TestAuditEventsInOtherColumns(t *testing.T) {
 		"as an object":                  `{"@timestamp":"2026-11-20T09:31:15Z","message":` + log + `}`,
 		"under another property":        `{"category":"kube-audit","time":"2026-11-20T09:31:15Z","properties":{"message":` + string(text) + `}}`,
 		"in a row of AzureDiagnostics":  `{"Type":"AzureDiagnostics","TimeGenerated":"2026-11-20T09:31:15Z","Category":"kube-audit","log_s":` + string(text) + `}`,
+		"in the properties themselves":  `{"category":"kube-audit","time":"2026-11-20T09:31:15Z","properties":` + log + `}`,
+		"in those of another category":  `{"category":"audit","time":"2026-11-20T09:31:15Z","properties":` + log + `}`,
+		"in a row without its table":    `{"TimeGenerated":"2026-11-20T09:31:15Z","Category":"kube-audit","log_s":` + string(text) + `}`,
+		"in a row of another table":     `{"Type":"Audit_CL","TimeGenerated":"2026-11-20T09:31:15Z","RawData":` + string(text) + `}`,
+		"in a row's additional fields":  `{"Type":"AzureDiagnostics","TimeGenerated":"2026-11-20T09:31:15Z","Category":"kube-audit","AdditionalFields":{"log":` + string(text) + `}}`,
 		"under a category of its own":   `{"category":"audit","time":"2026-11-20T09:31:15Z","properties":{"log":` + string(text) + `}}`,
 		"under a category with a blank": `{"category":" Kube-Audit ","time":"2026-11-20T09:31:15Z","properties":{"log":` + string(text) + `}}`,
 	}
