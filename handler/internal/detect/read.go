@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"runtime/debug"
-	"strconv"
 	"time"
 	"unicode/utf8"
 
@@ -158,30 +157,8 @@ func (r *reading) read(p piece) (known bool) {
 // wellFormed reports whether the strings of a record that was found in place are
 // JSON, which export.Around does not check. What is not well-formed must be mended.
 func wellFormed(record []byte) bool {
-	for i := 0; i < len(record); i++ {
-		switch c := record[i]; {
-		case c < ' ':
-			return json.Valid(record) && utf8.Valid(record)
-		case c == '\\':
-			if i++; i == len(record) {
-				return false
-			}
-			switch record[i] {
-			case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
-			case 'u':
-				if i+4 >= len(record) {
-					return false
-				}
-				if _, err := strconv.ParseUint(string(record[i+1:i+5]), 16, 16); err != nil {
-					return false
-				}
-				i += 4
-			default:
-				return false
-			}
-		}
-	}
-	return utf8.Valid(record)
+	escapes, control := jsontext.CheckStrings(record)
+	return escapes && utf8.Valid(record) && (!control || json.Valid(record))
 }
 
 // evaluate notes the rules that an event matches.

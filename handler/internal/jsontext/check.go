@@ -77,6 +77,47 @@ func CheckString(b []byte, i int) (int, Fault) {
 	}
 }
 
+// CheckStrings is CheckString for all strings of a JSON value whose grammar is
+// known to be correct: it reports whether there is no malformed escape, and whether
+// there is a control character, which may also be white space between values.
+func CheckStrings(b []byte) (escapes, control bool) {
+	const odd = 0xaaaaaaaaaaaaaaaa
+	after := uint64(0) // 1: the first byte of the block is escaped
+	for i := 0; i < len(b); i += 64 {
+		var rest [64]byte
+		block := &rest
+		if len(b)-i >= len(block) {
+			block = (*[64]byte)(b[i:])
+		} else {
+			copy(rest[copy(rest[:], b[i:]):], blank)
+		}
+		low := uint64(0)
+		for k := 0; k < 64; k += 8 {
+			w := binary.LittleEndian.Uint64(block[k:])
+			low |= (w - ' '*ones) &^ w & highs
+		}
+		control = control || low != 0
+		quotes, slashes := masks(block)
+		if slashes|after == 0 {
+			continue
+		}
+		// Of a run of backslashes every other one begins an escape. A run that begins
+		// at an even place ends, by the carry of a subtraction, at an odd one.
+		begin := slashes &^ after
+		ends := ((begin<<1 | odd) - begin) ^ odd
+		escaped := ends ^ (slashes | after)
+		after = (ends & slashes) >> 63
+		for other := escaped &^ (quotes | slashes); other != 0; other &= other - 1 {
+			if n := i + bits.TrailingZeros64(other); escape(b[n-1:]) == 0 {
+				return false, control
+			}
+		}
+	}
+	return after == 0, control
+}
+
+const blank = "                                                                "
+
 // escape returns the length of the JSON escape that b begins with; 0 if it is none.
 func escape(b []byte) int {
 	if len(b) < 2 {

@@ -133,6 +133,12 @@ func unescape(dst, src []byte) (read, wrote int, ok bool) {
 	return 2, 1, true
 }
 
+// A quote behind three and seven backslashes, as words.
+const (
+	threeSlashes = '"'<<24 | '\\'<<16 | '\\'<<8 | '\\'
+	sevenSlashes = '"'<<56 | ('\\'*ones)&(1<<56-1)
+)
+
 // unquoteTwice removes two layers from src in one pass; dst is apart from src
 // and as long. It returns false at anything but what a serialiser usually
 // writes, which takes two passes of unquote.
@@ -164,6 +170,18 @@ func unquoteTwice(dst, src []byte) (int, bool) {
 			i++
 			o++
 			continue
+		}
+		if i+8 <= len(src) { // a quote of the text, or of text inside it
+			switch w := binary.LittleEndian.Uint64(src[i:]); {
+			case w&(1<<32-1) == threeSlashes:
+				dst[o] = '"'
+				i, o = i+4, o+1
+				continue
+			case w == sevenSlashes:
+				dst[o], dst[o+1] = '\\', '"'
+				i, o = i+8, o+2
+				continue
+			}
 		}
 		run := 1
 		for i+run < len(src) && src[i+run] == '\\' {

@@ -230,8 +230,7 @@ func (t Text) opens(i int) bool {
 func (t Text) skipString(i int) (int, bool) {
 	unit := 1 << t.Depth
 	b, start := t.Raw, i+unit
-	i = start
-	for {
+	for i = start; ; i++ {
 		for i+8 <= len(b) {
 			x := binary.LittleEndian.Uint64(b[i:]) ^ ('"' * ones)
 			if m := (x - ones) &^ x & highs; m != 0 {
@@ -244,18 +243,61 @@ func (t Text) skipString(i int) (int, bool) {
 			return len(b), false
 		}
 		if b[i] != '"' {
-			i++
 			continue
 		}
 		run := backslashes(b, start, i)
-		i++
-		if (run+1)&(unit-1) != 0 {
-			return i - 1 - run, false
+		switch {
+		case (run+1)&(unit-1) != 0:
+			return i - run, false
+		case (run>>t.Depth)&1 == 0:
+			return i + 1, true
 		}
-		if (run>>t.Depth)&1 == 0 {
-			return i, true
-		}
+		i = skipQuotes(b, i+1, unit) - 1
 	}
+}
+
+// skipQuotes returns an index at or after i, which follows a quote, such that all
+// quotes before it belong to JSON text that is quoted once more: each has as many
+// backslashes before it as a quote within a string, and no more. Such text has a
+// quote every few bytes, so 64 are looked at in one go.
+func skipQuotes(b []byte, i, unit int) int {
+	if unit > 32 {
+		return i
+	}
+	shifted := func(mask, before uint64, n int) uint64 { return mask<<(n&63) | before>>((64-n)&63) }
+	var before [6]uint64 // runs of the block before, by the logarithm of their length
+	for ; i+64 <= len(b); i += 64 {
+		quotes, run := masks((*[64]byte)(b[i:]))
+		k := 0
+		for n := 1; n < unit; n *= 2 { // run has a bit for each byte that ends n backslashes
+			run, before[k] = run&shifted(run, before[k], n), run
+			k++
+		}
+		follows := shifted(run, before[k], 1)
+		once := follows & shifted(run, before[k], unit) &^ (follows & shifted(run, before[k], unit+1))
+		if other := quotes &^ once; other != 0 {
+			return i + bits.TrailingZeros64(other)
+		}
+		before[k] = run
+	}
+	return i
+}
+
+// masksGo returns a bit for each quote and each backslash of a block.
+func masksGo(block *[64]byte) (quotes, slashes uint64) {
+	for i := 0; i < 64; i += 8 {
+		w := binary.LittleEndian.Uint64(block[i:])
+		quotes |= equal(w, '"') << i
+		slashes |= equal(w, '\\') << i
+	}
+	return quotes, slashes
+}
+
+// equal returns a bit for each byte of w that is c.
+func equal(w, c uint64) uint64 {
+	x := w ^ c*ones
+	differ := (x &^ highs) + ^uint64(highs) | x
+	return (^differ & highs) >> 7 * 0x0102040810204080 >> 56
 }
 
 // backslashes counts the backslashes right before b[i], not before from.
