@@ -4,7 +4,10 @@ import (
 	"encoding/json"
 	"net/url"
 	"regexp"
+	"strings"
 	"time"
+
+	"podwatch/handler/internal/arm"
 )
 
 // A Portal makes links to the pages of the Azure portal.
@@ -15,7 +18,6 @@ type Portal struct {
 
 var (
 	clusterID = regexp.MustCompile(`(?i)^/subscriptions/[0-9a-f-]{36}/resourcegroups/[\w.()-]{1,90}/providers/microsoft\.(kubernetes/connectedclusters|containerservice/(managedclusters|fleets))/[\w-]{1,63}$`)
-	guid      = regexp.MustCompile(`(?i)^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`)
 	upn       = regexp.MustCompile(`^[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9.-]{1,255}$`)
 )
 
@@ -27,7 +29,7 @@ func (p Portal) Links(a *Alert) Links {
 	if clusterID.MatchString(a.ClusterId) {
 		links.Cluster = p.Base + "/#resource" + a.ClusterId + "/overview"
 	}
-	if guid.MatchString(a.SubscriptionId) {
+	if isGUID(a.SubscriptionId) {
 		links.ActivityLog = p.activityLog(a)
 	}
 	if p.Workspace != "" {
@@ -36,24 +38,42 @@ func (p Portal) Links(a *Alert) Links {
 	return links
 }
 
+// isGUID reports whether an id is a GUID as Azure writes it.
+func isGUID(id string) bool {
+	guid, ok := arm.ParseGUID(id)
+	return ok && strings.EqualFold(id, guid)
+}
+
+// An activityQuery is what the portal's page of the activity log is asked.
+type activityQuery struct {
+	Caller        string   `json:"caller,omitempty"`
+	EndTime       string   `json:"endTime"`
+	StartTime     string   `json:"startTime"`
+	Subscriptions []string `json:"subscriptions"`
+	TimeSpan      string   `json:"timeSpan"`
+	Top           int      `json:"top"`
+}
+
 // activityLog opens the activity log of the subscription around the event, of
 // the caller where it is named by an identifier.
 func (p Portal) activityLog(a *Alert) string {
 	const before, after = 25 * time.Minute, 10 * time.Minute
-	query := map[string]any{
-		"subscriptions": []string{a.SubscriptionId},
-		"timeSpan":      "5",
-		"startTime":     a.EventTime.Add(-before).UTC().Format(time.RFC3339),
-		"endTime":       a.EventTime.Add(after).UTC().Format(time.RFC3339),
-		"top":           1000,
+	query := activityQuery{
+		Subscriptions: []string{a.SubscriptionId},
+		TimeSpan:      "5",
+		StartTime:     a.EventTime.Add(-before).UTC().Format(time.RFC3339),
+		EndTime:       a.EventTime.Add(after).UTC().Format(time.RFC3339),
+		Top:           1000,
 	}
 	switch {
 	case upn.MatchString(a.CallerName):
-		query["caller"] = a.CallerName
-	case guid.MatchString(a.CallerId):
-		query["caller"] = a.CallerId
+		query.Caller = a.CallerName
+	case isGUID(a.CallerId):
+		query.Caller = a.CallerId
 	}
-	text, err := json.Marshal(map[string]any{"query": query})
+	text, err := json.Marshal(struct {
+		Query activityQuery `json:"query"`
+	}{query})
 	if err != nil {
 		return ""
 	}

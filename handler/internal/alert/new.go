@@ -192,11 +192,13 @@ func Key(ruleID string, about ...string) string {
 
 // digest is 32 hexadecimal digits of a SHA-256 over parts.
 func digest(parts ...string) string {
-	hash := sha256.New()
+	var text []byte
 	for _, part := range parts {
-		fmt.Fprintf(hash, "%d:%s,", len(part), part)
+		text = strconv.AppendInt(text, int64(len(part)), 10)
+		text = append(append(append(text, ':'), part...), ',')
 	}
-	return hex.EncodeToString(hash.Sum(nil)[:16])
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:16])
 }
 
 // received is when the API server received a request, in microseconds. It is
@@ -206,7 +208,7 @@ func received(ev *event.Event) string {
 	if at := ev.Audit().Received; !at.IsZero() {
 		return strconv.FormatInt(at.UnixMicro(), 10)
 	}
-	properties, _ := ev.Record()["properties"].(map[string]any)
+	properties, _ := ev.Member("properties").(map[string]any)
 	text, ok := properties["log"].(string)
 	if !ok {
 		text = canonical(ev)

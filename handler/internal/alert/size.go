@@ -105,8 +105,8 @@ func (a *Alert) capValues() {
 // truncated shortens text to at most size bytes of JSON, at a character's end,
 // marked by an ellipsis.
 func truncated(text string, size int) string {
-	const mark = "…"
-	if fitting(text, size) == len(text) {
+	const mark, most = "…", len(`\u0000`)
+	if most*len(text) <= size || fitting(text, size) == len(text) {
 		return text
 	}
 	return text[:fitting(text, size-len(mark))] + mark

@@ -58,13 +58,13 @@ func From(ev *event.Event) Caller {
 	case ev.Audit() != nil:
 		c = fromAudit(ev.Audit())
 	case ev.Dataset() == event.SignInLogs:
-		c = fromSignIn(ev.Record())
+		c = fromSignIn(ev)
 	case ev.Dataset() == event.EntraAudit:
-		c = fromDirectoryAudit(ev.Record())
+		c = fromDirectoryAudit(ev)
 	default:
-		c = fromIdentity(member(ev.Record(), "identity"), ev.CallerIP())
+		c = fromIdentity(ev.Member("identity"), ev.CallerIP())
 		if ev.Dataset() == event.ActivityLogs {
-			readTenant(&c, ev.Record())
+			readTenant(&c, ev)
 		}
 	}
 	if c.Kind == "" {

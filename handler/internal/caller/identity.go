@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"podwatch/handler/internal/arm"
+	"podwatch/handler/internal/event"
 )
 
 // Claim names as the activity log writes them. Other resource logs use the
@@ -133,16 +134,15 @@ func isNodeIdentity(owner, issuedOn string) bool {
 
 // readTenant notes that the caller's token is of another tenant than the record: that
 // of a service provider through Lighthouse, or of a reseller.
-func readTenant(c *Caller, record map[string]any) {
-	identity := object(member(record, "identity"))
-	cl := readClaims(identity)
+func readTenant(c *Caller, ev *event.Event) {
+	cl := readClaims(object(ev.Member("identity")))
 	theirs, ok := arm.ParseGUID(cl.get(entra+"tenantid", "tid"))
 	if !ok {
 		return
 	}
-	ours, ok := arm.ParseGUID(text(member(record, "tenantId")))
+	ours, ok := arm.ParseGUID(text(ev.Member("tenantId")))
 	if !ok {
-		root, _, _ := strings.Cut(strings.TrimPrefix(text(member(object(member(record, "properties")), "hierarchy")), "/"), "/")
+		root, _, _ := strings.Cut(strings.TrimPrefix(text(member(object(ev.Member("properties")), "hierarchy")), "/"), "/")
 		ours, ok = arm.ParseGUID(root)
 	}
 	if ok && theirs != ours {
@@ -186,8 +186,8 @@ func readGuest(c *Caller, cl claims, personal bool) {
 }
 
 // fromSignIn reads an Entra sign-in record.
-func fromSignIn(record map[string]any) Caller {
-	p := object(member(record, "properties"))
+func fromSignIn(ev *event.Event) Caller {
+	p := object(ev.Member("properties"))
 	c := Caller{
 		Kind:        KindUser,
 		Name:        text(member(p, "userPrincipalName")),
@@ -202,14 +202,14 @@ func fromSignIn(record map[string]any) Caller {
 		c.Kind, c.ID, c.Name = KindServicePrincipal, idOrText(id), text(member(p, "servicePrincipalName"))
 	}
 	if c.Name == "" && c.ID == "" {
-		return fromIdentity(member(record, "identity"), c.IP)
+		return fromIdentity(ev.Member("identity"), c.IP)
 	}
 	return c
 }
 
 // fromDirectoryAudit reads an Entra audit record.
-func fromDirectoryAudit(record map[string]any) Caller {
-	by := object(member(object(member(record, "properties")), "initiatedBy"))
+func fromDirectoryAudit(ev *event.Event) Caller {
+	by := object(member(object(ev.Member("properties")), "initiatedBy"))
 	if u := object(member(by, "user")); text(member(u, "id")) != "" || text(member(u, "userPrincipalName")) != "" {
 		name := text(member(u, "userPrincipalName"))
 		return Caller{
@@ -223,7 +223,7 @@ func fromDirectoryAudit(record map[string]any) Caller {
 			ID: idOrText(text(member(a, "servicePrincipalId"))), AppID: idOrText(text(member(a, "appId"))),
 		}
 	}
-	return fromIdentity(member(record, "identity"), "")
+	return fromIdentity(ev.Member("identity"), "")
 }
 
 // claims are the token's claims by lower-case name.

@@ -18,14 +18,16 @@ import (
 const (
 	maxAround  = 100       // events
 	reach      = 256 << 10 // bytes before and after a finding
-	maxReached = 1 << 20   // bytes in all
-	maxNamed   = 1000      // findings whose names are looked for
+	maxReached = 512 << 10 // bytes in all
 )
 
-// Around returns events that happened beside the findings, in the order of their
-// time: of the same callers, or of the same clusters. They have memory of their
-// own. Only records near a finding are looked at, the nearest first.
+// Around returns events that happened beside the findings that are looked up, in
+// the order of their time: of the same callers, or of the same clusters. They have
+// memory of their own. Only records near a finding are looked at, the nearest first.
+// Nothing is looked for on account of routine.
 func (d *Detector) Around(b Batch, findings []alert.Finding) []*event.Event {
+	signals := alert.Signals{}
+	findings = slices.DeleteFunc(slices.Clone(findings), func(f alert.Finding) bool { return f.Routine || !signals.Within(f.Rule) })
 	related := relatedTo(findings)
 	if related == nil {
 		return nil
@@ -38,32 +40,36 @@ func (d *Detector) Around(b Batch, findings []alert.Finding) []*event.Event {
 }
 
 // relatedTo returns the search for the names of callers and clusters, and for what
-// acts on the clusters of a whole subscription; nil without a name. Nothing is looked for on account of routine.
+// acts on the clusters of a whole subscription; nil without a name.
 func relatedTo(findings []alert.Finding) *prefilter.Filter {
-	var names []prefilter.Literal
-	add := func(s string) {
-		if s = strings.TrimSpace(s); s != "" {
-			names = append(names, prefilter.Literal{Text: s})
-		}
-	}
-	for _, f := range findings[:min(len(findings), maxNamed)] {
-		ev, err := f.Event()
-		if err != nil || f.Routine {
+	var reader event.Reader
+	var record []byte
+	names := map[string]bool{}
+	for _, f := range findings {
+		var err error
+		if record, err = f.Record.Plain(record[:0]); err != nil {
 			continue
 		}
-		who := caller.From(ev)
-		for _, name := range who.Names() {
-			add(name)
+		n := 0
+		for ev, err := range reader.Events(record) {
+			if err == nil && n == f.Nth {
+				who := caller.From(ev)
+				for _, name := range append(who.Names(), groupOf(ev.Resource().ClusterID)) {
+					names[strings.TrimSpace(name)] = true
+				}
+			}
+			n++
 		}
-		add(groupOf(ev.Resource().ClusterID))
 	}
+	delete(names, "")
 	if len(names) == 0 {
 		return nil
 	}
-	for _, wide := range []string{"Microsoft.Chaos", "updateRuns"} { // act on clusters of other resource groups
-		add(wide)
+	literals := []prefilter.Literal{{Text: "Microsoft.Chaos"}, {Text: "updateRuns"}} // act on clusters of other resource groups
+	for name := range names {
+		literals = append(literals, prefilter.Literal{Text: name})
 	}
-	return prefilter.New(names)
+	return prefilter.New(literals)
 }
 
 // groupOf returns the resource group of a cluster, which is also part of the name

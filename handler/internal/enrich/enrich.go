@@ -49,9 +49,9 @@ const pieceSize = 1000
 // max_signals findings of the batch are looked up; the others become alerts too.
 func (e *Enricher) Enrich(ctx context.Context, findings []alert.Finding, around []*event.Event) iter.Seq[[]*alert.Alert] {
 	return func(yield func([]*alert.Alert) bool) {
-		raised := map[string]int{} // findings by rule
+		signals := alert.Signals{}
 		for part := range slices.Chunk(findings, pieceSize) {
-			if !yield(e.piece(ctx, part, around, raised)) {
+			if !yield(e.piece(ctx, part, around, signals)) {
 				return
 			}
 		}
@@ -65,19 +65,18 @@ type draft struct {
 	who   caller.Caller
 }
 
-func (e *Enricher) piece(ctx context.Context, findings []alert.Finding, around []*event.Event, raised map[string]int) []*alert.Alert {
+func (e *Enricher) piece(ctx context.Context, findings []alert.Finding, around []*event.Event, signals alert.Signals) []*alert.Alert {
 	now := e.Now()
 	drafts := make([]draft, len(findings))
 	var looked []*draft
 	for i, f := range findings {
 		drafts[i] = e.draft(f, now)
-		raised[f.Rule.ID]++
-		switch most := f.Rule.MaxSignals; {
+		switch within := signals.Within(f.Rule); {
 		case drafts[i].event == nil:
-		case most > 0 && raised[f.Rule.ID] > most:
-			drafts[i].Note(fmt.Sprintf("nothing was looked up for this alert: the rule raised more than %d at once (max_signals)", most))
-		default:
+		case within:
 			looked = append(looked, &drafts[i])
+		default:
+			drafts[i].Note(fmt.Sprintf("nothing was looked up for this alert: the rule raised more than %d at once (max_signals)", f.Rule.MaxSignals))
 		}
 	}
 	e.lookUp(ctx, looked, around)

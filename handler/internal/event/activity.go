@@ -41,7 +41,12 @@ var activityTable = &table{
 	outcome: resultOutcome,
 	address: field("callerIpAddress", "CallerIpAddress"),
 	login:   func(e *Event) string { return scalarText(e.identity().claims[xmlsoapClaims+"/name"]) },
-	note:    func(e *Event) { e.ownFields() },
+	note: func(e *Event) {
+		e.identity()
+		if text := jsontext.String; e.props().get("requestbody").Kind == text || e.props().get("requestBody").Kind == text {
+			e.ownFields()
+		}
+	},
 }
 
 const xmlsoapClaims = "http://schemas.xmlsoap.org/ws/2005/05/identity/claims"
@@ -80,8 +85,8 @@ func (e *Event) activity() map[string]any {
 		s["result_signature"] = e.str(v)
 	}
 	set(s, "identity_name", e.identity().name)
-	if e.identity().fields != nil {
-		s["identity"] = e.identity().fields
+	if fields := e.identityFields(); fields != nil {
+		s["identity"] = fields
 	}
 	if p := e.activityProperties(); p != nil {
 		s["properties"] = p
@@ -121,9 +126,10 @@ var activityProperty = map[string]string{
 // An identity is what the activity log has about the caller.
 type identity struct {
 	name   string         // where it is text
-	fields map[string]any // azure.activitylogs.identity
+	logged map[string]any // nil: none
 	scope  string         // of the authorization
 	claims map[string]any // as logged
+	fields map[string]any // see identityFields
 }
 
 // identity reads the caller.
@@ -135,35 +141,46 @@ func (e *Event) identity() *identity {
 	if !e.once(partIdentity) {
 		return &e.who
 	}
-	var id map[string]any
-	switch v := e.value(e.record.get("identity", "Identity"), 1).(type) {
+	id := e.decoded(e.record.find("identity"))
+	if id == nil {
+		id = e.decoded(e.record.find("Identity"))
+	}
+	switch v := id.(type) {
 	case map[string]any:
-		id = v
+		e.who.logged = v
 	case string:
 		e.who.name = v
 		if looksLikeObject(v) {
-			id = e.parsedObject(partIdentity, "identity", v)
+			e.who.logged = e.parsedObject(partIdentity, "identity", v)
 		}
 	}
-	if len(id) == 0 {
-		return &e.who
+	if auth, ok := either(e.who.logged, "authorization", "Authorization").(map[string]any); ok {
+		e.who.scope = scalarText(either(auth, "scope", "Scope"))
+	}
+	e.who.claims, _ = either(e.who.logged, "claims", "Claims").(map[string]any)
+	return &e.who
+}
+
+// identityFields is azure.activitylogs.identity, nil if there is none.
+func (e *Event) identityFields() map[string]any {
+	id := e.identity().logged
+	if len(id) == 0 || !e.once(partIdentityFields) {
+		return e.who.fields
 	}
 	out := renamed(id, unchanged)
 	drop(out, "authorization", "Authorization", "claims", "Claims")
 	if auth, ok := either(id, "authorization", "Authorization").(map[string]any); ok {
 		a := renamed(auth, unchanged)
-		if evidence := objectIn(auth, "evidence"); evidence != nil {
+		if evidence := objectIn(a, "evidence"); evidence != nil {
 			a["evidence"] = renamed(evidence, dictionary(evidenceName))
 		}
 		out["authorization"] = a
-		e.who.scope = scalarText(either(auth, "scope", "Scope"))
 	}
-	if claims, ok := either(id, "claims", "Claims").(map[string]any); ok {
-		e.who.claims = claims
-		addClaims(out, claims)
+	if e.who.claims != nil {
+		addClaims(out, e.who.claims)
 	}
 	e.who.fields = out
-	return &e.who
+	return out
 }
 
 var evidenceName = map[string]string{

@@ -114,7 +114,7 @@ func (e *Event) entities() any {
 		related = append(related, id)
 	}
 	if e.Dataset() == ActivityLogs {
-		if id := scalarText(findIn(e.identity().fields, "authorization.evidence.principal_id")); id != "" && !slices.Contains(related, any(id)) {
+		if id := scalarText(findIn(e.identityFields(), "authorization.evidence.principal_id")); id != "" && !slices.Contains(related, any(id)) {
 			related = append(related, id)
 		}
 	}

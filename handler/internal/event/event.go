@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"strings"
 	"time"
 
 	"podwatch/handler/internal/jsontext"
@@ -177,6 +178,7 @@ const (
 	partRenamed
 	partTree
 	partIdentity
+	partIdentityFields
 	partLog
 	partObject
 	partAudit
@@ -217,9 +219,37 @@ func (e *Event) Raw() []byte { return e.raw }
 // dropped.
 func (e *Event) Record() map[string]any {
 	if e.once(partRecord) {
-		e.members = e.decode(e.record.members, 1)
+		e.members = make(map[string]any, len(e.record.members))
+		for i := range e.record.members {
+			m := &e.record.members[i]
+			e.members[e.name(m.name)] = e.decoded(m)
+		}
 	}
 	return e.members
+}
+
+// Member is a member of the decoded record; if there is none of the name, one that
+// differs from it in case only.
+func (e *Event) Member(name string) any {
+	m := e.record.find(name)
+	for i := len(e.record.members) - 1; m == nil && i >= 0; i-- {
+		if strings.EqualFold(e.record.members[i].name, name) {
+			m = &e.record.members[i]
+		}
+	}
+	return e.decoded(m)
+}
+
+// decoded returns the value of a member of the record, which is decoded once; nil
+// for no member.
+func (e *Event) decoded(m *member) any {
+	if m == nil {
+		return nil
+	}
+	if !m.isDecoded {
+		m.decoded, m.isDecoded = e.value(m.value, 1), true
+	}
+	return m.decoded
 }
 
 // Category is the category as logged.

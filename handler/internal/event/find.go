@@ -66,7 +66,7 @@ func (e *Event) at(v jsontext.Value, path string, level int) any {
 			_, through := under(path, name)
 			_, inside := under(name, path)
 			if (through || inside) && complete(m, v.Text) {
-				e.candidates = append(e.candidates, member{name, m})
+				e.candidates = append(e.candidates, member{name: name, value: m})
 			}
 		}
 		found := e.find(e.candidates[start:], path, level+1)

@@ -27,6 +27,9 @@ type object struct {
 type member struct {
 	name  string // shares the memory of the text
 	value jsontext.Value
+
+	decoded   any // see Event.decoded
+	isDecoded bool
 }
 
 // empty returns an object without members in the memory of o.
@@ -39,7 +42,7 @@ func (o *object) index(t jsontext.Text, i int) {
 	for name, v := range t.Members(i) {
 		o.end = t.Space(v.End)
 		if name != "" && complete(v, t) {
-			o.members = append(o.members, member{name, v})
+			o.members = append(o.members, member{name: name, value: v})
 			o.dotted = o.dotted || strings.IndexByte(name, '.') >= 0
 		}
 		if v.Kind == jsontext.Invalid || v.Truncated || brokenOff(v, t) {
@@ -75,16 +78,21 @@ func brokenOff(v jsontext.Value, t jsontext.Text) bool {
 // null: some services capitalise the common names. Of none the Kind is Invalid.
 func (o *object) get(names ...string) jsontext.Value {
 	for _, name := range names {
-		for i := len(o.members) - 1; i >= 0; i-- {
-			if m := &o.members[i]; m.name == name {
-				if m.value.Kind != jsontext.Null {
-					return m.value
-				}
-				break
-			}
+		if m := o.find(name); m != nil && m.value.Kind != jsontext.Null {
+			return m.value
 		}
 	}
 	return jsontext.Value{}
+}
+
+// find returns the member of a name, nil if there is none.
+func (o *object) find(name string) *member {
+	for i := len(o.members) - 1; i >= 0; i-- {
+		if m := &o.members[i]; m.name == name {
+			return m
+		}
+	}
+	return nil
 }
 
 // An inner object is the value of a member: an object, or an object as JSON text.

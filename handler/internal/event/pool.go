@@ -19,8 +19,8 @@ const maxPooled = 128 // bytes; longer values hardly repeat
 
 var seed = maphash.MakeSeed()
 
-// text returns b as a string. Bytes that are not UTF-8 become U+FFFD, as
-// whenever JSON is decoded.
+// text returns b as a string in memory of its own. Bytes that are not UTF-8 become
+// U+FFFD, as whenever JSON is decoded.
 func (p *pool) text(b []byte) any {
 	if p == nil || len(b) > maxPooled {
 		return validText(b)

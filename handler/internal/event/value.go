@@ -2,6 +2,8 @@ package event
 
 import (
 	"bytes"
+	"unicode/utf8"
+	"unsafe"
 
 	"podwatch/handler/internal/jsontext"
 )
@@ -54,7 +56,7 @@ func (e *Event) value(v jsontext.Value, level int) any {
 	case jsontext.String:
 		content := v.Content()
 		if bytes.IndexByte(content.Raw, '\\') < 0 {
-			return e.pool.text(content.Raw)
+			return e.shared(content.Raw)
 		}
 		plain, err := content.Plain(e.plain[:0])
 		e.plain = plain
@@ -152,5 +154,16 @@ func (e *Event) decode(members []member, level int) map[string]any {
 	return m
 }
 
-// name returns a name in memory of its own.
-func (e *Event) name(name string) string { return e.pool.text([]byte(name)).(string) }
+// shared returns a part of the record, or of a text in it, as a string. It shares
+// the memory of an event that has its own.
+func (e *Event) shared(b []byte) any {
+	if e.pool == nil && utf8.Valid(b) {
+		return unsafe.String(unsafe.SliceData(b), len(b))
+	}
+	return e.pool.text(b)
+}
+
+// name is shared for the name of a member.
+func (e *Event) name(name string) string {
+	return e.shared(unsafe.Slice(unsafe.StringData(name), len(name))).(string)
+}

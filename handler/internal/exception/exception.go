@@ -64,6 +64,9 @@ func (s *Set) Exceptions() []*Exception { return slices.Clone(s.exceptions) }
 // Suppress returns the name of the first exception that the alert meets, or "".
 // event is the alert's event.
 func (s *Set) Suppress(a *alert.Alert, event kql.Document) string {
+	if len(s.exceptions) == 0 {
+		return ""
+	}
 	document := newDocument(a, event)
 	for _, e := range s.exceptions {
 		if e.meets(a, document) {

@@ -58,12 +58,12 @@ func FromEvent(ev *event.Event) (o Operation, ok bool) {
 
 func fromActivity(ev *event.Event) (Operation, bool) {
 	id := ev.ResourceID()
-	if properties, _ := ev.Record()["properties"].(map[string]any); properties != nil {
+	if properties, _ := ev.Member("properties").(map[string]any); properties != nil {
 		if entity, _ := properties["entity"].(string); strings.EqualFold(entity, id) {
 			id = entity // the same in readable case
 		}
 	}
-	resultType, _ := ev.Record()["resultType"].(string)
+	resultType, _ := ev.Member("resultType").(string)
 	return Operation{
 		Time: ev.Time(), OperationName: ev.Operation(), ResourceID: id, Target: target(id),
 		Outcome: outcome(cmp.Or(resultType, ev.Outcome())), CorrelationID: ev.CorrelationID(), what: describe(ev.Operation(), ""),

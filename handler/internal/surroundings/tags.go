@@ -61,6 +61,6 @@ func (s *Surroundings) tagsOf(ctx context.Context, cluster string) tagging {
 			delete(t.tags, name)
 		}
 	}
-	s.tags.Add(id.Key(), t)
+	s.tags.Add(strings.Clone(id.Key()), t) // an id shares the memory of its record
 	return t
 }
