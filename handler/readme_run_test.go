@@ -103,6 +103,8 @@ var proofs = map[string]proof{
 	"infra/smoke.sh SUBSCRIPTION":                                                                  azure(deployTest, "func TestSmokeTestSendsADeletion("),
 	"infra/grant-graph.sh PRINCIPAL_ID":                                                            azure("func TestGrantGraphScript("),
 	"az deployment sub create --name podwatch --location westeurope --template-file infra/main.bicep --parameters infra/my.bicepparam":                       azure("func TestTemplates(", "func TestParameterExampleFits("),
+	`az rest --method post --url "APP_ID/config/configreferences/appsettings/refresh?api-version=2022-03-01"`:                                                azure("func TestAnUnresolvedReferenceStopsOnlyItsSink("),
+	`az rest --method get --url "APP_ID/config/configreferences/appsettings?api-version=2022-03-01"`:                                                         azure("func TestAnUnresolvedReferenceStopsOnlyItsSink("),
 	"az deployment sub create --subscription SUBSCRIPTION --location LOCATION --template-file infra/permissions.bicep --parameters principalId=PRINCIPAL_ID": azure("func TestTemplates("),
 
 	"bin/podwatch requeue":           azure(requeueTest),

@@ -148,7 +148,7 @@ func newReplay(cmd *cobra.Command, o replayOptions) (*replay, error) {
 		return nil, fmt.Errorf("the app settings are wrong:\n%w", err)
 	}
 	if o.deliver {
-		if cfg.TeamsWebhook.IsZero() && cfg.LogAnalyticsEndpoint.IsZero() {
+		if cfg.TeamsWebhook.IsZero() && cfg.LogAnalyticsEndpoint.IsZero() && cfg.TeamsDown == nil && cfg.LogAnalyticsDown == nil {
 			return nil, usageError(errors.New("deliver: no sink is set: TEAMS_WEBHOOK_URL, or LOG_ANALYTICS_ENDPOINT and LOG_ANALYTICS_RULE_ID"))
 		}
 	}

@@ -48,6 +48,7 @@ type App struct {
 	dead    *state.DeadLetters
 	account *storage.Account // nil: none
 	gauges  gauges
+	down    []down
 	now     func() time.Time
 	log     *slog.Logger
 }
@@ -126,6 +127,8 @@ const unreadableContainer = "unreadable-messages"
 
 // sinks makes the sinks that are configured, or the console where none is.
 func (b *builder) sinks() error {
+	b.sinkDown(teams.Name, "Teams", b.cfg.TeamsDown, true)
+	b.sinkDown(loganalytics.Name, "Log Analytics", b.cfg.LogAnalyticsDown, false)
 	if !b.cfg.TeamsWebhook.IsZero() {
 		client := &outbound.Client{Service: "Teams", Endpoint: b.cfg.TeamsWebhook, Attempt: state.PostTime}
 		b.routes = append(b.routes, deliver.Route{Sink: teams.New(client, b.advice()), People: true})

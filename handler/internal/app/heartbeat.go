@@ -21,7 +21,7 @@ import (
 const checkFor = 30 * time.Second
 
 // Heartbeat does what must happen when nothing arrives: it checks the feed, saves
-// what the host gave up, and posts the summaries of storms. What fails is due
+// what the host gave up, posts the summaries of storms, and logs which sinks are down. What fails is due
 // again at the next heartbeat.
 func (a *App) Heartbeat(ctx context.Context, body io.Reader) (*invocation.Reply, []slog.Attr, error) {
 	late, err := invocation.ReadTimer(body)
@@ -30,6 +30,9 @@ func (a *App) Heartbeat(ctx context.Context, body io.Reader) (*invocation.Reply,
 	}
 	ctx, cancel := context.WithTimeout(ctx, workFor)
 	defer cancel()
+	for _, s := range a.down {
+		a.Dispatcher.Refused(s.name, "err", s.cause)
+	}
 	err = errors.Join(a.checkFeed(ctx), a.savePoison(ctx))
 	summaries := a.Dispatcher.Summarize(ctx)
 	for _, f := range summaries.Failed {

@@ -78,14 +78,21 @@ func hostQueues(t *testing.T) (between time.Duration, tries int) {
 	return at.Sub(at.Truncate(24 * time.Hour)), host.Extensions.Queues.MaxDequeueCount
 }
 
-// openOn returns an app with the sinks on a storage, or with dead letters in memory.
+// openOn returns an app with the sinks on a storage.
 func openOn(t *testing.T, s *sinks, connection string) (*App, *bytes.Buffer) {
 	t.Helper()
-	settings := map[string]string{
-		"FUNCTIONS_CUSTOMHANDLER_PORT": "0", "TEAMS_WEBHOOK_URL": s.url + "/workflow?sig=planted",
+	return openWith(t, map[string]string{
+		"TEAMS_WEBHOOK_URL":      s.url + "/workflow?sig=planted",
 		"LOG_ANALYTICS_ENDPOINT": s.url, "LOG_ANALYTICS_RULE_ID": "dcr-0123456789abcdef0123456789abcdef",
 		"AzureWebJobsStorage": connection,
-	}
+	})
+}
+
+// openWith returns an app with the settings, with dead letters in memory where they
+// name no storage, and its log.
+func openWith(t *testing.T, settings map[string]string) (*App, *bytes.Buffer) {
+	t.Helper()
+	settings["FUNCTIONS_CUSTOMHANDLER_PORT"] = "0"
 	cfg, err := config.Load(func(name string) string { return settings[name] }, t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -95,7 +102,7 @@ func openOn(t *testing.T, s *sinks, connection string) (*App, *bytes.Buffer) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if connection == "" {
+	if settings["AzureWebJobsStorage"] == "" {
 		a.dead = state.NewDeadLetters(state.NewMemory(), a.now)
 	}
 	return a, log
@@ -179,6 +186,38 @@ func TestARefusalIsNotFinal(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestASinkWhoseSecretIsMissing: rows flow, the card waits in the queue, and the error
+// line with the cure comes every 15 minutes, also when nothing is deleted.
+func TestASinkWhoseSecretIsMissing(t *testing.T) {
+	t.Parallel()
+	s := startSinks(t, 500)
+	s.mended.Store(true)
+	synctest.Test(t, func(t *testing.T) {
+		a, log := openWith(t, map[string]string{
+			"TEAMS_WEBHOOK_URL":      "@Microsoft.KeyVault(SecretUri=https://v.example/secrets/planted)",
+			"LOG_ANALYTICS_ENDPOINT": s.url, "LOG_ANALYTICS_RULE_ID": "dcr-0123456789abcdef0123456789abcdef",
+		})
+		queued := detectOne(t, a)
+		if _, _, err := a.Redeliver(t.Context(), request(t, "alert", queued)); err == nil || !strings.Contains(err.Error(), "Teams was not asked: TEAMS_WEBHOOK_URL: the Key Vault reference") {
+			t.Errorf("redelivery: %v", err)
+		}
+		for begin := time.Now(); time.Since(begin) < 44*time.Minute; time.Sleep(5 * time.Minute) {
+			if _, _, err := a.Heartbeat(t.Context(), strings.NewReader(`{"Data":{"timer":{}}}`)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if cards, rows := s.cards.Load(), s.rows.Load(); cards != 0 || rows != 1 {
+			t.Errorf("%d cards and %d rows, want a row", cards, rows)
+		}
+		if n := strings.Count(log.String(), "level=ERROR"); n != 3 || strings.Count(log.String(), "refresh the app's references") < n {
+			t.Errorf("%d error lines in 44 minutes, want 3 with the cure:\n%s", n, log)
+		}
+		if strings.Contains(log.String(), "planted") {
+			t.Error("the log has the reference")
+		}
+	})
 }
 
 // TestARejectionIsFinal: what is about this alert is not tried again, and is kept.

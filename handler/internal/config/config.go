@@ -24,10 +24,12 @@ type Config struct {
 	Port int // FUNCTIONS_CUSTOMHANDLER_PORT: where the host expects the handler on loopback
 
 	TeamsWebhook outbound.Endpoint // zero: no cards
+	TeamsDown    error             // why cards are wanted and cannot be posted: an unresolved setting; TeamsWebhook is zero then
 
 	LogAnalyticsEndpoint  outbound.Endpoint // zero: no rows
 	LogAnalyticsRuleID    string            // immutable id of the data collection rule
 	LogAnalyticsStream    string
+	LogAnalyticsDown      error  // like TeamsDown
 	LogAnalyticsWorkspace arm.ID // only for the card's query button
 
 	Storage Storage // the zero value: none, state lives in memory
@@ -107,7 +109,14 @@ const defaultBodyLimit = 96 << 20
 type setting struct {
 	name string
 	read func(l *loader, value string) error // nil: the host reads it, podwatch only documents it
+
+	// down is where the Config notes that this place of a sink is unresolved. Where it
+	// is nil, an unresolved setting is a mistake.
+	down func(l *loader) *error
 }
+
+func teamsDown(l *loader) *error        { return &l.TeamsDown }
+func logAnalyticsDown(l *loader) *error { return &l.LogAnalyticsDown }
 
 // A loader collects the Config while the table is read.
 type loader struct {
@@ -117,32 +126,32 @@ type loader struct {
 }
 
 var settings = []setting{
-	{"TEAMS_WEBHOOK_HOSTS", func(l *loader, v string) error {
+	{name: "TEAMS_WEBHOOK_HOSTS", read: func(l *loader, v string) error {
 		l.webhookHosts = strings.Split(v, ",")
 		return nil
 	}},
-	{"TEAMS_WEBHOOK_URL", func(l *loader, v string) (err error) {
+	{name: "TEAMS_WEBHOOK_URL", down: teamsDown, read: func(l *loader, v string) (err error) {
 		if v != "" {
 			l.TeamsWebhook, err = parseWebhook(v, l.webhookHosts)
 		}
 		return err
 	}},
-	{"LOG_ANALYTICS_ENDPOINT", func(l *loader, v string) error { return readService(v, &l.LogAnalyticsEndpoint) }},
-	{"LOG_ANALYTICS_RULE_ID", func(l *loader, v string) error {
+	{name: "LOG_ANALYTICS_ENDPOINT", down: logAnalyticsDown, read: func(l *loader, v string) error { return readService(v, &l.LogAnalyticsEndpoint) }},
+	{name: "LOG_ANALYTICS_RULE_ID", down: logAnalyticsDown, read: func(l *loader, v string) error {
 		l.LogAnalyticsRuleID = v
 		if v != "" && !ruleID.MatchString(v) {
 			return fmt.Errorf("%q is not an immutable id of a data collection rule (dcr- and 32 hexadecimal digits); the rule's resource id does not work here", v)
 		}
 		return nil
 	}},
-	{"LOG_ANALYTICS_STREAM", func(l *loader, v string) error {
+	{name: "LOG_ANALYTICS_STREAM", down: logAnalyticsDown, read: func(l *loader, v string) error {
 		l.LogAnalyticsStream = orDefault(v, DefaultStream)
 		if !strings.HasPrefix(l.LogAnalyticsStream, "Custom-") {
 			return fmt.Errorf("%q is not a custom stream: its name begins with Custom-", v)
 		}
 		return nil
 	}},
-	{"LOG_ANALYTICS_WORKSPACE_ID", func(l *loader, v string) error {
+	{name: "LOG_ANALYTICS_WORKSPACE_ID", read: func(l *loader, v string) error {
 		id, ok := arm.Parse(v)
 		if v != "" && (!ok || id.Group == "" || !id.Is("Microsoft.OperationalInsights", "workspaces")) {
 			return fmt.Errorf("%q is not the resource id of a workspace (/subscriptions/.../Microsoft.OperationalInsights/workspaces/NAME)", v)
@@ -150,46 +159,46 @@ var settings = []setting{
 		l.LogAnalyticsWorkspace = id
 		return nil
 	}},
-	{"EventHub", nil},
-	{"EventHub__fullyQualifiedNamespace", nil},
-	{"EVENT_HUB_NAME", nil},
-	{"EVENT_HUB_CONSUMER_GROUP", nil},
-	{"AzureWebJobsStorage", func(l *loader, v string) error {
+	{name: "EventHub"},
+	{name: "EventHub__fullyQualifiedNamespace"},
+	{name: "EVENT_HUB_NAME"},
+	{name: "EVENT_HUB_CONSUMER_GROUP"},
+	{name: "AzureWebJobsStorage", read: func(l *loader, v string) error {
 		l.Storage.ConnectionString = Secret(v)
 		return nil
 	}},
-	{"AzureWebJobsStorage__accountName", func(l *loader, v string) error {
+	{name: "AzureWebJobsStorage__accountName", read: func(l *loader, v string) error {
 		l.Storage.AccountName = v
 		if v != "" && !accountName.MatchString(v) {
 			return fmt.Errorf("%q is not a storage account name: 3 to 24 lower-case letters and digits", v)
 		}
 		return nil
 	}},
-	{"AzureWebJobsStorage__blobServiceUri", func(l *loader, v string) error {
+	{name: "AzureWebJobsStorage__blobServiceUri", read: func(l *loader, v string) error {
 		l.Storage.BlobServiceURI = v
 		return checkURI(v)
 	}},
-	{"AzureWebJobsStorage__queueServiceUri", func(l *loader, v string) error {
+	{name: "AzureWebJobsStorage__queueServiceUri", read: func(l *loader, v string) error {
 		l.Storage.QueueServiceURI = v
 		return checkURI(v)
 	}},
-	{"RULES_DIR", func(l *loader, v string) (err error) {
+	{name: "RULES_DIR", read: func(l *loader, v string) (err error) {
 		l.RulesDir, err = l.besideExecutable(v, "rules")
 		return err
 	}},
-	{"EXCEPTIONS_FILE", func(l *loader, v string) (err error) {
+	{name: "EXCEPTIONS_FILE", read: func(l *loader, v string) (err error) {
 		l.ExceptionsFile, err = l.besideExecutable(v, "exceptions.yaml")
 		return err
 	}},
-	{"GRAPH_LOOKUPS", func(l *loader, v string) error { return readSwitch(v, &l.GraphLookups) }},
-	{"ACTIVITY_LOOKUPS", func(l *loader, v string) error { return readSwitch(v, &l.ActivityLookups) }},
-	{"GRAPH_ENDPOINT", func(l *loader, v string) error {
+	{name: "GRAPH_LOOKUPS", read: func(l *loader, v string) error { return readSwitch(v, &l.GraphLookups) }},
+	{name: "ACTIVITY_LOOKUPS", read: func(l *loader, v string) error { return readSwitch(v, &l.ActivityLookups) }},
+	{name: "GRAPH_ENDPOINT", read: func(l *loader, v string) error {
 		return readService(strings.TrimSuffix(strings.TrimRight(orDefault(v, l.Cloud.Graph), "/"), "/v1.0"), &l.GraphEndpoint)
 	}},
-	{"ARM_ENDPOINT", func(l *loader, v string) error {
+	{name: "ARM_ENDPOINT", read: func(l *loader, v string) error {
 		return readService(orDefault(v, l.Cloud.ARM), &l.ARMEndpoint)
 	}},
-	{"FEED_SILENCE_AFTER", func(l *loader, v string) error {
+	{name: "FEED_SILENCE_AFTER", read: func(l *loader, v string) error {
 		d, err := time.ParseDuration(orDefault(v, "60m"))
 		l.FeedSilenceAfter = d
 		if err != nil || d < 10*time.Minute {
@@ -197,8 +206,8 @@ var settings = []setting{
 		}
 		return nil
 	}},
-	{"RECORD_ROUTINE", func(l *loader, v string) error { return readSwitch(v, &l.RecordRoutine) }},
-	{"BODY_LIMIT_MIB", func(l *loader, v string) error {
+	{name: "RECORD_ROUTINE", read: func(l *loader, v string) error { return readSwitch(v, &l.RecordRoutine) }},
+	{name: "BODY_LIMIT_MIB", read: func(l *loader, v string) error {
 		n, err := strconv.ParseInt(orDefault(v, strconv.Itoa(defaultBodyLimit>>20)), 10, 64)
 		l.BodyLimit = n << 20
 		if err != nil || n < 1 || n > 2048 {
@@ -206,7 +215,7 @@ var settings = []setting{
 		}
 		return nil
 	}},
-	{"LOG_LEVEL", func(l *loader, v string) error {
+	{name: "LOG_LEVEL", read: func(l *loader, v string) error {
 		if err := l.LogLevel.UnmarshalText([]byte(orDefault(v, "info"))); err != nil {
 			return fmt.Errorf("%q is not one of debug, info, warn, error", v)
 		}
@@ -230,22 +239,39 @@ func Load(getenv func(string) string, dir string) (*Config, error) {
 	mistakes := []error{cloudErr}
 	for _, s := range settings {
 		value := strings.TrimSpace(getenv(s.name))
-		if strings.HasPrefix(value, "@Microsoft.KeyVault(") {
-			mistakes = append(mistakes, fmt.Errorf("%s: the Key Vault reference was not resolved: the platform hands over the reference itself when the vault, the secret or the identity (keyVaultReferenceIdentity, role Key Vault Secrets User) is wrong or the vault is closed to the app's network", s.name))
+		err := l.set(s, value)
+		if s.down != nil && errors.Is(err, errUnresolved) {
+			*s.down(l) = errors.Join(*s.down(l), fmt.Errorf("%s: %w", s.name, err))
 			continue
 		}
-		if s.read == nil {
-			continue
-		}
-		if err := s.read(l, value); err != nil {
+		if err != nil {
 			mistakes = append(mistakes, fmt.Errorf("%s: %w", s.name, err))
 		}
 	}
-	mistakes = append(mistakes, l.readPort(getenv), l.crossCheck())
+	mistakes = append(mistakes, l.readPort(getenv), l.crossCheck(getenv))
 	if err := errors.Join(mistakes...); err != nil {
 		return nil, err
 	}
 	return &l.Config, nil
+}
+
+// errUnresolved says what a person does about it.
+var errUnresolved = errors.New("the Key Vault reference was not resolved: the platform hands over the reference itself when the vault, " +
+	"the secret or the identity (keyVaultReferenceIdentity, role Key Vault Secrets User) is wrong or the vault is closed to the app's network; " +
+	"correct that and refresh the app's references, because a failed look-up is remembered for up to a day")
+
+// unresolved is the text of a Key Vault reference, in any case as the platform reads it.
+var unresolved = regexp.MustCompile(`(?i)^@Microsoft\.KeyVault\(`)
+
+// set reads one setting. An error of a host's setting is about the reference only.
+func (l *loader) set(s setting, value string) error {
+	switch {
+	case unresolved.MatchString(value):
+		return errUnresolved
+	case s.read == nil:
+		return nil
+	}
+	return s.read(l, value)
 }
 
 func (l *loader) readPort(getenv func(string) string) error {
@@ -258,13 +284,18 @@ func (l *loader) readPort(getenv func(string) string) error {
 	return nil
 }
 
-// crossCheck finds settings that only make sense together.
-func (l *loader) crossCheck() error {
-	var mistakes []error
-	if l.LogAnalyticsEndpoint.IsZero() != (l.LogAnalyticsRuleID == "") {
-		mistakes = append(mistakes, errors.New("LOG_ANALYTICS_ENDPOINT and LOG_ANALYTICS_RULE_ID: set both or neither"))
+// crossCheck finds settings that only make sense together. A stream alone is no sink.
+func (l *loader) crossCheck(getenv func(string) string) error {
+	endpoint, rule := strings.TrimSpace(getenv("LOG_ANALYTICS_ENDPOINT")), strings.TrimSpace(getenv("LOG_ANALYTICS_RULE_ID"))
+	switch {
+	case (endpoint == "") != (rule == ""):
+		return errors.New("LOG_ANALYTICS_ENDPOINT and LOG_ANALYTICS_RULE_ID: set both or neither")
+	case endpoint == "":
+		l.LogAnalyticsDown = nil
+	case l.LogAnalyticsDown != nil:
+		l.LogAnalyticsEndpoint, l.LogAnalyticsRuleID = outbound.Endpoint{}, ""
 	}
-	return errors.Join(mistakes...)
+	return nil
 }
 
 // readService reads the address of a service; an empty one is none.

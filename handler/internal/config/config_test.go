@@ -54,7 +54,10 @@ func TestLoadRefuses(t *testing.T) {
 	}{
 		"a switch that is neither on nor off":      {map[string]string{"GRAPH_LOOKUPS": "yes"}, `GRAPH_LOOKUPS: "yes" is neither on nor off`},
 		"plain http to another machine":            {map[string]string{"LOG_ANALYTICS_ENDPOINT": "http://192.0.2.1", "LOG_ANALYTICS_RULE_ID": "dcr-0123456789abcdef0123456789abcdef"}, "on a loopback address only"},
-		"an unresolved Key Vault reference":        {map[string]string{"TEAMS_WEBHOOK_URL": "@Microsoft.KeyVault(SecretUri=https://v.example/s)"}, "TEAMS_WEBHOOK_URL: the Key Vault reference was not resolved"},
+		"an unresolved reference to the storage":   {map[string]string{"AzureWebJobsStorage": reference}, "AzureWebJobsStorage: the Key Vault reference was not resolved"},
+		"an unresolved reference to the hub":       {map[string]string{"EventHub": reference}, "EventHub: the Key Vault reference was not resolved"},
+		"a mistake beside an unresolved reference": {map[string]string{"LOG_ANALYTICS_ENDPOINT": reference, "LOG_ANALYTICS_RULE_ID": "dcr"}, "LOG_ANALYTICS_RULE_ID"},
+		"an unresolved reference without its rule": {map[string]string{"LOG_ANALYTICS_ENDPOINT": reference}, "set both or neither"},
 		"an endpoint without a rule":               {map[string]string{"LOG_ANALYTICS_ENDPOINT": "https://x.ingest.monitor.azure.com"}, "set both or neither"},
 		"a resource id where an immutable id goes": {map[string]string{"LOG_ANALYTICS_ENDPOINT": "https://x", "LOG_ANALYTICS_RULE_ID": "/subscriptions/x"}, "immutable id"},
 		"a stream that is not custom":              {map[string]string{"LOG_ANALYTICS_STREAM": "Microsoft-Event"}, "begins with Custom-"},
@@ -76,6 +79,52 @@ func TestLoadRefuses(t *testing.T) {
 			}
 			if strings.Contains(err.Error(), "s3cr3t") {
 				t.Errorf("the error shows the secret: %v", err)
+			}
+		})
+	}
+}
+
+const reference = "@Microsoft.KeyVault(SecretUri=https://v.example/secrets/s)"
+
+// TestAnUnresolvedReferenceStopsOnlyItsSink: the settings load, and the sink is wanted
+// and down. What is empty is not wanted.
+func TestAnUnresolvedReferenceStopsOnlyItsSink(t *testing.T) {
+	const webhook, endpoint, rule = "https://x.logic.azure.com/?sig=x", "https://x.ingest.monitor.azure.com", "dcr-0123456789abcdef0123456789abcdef"
+	for name, test := range map[string]struct {
+		webhook, endpoint, rule, stream string
+		teams, rows                     string // up, down or off
+	}{
+		"nothing is wanted":         {"", "", "", "", "off", "off"},
+		"all is resolved":           {webhook, endpoint, rule, "", "up", "up"},
+		"the webhook is not":        {reference, endpoint, rule, "", "down", "up"},
+		"in the platform's own way": {" @microsoft.keyvault(VaultName=v;SecretName=s)", "", "", "", "down", "off"},
+		"the endpoint is not":       {webhook, reference, rule, "", "up", "down"},
+		"the rule is not":           {webhook, endpoint, reference, "", "up", "down"},
+		"the stream is not":         {webhook, endpoint, rule, reference, "up", "down"},
+		"a stream alone is no sink": {"", "", "", reference, "off", "off"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, err := load(t, map[string]string{"TEAMS_WEBHOOK_URL": test.webhook, "LOG_ANALYTICS_ENDPOINT": test.endpoint,
+				"LOG_ANALYTICS_RULE_ID": test.rule, "LOG_ANALYTICS_STREAM": test.stream})
+			if err != nil {
+				t.Fatal(err)
+			}
+			is := func(down error, up bool) string {
+				switch {
+				case down != nil && !up && strings.Contains(down.Error(), "refresh the app's references"):
+					return "down"
+				case down == nil && up:
+					return "up"
+				case down == nil:
+					return "off"
+				}
+				return fmt.Sprint(up, down)
+			}
+			if got := is(c.TeamsDown, !c.TeamsWebhook.IsZero()); got != test.teams {
+				t.Errorf("Teams is %s, want %s", got, test.teams)
+			}
+			if got := is(c.LogAnalyticsDown, !c.LogAnalyticsEndpoint.IsZero()); got != test.rows {
+				t.Errorf("Log Analytics is %s, want %s", got, test.rows)
 			}
 		})
 	}

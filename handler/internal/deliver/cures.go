@@ -14,6 +14,16 @@ type cures struct {
 	logged map[string]time.Time
 }
 
+// Refused writes the error line of a sink that refuses podwatch until somebody mends
+// it, unless one was written in the last 15 minutes. It reports whether it did.
+func (d *Dispatcher) Refused(sink string, attrs ...any) bool {
+	if !d.cures.due(sink) {
+		return false
+	}
+	d.log.Error("a sink refuses podwatch until somebody mends it; alerts wait in the queue", append([]any{"sink", sink}, attrs...)...)
+	return true
+}
+
 // due reports whether the error line of a sink is due, and counts it as written.
 func (c *cures) due(sink string) bool {
 	c.mu.Lock()

@@ -315,11 +315,10 @@ func (v *visit) report() {
 	if v.lacking == 0 {
 		return
 	}
-	attrs := []any{"sink", v.Sink.Name(), "alerts", v.lacking, "alert_id", v.firstID, "err", v.first}
+	attrs := []any{"alerts", v.lacking, "alert_id", v.firstID, "err", v.first}
 	var e *outbound.Error
-	if errors.As(v.first, &e) && e.Kind == outbound.Forbidden && v.cures.due(v.Sink.Name()) {
-		v.log.Error("a sink refuses podwatch until somebody mends it; alerts wait in the queue", attrs...)
+	if errors.As(v.first, &e) && e.Kind == outbound.Forbidden && v.Refused(v.Sink.Name(), attrs...) {
 		return
 	}
-	v.log.Warn("a sink did not take alerts", attrs...)
+	v.log.Warn("a sink did not take alerts", append([]any{"sink", v.Sink.Name()}, attrs...)...)
 }

@@ -26,7 +26,7 @@ const (
 	Unanswered              // the request was sent whole: the service may have acted on it
 	NoToken                 // the identity got no token: nothing was sent
 	Busy                    // 408, 429, 5xx, or an answer that no service should give, such as a redirect
-	Forbidden               // 401, 403, 404 and other 4xx: refused until somebody mends a permission or a place
+	Forbidden               // 401, 403, 404 and other 4xx: refused until somebody mends a permission or a place; without a status: not asked for that
 	Rejected                // 400, 413: about this request
 	Unreadable              // an answer that cannot be used: too large, not JSON, or a link to another host
 )
@@ -52,6 +52,8 @@ func (e *Error) Error() string {
 		text += "did not answer"
 	case e.Kind == NoToken:
 		text += "was not asked: podwatch's identity got no token"
+	case e.Kind == Forbidden && e.Status == 0:
+		text += "was not asked"
 	case e.Kind == Unreadable:
 		text += "gave an unreadable answer"
 	case e.Status == http.StatusTooManyRequests:

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"podwatch/handler/cmd/podwatch/internal/devhost/inbox"
 	"podwatch/handler/internal/alert"
 	"podwatch/handler/internal/storage"
 )
@@ -22,6 +23,29 @@ func TestTheSameBatchTwiceWithARestartBetweenIsOneCard(t *testing.T) {
 	w.deliver("0", batch...)
 	w.restart()
 	w.deliver("0", batch...)
+	w.drain()
+	w.settle([]deletion{d})
+	if cards, rows := w.cards()[d.pod], len(w.rows()[d.alertID]); cards != 1 || rows != 1 {
+		t.Errorf("%d cards and %d rows, want one each", cards, rows)
+	}
+}
+
+// TestAWebhookThatIsNotResolved: the handler starts and writes rows while Azure hands
+// over the text of the Key Vault reference, and the card comes once it is resolved.
+func TestAWebhookThatIsNotResolved(t *testing.T) {
+	t.Parallel()
+	w := start(t, nil, map[string]string{"TEAMS_WEBHOOK_URL": "@Microsoft.KeyVault(SecretUri=https://v.vault.azure.net/secrets/teams-webhook-url)"})
+	d := kubeDeletion(t, podName(1), "dana@example.com", "AKS-1", 1)
+	w.expect(d)
+	w.deliver("0", messages(body(d.records[0]))...)
+	w.until("the row and the error line", func() bool {
+		return len(w.rows()[d.alertID]) == 1 && strings.Contains(w.log(), "TEAMS_WEBHOOK_URL: the Key Vault reference was not resolved")
+	})
+	if cards := w.cards()[d.pod]; cards != 0 {
+		t.Errorf("%d cards without a webhook", cards)
+	}
+	w.settings["TEAMS_WEBHOOK_URL"] = inbox.WebhookURL(w.serve(w.sinks))
+	w.restart()
 	w.drain()
 	w.settle([]deletion{d})
 	if cards, rows := w.cards()[d.pod], len(w.rows()[d.alertID]); cards != 1 || rows != 1 {
