@@ -31,7 +31,7 @@ DIST := dist
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := build
-.PHONY: build deps run start test race browser-test lint vulncheck fuzz bench bench-beside soak package deploy destroy smoke infra-check check check-fast clean help
+.PHONY: build deps run start test race browser-test lint vulncheck fuzz bench bench-beside soak package deploy destroy smoke infra-check snapshots check check-fast clean help
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -138,11 +138,13 @@ destroy: ## Remove it from Azure: SUBSCRIPTION=, CLUSTERS= (resource ids whose l
 smoke: $(BIN)/podwatch ## Send one deletion through the real hub and wait for its row: SUBSCRIPTION=
 	PODWATCH="$(BIN)/podwatch" infra/smoke.sh "$(SUBSCRIPTION)"
 
-infra-check: ## Build and lint the Bicep (needs the Bicep CLI)
-	for f in infra/main.bicep infra/permissions.bicep; do bicep build $$f --stdout >/dev/null && bicep lint $$f || exit 1; done
-	TEAMS_WEBHOOK_URL= bicep build-params infra/main.bicepparam --stdout >/dev/null
+infra-check: ## Lint the Bicep and compare it with its snapshots (needs the Bicep CLI; says so without)
+	node infra/snapshots/snapshots.mjs
 
-check: lint test race browser-test ## What CI runs
+snapshots: ## Record the snapshots of the Bicep, for review (needs the Bicep CLI)
+	node infra/snapshots/snapshots.mjs --update
+
+check: lint infra-check test race browser-test ## What CI runs
 
 # What starts no other process, or few, in less than a minute.
 check-fast: ## Vet and the quick tests, while working

@@ -11,16 +11,7 @@
 // the address of the Teams webhook, which lives in Key Vault.
 targetScope = 'subscription'
 
-type cluster = {
-  @description('Name of the managed cluster.')
-  name: string
-
-  @description('Resource group of the managed cluster.')
-  resourceGroup: string
-
-  @description('Subscription of the managed cluster; the one that is deployed to when it is left out.')
-  subscriptionId: string?
-}
+import { cluster, principal, tagMap } from 'modules/types.bicep'
 
 @description('Beginning of every name: lower-case letters and digits.')
 @minLength(3)
@@ -33,16 +24,14 @@ param location string = deployment().location
 @description('Resource group to create.')
 param resourceGroupName string = 'rg-${name}-${location}'
 
-@description('Plan of the function app: Flex Consumption, which scales to nothing, or Elastic Premium where Flex is not offered.')
-@allowed(['flex', 'premium'])
-param plan string = 'flex'
+@description('Plan of the function app: Flex Consumption, which scales to nothing, or Elastic Premium where Flex is not offered. To change it later, delete the function app first: an app cannot move between them.')
+param plan ('flex' | 'premium') = 'flex'
 
 @description('Memory of one Flex instance in MB.')
-@allowed([512, 2048, 4096])
-param instanceMemoryMB int = 2048
+param instanceMemoryMB (512 | 2048 | 4096) = 2048
 
-@description('Most instances of one function.')
-@minValue(40)
+@description('Most instances of one function. Flex only.')
+@minValue(1)
 @maxValue(1000)
 param maximumInstanceCount int = 40
 
@@ -54,8 +43,8 @@ param alwaysReady int = 0
 @secure()
 param teamsWebhookUrl string = ''
 
-@description('Whether cards go to Teams. True without an address keeps the one that the vault holds already, so that a later deployment need not know it.')
-param useTeams bool = !empty(teamsWebhookUrl)
+@description('Whether cards go to Teams; by default if there is an address. True without an address keeps the one that the vault holds already, so that a later deployment need not know it.')
+param useTeams bool?
 
 @description('More host suffixes that a webhook may have, comma separated; for sovereign clouds.')
 param teamsWebhookHosts string = ''
@@ -63,7 +52,7 @@ param teamsWebhookHosts string = ''
 @description('Whether this subscription exports its activity log. Off where a management group exports already: every record would come twice.')
 param exportActivityLog bool = true
 
-@description('Managed clusters that export their audit log. They must be in this region.')
+@description('Clusters that export their audit log. They must be in this region.')
 param clusters cluster[] = []
 
 @description('Audit categories. kube-audit-admin leaves out get and list, which a pod deletion does not need; kube-audit multiplies volume and cost.')
@@ -100,102 +89,119 @@ param ledgerDays int = 30
 @minValue(1)
 param unreadableDays int = 30
 
-@description('Redundancy of the storage account.')
-@allowed(['Standard_LRS', 'Standard_ZRS'])
-param storageSku string = 'Standard_LRS'
+@description('Whether storage account and plan survive the loss of a zone, in regions that have zones. Decide it at the first deployment: neither changes it in place. Premium then runs three instances.')
+param zoneRedundant bool = false
+
+@description('Premium only: name of the package in the container deployments that the app runs. A deployment that is to keep the published version passes its name.')
+param packageName string = 'podwatch.zip'
 
 @description('Whether podwatch asks Microsoft Graph for names. Grant the permission first: infra/grant-graph.sh.')
-@allowed(['on', 'off'])
-param graphLookups string = 'off'
+param graphLookups ('on' | 'off') = 'off'
 
 @description('Whether podwatch reads activity log and tags for the timeline. Grant the role first: infra/permissions.bicep.')
-@allowed(['on', 'off'])
-param activityLookups string = 'off'
+param activityLookups ('on' | 'off') = 'off'
 
 @description('How long the feed may be silent before that is an alert.')
 param feedSilenceAfter string = '60m'
 
 @description('Whether deletions by Kubernetes\' own controllers are written as rows.')
-@allowed(['on', 'off'])
-param recordRoutine string = 'off'
+param recordRoutine ('on' | 'off') = 'off'
 
 @description('Level of podwatch\'s own log.')
-@allowed(['debug', 'info', 'warn', 'error'])
-param logLevel string = 'info'
+param logLevel ('debug' | 'info' | 'warn' | 'error') = 'info'
 
 @description('Mail addresses that hear when podwatch itself fails.')
 param failureEmails string[] = []
 
-@description('Object id of a person or group that may send to and read from the hub, look at unreadable messages and upload the package. Empty: nobody.')
-param operatorPrincipalId string = ''
+@description('Object id of a person, group or application that may send to and read from the hub, look at unreadable messages and upload the package; by default who deploys. Empty: nobody.')
+param operatorPrincipalId string = deployer().objectId
 
-@description('What operatorPrincipalId is.')
-@allowed(['User', 'Group', 'ServicePrincipal'])
-param operatorPrincipalType string = 'User'
+@description('What operatorPrincipalId is; by default User, or what deploys. Always given for a group.')
+param operatorPrincipalType ('User' | 'Group' | 'ServicePrincipal')?
 
-@description('Set to true for the first deployment after podwatch was removed: the vault still exists, deleted, under the same name.')
+@description('Whether Microsoft Sentinel is enabled on the workspace and makes incidents of the alerts. Sentinel has a price of its own.')
+param sentinel bool = false
+
+@description('Whether the incidents come in near real time. False: every five minutes, where near real time rules are not offered.')
+param sentinelNearRealTime bool = true
+
+@description('True for one deployment only, where the vault exists deleted under the same name: after podwatch was removed. It fails otherwise. Deploy once more with false, because a recovery leaves the vault\'s other properties as they were.')
 param recoverVault bool = false
 
-@description('Tags of every resource.')
-param tags object = {
-  app: 'podwatch'
-}
+@description('Tags of every resource, beside podwatch\'s own.')
+param tags tagMap = {}
 
 var token = uniqueString(subscription().subscriptionId, resourceGroupName, name)
 var consumerGroup = 'podwatch'
+var appName = 'func-${name}-${token}'
+var diagnosticSettingName = 'podwatch-${token}'
 
-resource group 'Microsoft.Resources/resourceGroups@2024-03-01' = {
+// By these an installation is found, also after a deployment that failed and has no
+// outputs: its resources, and its diagnostic settings on the subscription and on the
+// clusters, which have no tags.
+var allTags = {
+  ...tags
+  app: 'podwatch'
+  'podwatch-name': name
+  'podwatch-diagnostic-setting': diagnosticSettingName
+}
+
+// A caller without a user name is an application or a managed identity.
+var operatorType = operatorPrincipalId == deployer().objectId && empty(deployer().userPrincipalName) ? 'ServicePrincipal' : 'User'
+var operator principal? = empty(operatorPrincipalId) ? null : {
+  id: operatorPrincipalId
+  type: operatorPrincipalType ?? operatorType
+}
+
+var teams = useTeams ?? !empty(teamsWebhookUrl)
+
+resource group 'Microsoft.Resources/resourceGroups@2025-04-01' = {
   name: resourceGroupName
   location: location
-  tags: tags
+  tags: allTags
 }
 
 module identity 'modules/identity.bicep' = {
-  name: 'podwatch-identity'
   scope: group
   params: {
     name: 'id-${name}-${token}'
     location: location
-    tags: tags
+    tags: allTags
   }
 }
 
 module monitoring 'modules/monitoring.bicep' = {
-  name: 'podwatch-monitoring'
   scope: group
   params: {
     name: '${name}-${token}'
     location: location
-    tags: tags
+    tags: allTags
     retentionDays: workspaceRetentionDays
     principalId: identity.outputs.principalId
   }
 }
 
 module storage 'modules/storage.bicep' = {
-  name: 'podwatch-storage'
   scope: group
   params: {
     name: take('st${name}${token}', 24)
     location: location
-    tags: tags
-    sku: storageSku
+    tags: allTags
+    zoneRedundant: zoneRedundant
     ledgerDays: ledgerDays
     unreadableDays: unreadableDays
     workspaceId: monitoring.outputs.workspaceId
     principalId: identity.outputs.principalId
-    operatorPrincipalId: operatorPrincipalId
-    operatorPrincipalType: operatorPrincipalType
+    operator: operator
   }
 }
 
 module eventHub 'modules/eventhub.bicep' = {
-  name: 'podwatch-eventhub'
   scope: group
   params: {
     name: 'evhns-${name}-${token}'
     location: location
-    tags: tags
+    tags: allTags
     eventHubName: eventHubName
     partitionCount: partitionCount
     retentionDays: hubRetentionDays
@@ -203,40 +209,32 @@ module eventHub 'modules/eventhub.bicep' = {
     consumerGroup: consumerGroup
     workspaceId: monitoring.outputs.workspaceId
     principalId: identity.outputs.principalId
-    operatorPrincipalId: operatorPrincipalId
-    operatorPrincipalType: operatorPrincipalType
+    operator: operator
   }
 }
 
 module vault 'modules/keyvault.bicep' = {
-  name: 'podwatch-keyvault'
   scope: group
   params: {
     name: take('kv-${name}-${token}', 24)
     location: location
-    tags: tags
+    tags: allTags
     recover: recoverVault
-    useTeams: useTeams
+    useTeams: teams
     teamsWebhookUrl: teamsWebhookUrl
     workspaceId: monitoring.outputs.workspaceId
     principalId: identity.outputs.principalId
   }
 }
 
-// The account name stands for the public cloud's host names; elsewhere each
-// service is named.
-var storageSettings = environment().name == 'AzureCloud' ? {
-  AzureWebJobsStorage__accountName: storage.outputs.name
-} : {
+// The app settings. Two names are missing on purpose, AzureWebJobsStorage and
+// EventHub: set to a connection string, they would override the identity-based forms
+// without a word. Storage is named by its services, whose host names differ between
+// clouds, and not by the account's name, which stands for the public cloud.
+var settings = {
   AzureWebJobsStorage__blobServiceUri: storage.outputs.blobServiceUri
   AzureWebJobsStorage__queueServiceUri: storage.outputs.queueServiceUri
   AzureWebJobsStorage__tableServiceUri: storage.outputs.tableServiceUri
-}
-
-// Every other app setting. Two names are missing on purpose, AzureWebJobsStorage
-// and EventHub: set to a connection string, they would override the
-// identity-based forms without a word.
-var settings = union(storageSettings, {
   AzureWebJobsStorage__credential: 'managedidentity'
   AzureWebJobsStorage__clientId: identity.outputs.clientId
 
@@ -272,18 +270,19 @@ var settings = union(storageSettings, {
 
   APPLICATIONINSIGHTS_CONNECTION_STRING: monitoring.outputs.insightsConnectionString
   APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${identity.outputs.clientId};Authorization=AAD'
-})
+}
 
 // The settings come from the other modules, so the app is created after every
 // role that it needs for its first start.
 module flexApp 'modules/app-flex.bicep' = if (plan == 'flex') {
-  name: 'podwatch-app-flex'
   scope: group
   params: {
-    name: 'func-${name}-${token}'
+    name: appName
     location: location
-    tags: tags
+    tags: allTags
+    siteTags: { ...allTags, 'azd-service-name': 'podwatch' }
     settings: settings
+    zoneRedundant: zoneRedundant
     identityId: identity.outputs.id
     packageContainerUri: storage.outputs.packageContainerUri
     instanceMemoryMB: instanceMemoryMB
@@ -293,56 +292,62 @@ module flexApp 'modules/app-flex.bicep' = if (plan == 'flex') {
 }
 
 module premiumApp 'modules/app-premium.bicep' = if (plan == 'premium') {
-  name: 'podwatch-app-premium'
   scope: group
   params: {
-    name: 'func-${name}-${token}'
+    name: appName
     location: location
-    tags: tags
+    tags: allTags
+    siteTags: { ...allTags, 'azd-service-name': 'podwatch' }
     settings: settings
+    zoneRedundant: zoneRedundant
     identityId: identity.outputs.id
-    packageUri: '${storage.outputs.packageContainerUri}/podwatch.zip'
+    packageUri: '${storage.outputs.packageContainerUri}/${packageName}'
   }
 }
 
 module failures 'modules/failure-alerts.bicep' = {
-  name: 'podwatch-failure-alerts'
   scope: group
   params: {
     name: name
     location: location
-    tags: tags
+    tags: allTags
     workspaceId: monitoring.outputs.workspaceId
-    appName: 'func-${name}-${token}'
+    appName: appName
     emails: failureEmails
   }
 }
 
 module workbook 'modules/workbook.bicep' = {
-  name: 'podwatch-workbook'
   scope: group
   params: {
     location: location
-    tags: tags
+    tags: allTags
     workspaceId: monitoring.outputs.workspaceId
   }
 }
 
-module activityLog 'modules/export-activity-log.bicep' = if (exportActivityLog) {
-  name: 'podwatch-export-activity-log'
+module incidents 'modules/sentinel.bicep' = if (sentinel) {
+  scope: group
   params: {
-    name: 'podwatch-${token}'
+    workspaceName: monitoring.outputs.workspaceName
+    nearRealTime: sentinelNearRealTime
+  }
+}
+
+module activityLog 'modules/export-activity-log.bicep' = if (exportActivityLog) {
+  params: {
+    name: diagnosticSettingName
     authorizationRuleId: eventHub.outputs.exporterRuleId
     eventHubName: eventHubName
   }
 }
 
-module clusterLogs 'modules/export-cluster.bicep' = [for (c, i) in clusters: {
-  name: 'podwatch-export-cluster-${i}'
+module clusterLogs 'modules/export-cluster.bicep' = [for c in clusters: {
   scope: resourceGroup(c.?subscriptionId ?? subscription().subscriptionId, c.resourceGroup)
   params: {
-    name: 'podwatch-${token}'
+    name: diagnosticSettingName
     clusterName: c.name
+    clusterKind: c.?kind ?? 'aks'
     categories: auditCategories
     authorizationRuleId: eventHub.outputs.exporterRuleId
     eventHubName: eventHubName
@@ -350,7 +355,7 @@ module clusterLogs 'modules/export-cluster.bicep' = [for (c, i) in clusters: {
 }]
 
 output resourceGroupName string = group.name
-output functionAppName string = 'func-${name}-${token}'
+output functionAppName string = appName
 output plan string = plan
 output storageAccountName string = storage.outputs.name
 output eventHubNamespace string = eventHub.outputs.fullyQualifiedNamespace
@@ -358,4 +363,16 @@ output eventHubName string = eventHubName
 output workspaceName string = monitoring.outputs.workspaceName
 output workspaceCustomerId string = monitoring.outputs.workspaceCustomerId
 output identityPrincipalId string = identity.outputs.principalId
-output diagnosticSettingName string = 'podwatch-${token}'
+output diagnosticSettingName string = diagnosticSettingName
+
+@description('What this deployment leaves out, a sentence each, for whoever deploys.')
+output warnings string[] = filter([
+  empty(failureEmails) ? 'Nobody is told when podwatch itself fails: failureEmails is empty, so its four alerts have no receiver.' : ''
+  teams ? '' : 'No cards go to Teams: alerts become rows of the workspace only.'
+  exportActivityLog || !empty(clusters) ? '' : 'Nothing is exported: exportActivityLog is false and clusters is empty.'
+], warning => !empty(warning))
+
+// Under the names that azd looks for.
+output AZURE_LOCATION string = location
+output AZURE_RESOURCE_GROUP string = group.name
+output SERVICE_PODWATCH_NAME string = appName

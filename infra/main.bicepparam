@@ -18,3 +18,7 @@ param clusters = [
 param failureEmails = [
   // 'oncall@example.com'
 ]
+
+// azd finds an environment's resource group by this tag.
+var azdEnvironment = readEnvironmentVariable('AZURE_ENV_NAME', '')
+param tags = empty(azdEnvironment) ? {} : { 'azd-env-name': azdEnvironment }

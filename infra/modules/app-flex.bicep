@@ -1,16 +1,20 @@
 // The function app on Flex Consumption.
+import { settingMap, tagMap } from 'types.bicep'
+
 param name string
 param location string
-param tags object
-param settings object
+param tags tagMap
+param siteTags tagMap
+param settings settingMap
+param zoneRedundant bool
 param identityId string
 param packageContainerUri string
 param instanceMemoryMB int
 param maximumInstanceCount int
 param alwaysReady int
 
-resource plan 'Microsoft.Web/serverfarms@2024-11-01' = {
-  name: 'plan-${name}'
+resource plan 'Microsoft.Web/serverfarms@2025-03-01' = {
+  name: 'plan-flex-${name}'
   location: location
   tags: tags
   kind: 'functionapp'
@@ -20,13 +24,14 @@ resource plan 'Microsoft.Web/serverfarms@2024-11-01' = {
   }
   properties: {
     reserved: true
+    zoneRedundant: zoneRedundant
   }
 }
 
-resource app 'Microsoft.Web/sites@2024-11-01' = {
+resource app 'Microsoft.Web/sites@2025-03-01' = {
   name: name
   location: location
-  tags: tags
+  tags: siteTags
   kind: 'functionapp,linux'
   identity: {
     type: 'UserAssigned'
@@ -64,19 +69,25 @@ resource app 'Microsoft.Web/sites@2024-11-01' = {
         ]
       }
     }
-    // FUNCTIONS_WORKER_RUNTIME and FUNCTIONS_EXTENSION_VERSION must not be set
-    // here: Flex takes them from functionAppConfig and refuses the settings.
+    publicNetworkAccess: 'Enabled' // of the scm site, which publishing needs
+    // No ftpsState: Flex refuses it. No healthCheckPath: there is no HTTP function.
     siteConfig: {
       minTlsVersion: '1.2'
-      // Nothing calls this app over HTTP; publishing goes to the scm site.
+      http20Enabled: true
+      // Nothing calls this app over HTTP: the host's status is asked through Azure
+      // Resource Manager, and publishing goes to the scm site.
       ipSecurityRestrictionsDefaultAction: 'Deny'
       scmIpSecurityRestrictionsDefaultAction: 'Allow'
       scmIpSecurityRestrictionsUseMain: false
-      appSettings: [for setting in items(settings): {
-        name: setting.key
-        value: setting.value
-      }]
     }
+  }
+
+  // A resource of its own, so that a review of the deployment shows each setting.
+  // FUNCTIONS_WORKER_RUNTIME and FUNCTIONS_EXTENSION_VERSION must not be among them:
+  // Flex takes both from functionAppConfig and refuses the settings.
+  resource appSettings 'config' = {
+    name: 'appsettings'
+    properties: settings
   }
 
   resource ftp 'basicPublishingCredentialsPolicies' = {

@@ -1,7 +1,9 @@
 // The Event Hubs namespace and the one hub that all logs are exported to.
+import { principal, tagMap } from 'types.bicep'
+
 param name string
 param location string
-param tags object
+param tags tagMap
 param eventHubName string
 param partitionCount int
 param retentionDays int
@@ -9,8 +11,7 @@ param maximumThroughputUnits int
 param consumerGroup string
 param workspaceId string
 param principalId string
-param operatorPrincipalId string
-param operatorPrincipalType string
+param operator principal?
 
 var roles = {
   azureEventHubsDataReceiver: 'a638d3c7-ab3a-418d-83e6-5f17a39d4fde'
@@ -18,12 +19,12 @@ var roles = {
 }
 
 // For podwatch send, replay and run --event-hub.
-var operatorRoles = empty(operatorPrincipalId) ? [] : [
+var operatorRoles = operator == null ? [] : [
   roles.azureEventHubsDataReceiver
   roles.azureEventHubsDataSender
 ]
 
-resource namespace 'Microsoft.EventHub/namespaces@2024-01-01' = {
+resource namespace 'Microsoft.EventHub/namespaces@2026-01-01' = {
   name: name
   location: location
   tags: tags
@@ -47,7 +48,7 @@ resource namespace 'Microsoft.EventHub/namespaces@2024-01-01' = {
   }
 }
 
-resource hub 'Microsoft.EventHub/namespaces/eventhubs@2024-01-01' = {
+resource hub 'Microsoft.EventHub/namespaces/eventhubs@2026-01-01' = {
   parent: namespace
   name: eventHubName
   properties: {
@@ -60,13 +61,13 @@ resource hub 'Microsoft.EventHub/namespaces/eventhubs@2024-01-01' = {
 }
 
 // The function app's own group: a second reader in it would take partitions away.
-resource appGroup 'Microsoft.EventHub/namespaces/eventhubs/consumergroups@2024-01-01' = {
+resource appGroup 'Microsoft.EventHub/namespaces/eventhubs/consumergroups@2026-01-01' = {
   parent: hub
   name: consumerGroup
 }
 
 // For podwatch replay and run --event-hub, beside the running app.
-resource toolGroup 'Microsoft.EventHub/namespaces/eventhubs/consumergroups@2024-01-01' = {
+resource toolGroup 'Microsoft.EventHub/namespaces/eventhubs/consumergroups@2026-01-01' = {
   parent: hub
   name: '${consumerGroup}-tool'
 }
@@ -74,7 +75,7 @@ resource toolGroup 'Microsoft.EventHub/namespaces/eventhubs/consumergroups@2024-
 // Only rules of the namespace are accepted for diagnostic settings, and only
 // with all three rights. A dedicated rule can be rotated or removed without
 // touching RootManageSharedAccessKey, which stays unused.
-resource exporter 'Microsoft.EventHub/namespaces/authorizationRules@2024-01-01' = {
+resource exporter 'Microsoft.EventHub/namespaces/authorizationRules@2026-01-01' = {
   parent: namespace
   name: 'exporter'
   properties: {
@@ -94,15 +95,16 @@ resource appAssignment 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
 }
 
 resource operatorAssignments 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for role in operatorRoles: {
-  name: guid(hub.id, operatorPrincipalId, role)
+  name: guid(hub.id, operator!.id, role)
   scope: hub
   properties: {
-    principalId: operatorPrincipalId
-    principalType: operatorPrincipalType
+    principalId: operator!.id
+    principalType: operator!.type
     roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', role)
   }
 }]
 
+#disable-next-line use-recent-api-versions // no later version, and the one before it is older
 resource diagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
   name: 'podwatch'
   scope: namespace
@@ -110,7 +112,7 @@ resource diagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' 
     workspaceId: workspaceId
     logs: [
       {
-        categoryGroup: 'audit'
+        category: 'OperationalLogs' // the category group audit is empty on Standard
         enabled: true
       }
     ]

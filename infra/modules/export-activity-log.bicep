@@ -16,8 +16,9 @@ param authorizationRuleId string
 param eventHubName string
 
 @description('Administrative has the deletions; Security and Policy complete the timeline.')
-param categories array = ['Administrative', 'Security', 'Policy']
+param categories string[] = ['Administrative', 'Security', 'Policy']
 
+#disable-next-line use-recent-api-versions // no later version, and the one before it is older
 resource setting 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
   name: name
   properties: {

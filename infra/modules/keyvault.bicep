@@ -1,8 +1,10 @@
 // The vault for podwatch's one secret: whoever knows the address of a Teams
 // workflow can post to the channel.
+import { tagMap } from 'types.bicep'
+
 param name string
 param location string
-param tags object
+param tags tagMap
 param recover bool
 param useTeams bool
 param workspaceId string
@@ -15,7 +17,7 @@ var roles = {
   keyVaultSecretsUser: '4633458b-17de-408a-b874-0445c86b69e6'
 }
 
-resource vault 'Microsoft.KeyVault/vaults@2024-11-01' = {
+resource vault 'Microsoft.KeyVault/vaults@2025-05-01' = {
   name: name
   location: location
   tags: tags
@@ -36,7 +38,7 @@ resource vault 'Microsoft.KeyVault/vaults@2024-11-01' = {
   }
 }
 
-resource webhook 'Microsoft.KeyVault/vaults/secrets@2024-11-01' = if (!empty(teamsWebhookUrl)) {
+resource webhook 'Microsoft.KeyVault/vaults/secrets@2025-05-01' = if (!empty(teamsWebhookUrl)) {
   parent: vault
   name: 'teams-webhook-url'
   properties: {
@@ -45,8 +47,10 @@ resource webhook 'Microsoft.KeyVault/vaults/secrets@2024-11-01' = if (!empty(tea
   }
 }
 
-// On the one secret, not on the vault.
-resource appAssignment 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (!empty(teamsWebhookUrl)) {
+// On the one secret, not on the vault. It is assigned whenever the app refers to the
+// secret, also by a deployment that leaves the address in the vault as it is: the
+// identity or the vault may be new.
+resource appAssignment 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (useTeams) {
   name: guid(webhook.id, principalId, roles.keyVaultSecretsUser)
   scope: webhook
   properties: {
@@ -56,6 +60,7 @@ resource appAssignment 'Microsoft.Authorization/roleAssignments@2022-04-01' = if
   }
 }
 
+#disable-next-line use-recent-api-versions // no later version, and the one before it is older
 resource diagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
   name: 'podwatch'
   scope: vault

@@ -1,8 +1,10 @@
 // The workspace, the table of alerts with the rule that fills it, and the
 // function app's telemetry.
+import { tagMap } from 'types.bicep'
+
 param name string
 param location string
-param tags object
+param tags tagMap
 param retentionDays int
 param principalId string
 
@@ -75,6 +77,9 @@ resource workspace 'Microsoft.OperationalInsights/workspaces@2025-02-01' = {
     features: {
       disableLocalAuth: true // rows come through the rule below, by identity
     }
+    // Ingestion and queries are open to all networks and need an Entra identity.
+    publicNetworkAccessForIngestion: 'Enabled'
+    publicNetworkAccessForQuery: 'Enabled'
   }
 }
 
@@ -95,7 +100,7 @@ resource table 'Microsoft.OperationalInsights/workspaces/tables@2025-02-01' = {
 }
 
 // Kind Direct has an endpoint of its own: no data collection endpoint is needed.
-resource rule 'Microsoft.Insights/dataCollectionRules@2023-03-11' = {
+resource rule 'Microsoft.Insights/dataCollectionRules@2024-03-11' = {
   name: 'dcr-${name}'
   location: location
   tags: tags
@@ -161,6 +166,7 @@ resource insightsAssignment 'Microsoft.Authorization/roleAssignments@2022-04-01'
 
 // The service answers 204 also to rows that it then cannot store; only this log
 // (table DCRLogErrors) tells.
+#disable-next-line use-recent-api-versions // no later version, and the one before it is older
 resource diagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
   name: 'podwatch'
   scope: rule

@@ -1,22 +1,24 @@
 // The storage account: the host's leases and checkpoints, the package, the
 // ledger of deliveries, and what could not be delivered or read. There are no
 // account keys; everybody comes by identity.
+import { principal, tagMap } from 'types.bicep'
+
 param name string
 param location string
-param tags object
-param sku string
+param tags tagMap
+param zoneRedundant bool
 param ledgerDays int
 param unreadableDays int
 param workspaceId string
 param principalId string
-param operatorPrincipalId string
-param operatorPrincipalType string
+param operator principal?
 
 var roles = {
-  // The host's leases, keys and checkpoints, and the app's reading of its
-  // package, need Owner: Contributor cannot do what leases need.
+  // What the Functions host demands on the account of its leases, keys, checkpoints
+  // and package. podwatch keeps its own data beside them.
   storageBlobDataOwner: 'b7e6dc6d-f1e8-4753-8033-0f276bb0955b'
   storageBlobDataContributor: 'ba92f5b4-2d11-453d-a403-e96b0029c9fe'
+  storageBlobDataReader: '2a2b9908-6ea1-4ae2-8e65-a410df84e7d1'
   // The queue of undelivered alerts and its poison queue.
   storageQueueDataContributor: '974c5e8b-45b9-4653-ba55-5f855dd0fb88'
   // The host's diagnostic events; without it the log fills with table errors.
@@ -29,14 +31,18 @@ var appRoles = [
   roles.storageTableDataContributor
 ]
 
-// For podwatch requeue and for a look at unreadable messages. Blob Data
-// Contributor also uploads the package of the Premium variant.
-var operatorRoles = empty(operatorPrincipalId) ? [] : [
-  roles.storageBlobDataContributor
-  roles.storageQueueDataContributor
+var containers = ['deployments', 'podwatch-ledger', 'podwatch-state', 'unreadable-messages']
+
+// For the package of the Premium plan, for the dead letters of podwatch requeue, and
+// for a look at unreadable messages. What was delivered can be read and not changed;
+// the host's own containers are not the operator's.
+var operatorContainers = operator == null ? [] : [
+  { name: 'deployments', role: roles.storageBlobDataContributor }
+  { name: 'podwatch-ledger', role: roles.storageBlobDataReader }
+  { name: 'podwatch-state', role: roles.storageBlobDataContributor }
+  { name: 'unreadable-messages', role: roles.storageBlobDataContributor }
 ]
 
-var containers = ['deployments', 'podwatch-ledger', 'podwatch-state', 'unreadable-messages']
 var queues = ['undelivered-alerts', 'undelivered-alerts-poison']
 
 resource account 'Microsoft.Storage/storageAccounts@2025-06-01' = {
@@ -45,7 +51,7 @@ resource account 'Microsoft.Storage/storageAccounts@2025-06-01' = {
   tags: tags
   kind: 'StorageV2'
   sku: {
-    name: sku
+    name: zoneRedundant ? 'Standard_ZRS' : 'Standard_LRS'
   }
   properties: {
     accessTier: 'Hot'
@@ -87,6 +93,11 @@ resource blobContainers 'Microsoft.Storage/storageAccounts/blobServices/containe
 }]
 
 resource queueService 'Microsoft.Storage/storageAccounts/queueServices@2025-06-01' = {
+  parent: account
+  name: 'default'
+}
+
+resource tableService 'Microsoft.Storage/storageAccounts/tableServices@2025-06-01' = {
   parent: account
   name: 'default'
 }
@@ -154,28 +165,67 @@ resource appAssignments 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
   }
 }]
 
-resource operatorAssignments 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for role in operatorRoles: {
-  name: guid(account.id, operatorPrincipalId, role)
-  scope: account
-  properties: {
-    principalId: operatorPrincipalId
-    principalType: operatorPrincipalType
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', role)
-  }
+resource operatorContainer 'Microsoft.Storage/storageAccounts/blobServices/containers@2025-06-01' existing = [for container in operatorContainers: {
+  parent: blobs
+  name: container.name
 }]
 
+resource operatorBlobAssignments 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for (container, i) in operatorContainers: {
+  name: guid(operatorContainer[i].id, operator!.id, container.role)
+  scope: operatorContainer[i]
+  properties: {
+    principalId: operator!.id
+    principalType: operator!.type
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', container.role)
+  }
+  dependsOn: [blobContainers]
+}]
+
+resource operatorQueueAssignment 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (operator != null) {
+  name: guid(account.id, operator!.id, roles.storageQueueDataContributor)
+  scope: account
+  properties: {
+    principalId: operator!.id
+    principalType: operator!.type
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.storageQueueDataContributor)
+  }
+}
+
 // Deletions only: the host writes leases all day.
-resource diagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
+var deletions = [
+  {
+    category: 'StorageDelete'
+    enabled: true
+  }
+]
+
+#disable-next-line use-recent-api-versions // no later version, and the one before it is older
+resource blobDiagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
   name: 'podwatch'
   scope: blobs
   properties: {
     workspaceId: workspaceId
-    logs: [
-      {
-        category: 'StorageDelete'
-        enabled: true
-      }
-    ]
+    logs: deletions
+  }
+}
+
+#disable-next-line use-recent-api-versions // no later version, and the one before it is older
+resource queueDiagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
+  name: 'podwatch'
+  scope: queueService
+  properties: {
+    workspaceId: workspaceId
+    logs: deletions
+  }
+}
+
+#disable-next-line use-recent-api-versions // no later version, and the one before it is older
+resource tableDiagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
+  name: 'podwatch'
+  scope: tableService
+  properties: {
+    workspaceId: workspaceId
+    logs: deletions
   }
 }
 

@@ -1,6 +1,8 @@
 // The workbook: deletions, callers and clusters, exceptions, health.
+import { tagMap } from 'types.bicep'
+
 param location string
-param tags object
+param tags tagMap
 param workspaceId string
 
 resource workbook 'Microsoft.Insights/workbooks@2023-06-01' = {
