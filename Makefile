@@ -31,7 +31,7 @@ DIST := dist
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := build
-.PHONY: build deps run start test race browser-test lint vulncheck fuzz bench bench-beside soak package deploy destroy smoke infra-check snapshots check check-fast clean help
+.PHONY: build deps run start test race browser-test lint vulncheck fuzz bench bench-beside soak package release deploy destroy smoke infra-check snapshots check check-fast clean help
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -88,10 +88,11 @@ browser-test: deps build ## Open the page in headless Chromium and look at the c
 	$(MAKE) --no-print-directory stage
 	node --test infra/local/browser.test.mjs
 
-lint: ## Formatting, vet and staticcheck
+lint: ## Formatting, vet, staticcheck, actionlint
 	@unformatted=$$(gofmt -l handler infra/pack); test -z "$$unformatted" || { echo "not formatted: $$unformatted" >&2; exit 1; }
 	$(GO) vet ./...
 	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2 ./...
+	$(GO) run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12 -shellcheck= -pyflakes= .github/workflows/*.yml
 
 vulncheck: ## Known vulnerabilities in what the executables call (asks the Go vulnerability database)
 	$(GO) run golang.org/x/vuln/cmd/govulncheck@v1.9.0 ./...
@@ -129,6 +130,23 @@ stage:
 package: stage ## Stage dist/ and dist.zip for Azure
 	$(GO) run -buildvcs=false ./infra/pack -o "$(DIST).zip" "$(DIST)"
 
+# The same sources and the same Go version make the same files. An SBOM also has the
+# hash of the program that wrote it: on another system that one differs.
+RELEASE   := release
+PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
+SBOM      := CGO_ENABLED=0 $(GO) run -trimpath -buildvcs=false github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0 bin -json -std -short-purls -noserial -notimestamp -version $(word 1,$(VERSION))
+release: package ## The package, the tool for PLATFORMS, SBOMs and checksums, in release/
+	rm -rf "$(RELEASE)" && mkdir -p "$(RELEASE)"
+	cp "$(DIST).zip" "$(RELEASE)/podwatch-app.zip"
+	$(SBOM) -output "$(RELEASE)/podwatch-app.cdx.json" "$(DIST)/handler"
+	for platform in $(PLATFORMS); do \
+	  tool="$(RELEASE)/podwatch-$${platform/\//-}"; sbom="$$tool.cdx.json"; \
+	  if [[ $$platform == windows/* ]]; then tool+=.exe; fi; \
+	  CGO_ENABLED=0 GOOS=$${platform%/*} GOARCH=$${platform#*/} $(BUILD) -o "$$tool" ./handler/cmd/podwatch; \
+	  $(SBOM) -output "$$sbom" "$$tool"; \
+	done
+	cd "$(RELEASE)" && sha256=$$(command -v sha256sum || echo shasum -a 256) && sums=$$($$sha256 *) && echo "$$sums" >SHA256SUMS
+
 deploy: package $(BIN)/podwatch ## Create everything in Azure and prove it: SUBSCRIPTION=, LOCATION=, PARAMETERS=
 	PACKAGE="$(DIST).zip" PODWATCH="$(BIN)/podwatch" infra/deploy.sh "$(SUBSCRIPTION)" "$(LOCATION)" $(PARAMETERS)
 
@@ -152,4 +170,4 @@ check-fast: ## Vet and the quick tests, while working
 	$(GO) test -short $$($(GO) list ./handler/internal/... | grep -v -E '/(azurite|emulator|infra|storage|version|app|child)$$')
 
 clean: ## Remove what was built
-	rm -rf "$(BIN)" "$(DIST)" "$(STAGING)" "$(DIST).zip"
+	rm -rf "$(BIN)" "$(DIST)" "$(STAGING)" "$(DIST).zip" "$(RELEASE)"
