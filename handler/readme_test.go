@@ -41,7 +41,7 @@ var (
 	heading  = regexp.MustCompile(`^(#+) (.*)`)
 	link     = regexp.MustCompile(`\]\(([^)]*)\)`)
 	notSlug  = regexp.MustCompile(`[^\p{L}\p{N} _-]`)
-	programs = regexp.MustCompile(`^(?:(?:make|(?:bin/)?podwatch|az|\(?cd|func|go|node|npm|git|docker|cp|export) [^-].*|infra/[\w-]+\.sh.*)$`)
+	programs = regexp.MustCompile(`^(?:(?:make|(?:bin/)?podwatch|azd?|\(?cd|func|go|node|npm|git|docker|cp|export) [^-].*|infra/[\w-]+\.sh.*)$`)
 
 	// assignments are what a command or a code span begins with, such as FAULT_RUNS=1000.
 	assignments = regexp.MustCompile(`^(?:[A-Z][A-Z0-9_]+=\S+(?: |$))+`)
@@ -295,7 +295,7 @@ func TestDocumentationMistakesAreFound(t *testing.T) {
 	for _, c := range []struct{ name, file, old, new, want string }{
 		{"a command in a block without proof", "CONTRIBUTING.md", "make bench ", "make install\nmake bench ", "no proof is listed for the command make install"},
 		{"a command in the text without proof", "README.md", "## Try it", "See `az storms list`.\n\n## Try it", "for the command az storms list"},
-		{"a command that was removed", "docs/local.md", "make start", "make nothing", "no document has the command make start"},
+		{"a command that was removed", "CONTRIBUTING.md", "make fuzz", "make nothing", "no document has the command make fuzz"},
 		{"a mark that was removed from a heading", "docs/operate.md", "## Try a change on real data (needs Azure)", "## Try", "needs Azure: bin/podwatch send --namespace"},
 		{"a mark that was removed from a paragraph", "docs/reliability.md", "(needs Azure); see", "; see", "needs Azure: bin/podwatch requeue"},
 		{"a mark that belongs to another section", "docs/deploy.md", "## Remove (needs Azure)", "## Remove", "needs Azure: make destroy"},

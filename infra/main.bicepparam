@@ -6,7 +6,13 @@ param name = 'podwatch'
 param plan = 'flex'
 
 // Never write the address here: whoever has it can post to the channel.
-param teamsWebhookUrl = readEnvironmentVariable('TEAMS_WEBHOOK_URL', '')
+var address = readEnvironmentVariable('TEAMS_WEBHOOK_URL', '')
+param teamsWebhookUrl = address
+
+// What the state of Azure decides: azure.yaml has podwatch look.
+var useTeamsDecided = readEnvironmentVariable('PODWATCH_useTeams', '')
+param useTeams = empty(useTeamsDecided) ? !empty(address) : bool(useTeamsDecided)
+param recoverVault = readEnvironmentVariable('PODWATCH_recoverVault', '') == 'true'
 
 param clusters = [
   // {
