@@ -2,7 +2,9 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -269,5 +271,57 @@ func TestReadyExceptionsOfTools(t *testing.T) {
 	}
 	if _, out, _ := runTool(t, "replay", "--exceptions", "../../../function_app/exceptions.example.yaml", "testdata/tools/after-scaling.json"); strings.Contains(out, `"Suppressed":true`) {
 		t.Errorf("anyone's eviction passes after anyone's scaling: %s", out)
+	}
+}
+
+// The exception that belongs to a sample suppresses alerts of the accounts that it
+// names, and of no others.
+func TestExceptionsOfTheSamples(t *testing.T) {
+	t.Parallel()
+	const samples = "../../testdata/wild3/"
+	var index []struct{ File, Exception string }
+	text, err := os.ReadFile(samples + "index.json")
+	if err == nil {
+		err = json.Unmarshal(text, &index)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	tried := 0
+	for _, s := range index {
+		query, _, _ := strings.Cut(s.Exception, " (without")
+		if !strings.HasPrefix(query, "caller.") {
+			continue // in words, or none
+		}
+		match, _ := json.Marshal(query)
+		file := filepath.Join(t.TempDir(), "exceptions.yaml")
+		if err := os.WriteFile(file, fmt.Appendf(nil, "exceptions: [{name: ready, reason: r, owner: o, expires: 2030-01-01, match: %s}]", match), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, out, errs := runTool(t, "replay", "--exceptions", file, samples+s.File)
+		suppressed, alerts := 0, 0
+		for line := range strings.Lines(out) {
+			var a struct {
+				CallerName, CallerId string
+				Suppressed           bool
+			}
+			if err := json.Unmarshal([]byte(line), &a); err != nil {
+				t.Fatal(err)
+			}
+			alerts++
+			if !a.Suppressed {
+				continue
+			}
+			suppressed++
+			if !strings.Contains(query, `"`+cmp.Or(a.CallerName, a.CallerId)+`"`) {
+				t.Errorf("%s: suppresses an alert about %q, which it does not name", s.File, a.CallerName+a.CallerId)
+			}
+		}
+		if tried++; alerts > 0 && suppressed == 0 {
+			t.Errorf("%s: suppresses none of %d alerts\n%s", s.File, alerts, errs)
+		}
+	}
+	if tried < 10 {
+		t.Errorf("only %d exceptions were tried", tried)
 	}
 }

@@ -52,6 +52,9 @@ func TestADeletionIsNeverLostBehindACut(t *testing.T) {
 		"a URI":                       {uri: pod + "?timeout=" + strings.Repeat("9", 2500), verb: "delete", object: object},
 		"eviction":                    {uri: pod + "/eviction", verb: "create", object: object + `,"subresource":"eviction"`, groups: 60},
 		"deletecollection":            {uri: "/api/v1/namespaces/shop/pods?labelSelector=app%3Dcart", verb: "deletecollection", object: `"resource":"pods","namespace":"shop"`, groups: 60},
+		"a namespace":                 {uri: "/api/v1/namespaces/shop", verb: "delete", object: `"resource":"namespaces","namespace":"shop","name":"shop"`, groups: 10},
+		"a node":                      {uri: "/api/v1/nodes/np1", verb: "delete", object: `"resource":"nodes","name":"np1"`, addresses: 40},
+		"a workload":                  {uri: "/apis/apps/v1/namespaces/shop/deployments/cart", verb: "delete", object: `"resource":"deployments","namespace":"shop","name":"cart","apiGroup":"apps"`, groups: 10},
 		"an escape in the URI":        {uri: "/api/v1/namespaces/shop/p%6Fds/cart-0", verb: "delete", object: object, groups: 20},
 		"a URI that cannot be parsed": {uri: "/api/v1/namespaces/%zz/pods/cart-0", verb: "delete", object: object, groups: 20},
 	}
@@ -78,12 +81,33 @@ func TestADeletionIsNeverLostBehindACut(t *testing.T) {
 			}
 		})
 	}
+	t.Logf("%d cut positions", positions)
 	if positions < 20_000 {
 		t.Errorf("%d positions are too few", positions)
 	}
 }
 
-// The same at the sizes at which Azure cuts.
+// A URI so long that it ends around the cut, before or behind the verb.
+func TestADeletionWithALongURIIsNeverLost(t *testing.T) {
+	t.Parallel()
+	const pod = "/api/v1/namespaces/shop/pods/cart-0?timeout="
+	d := detect.New(builtIn, true)
+	for _, size := range []int{16 << 10, 32 << 10} {
+		head := len(longDeletion{uri: pod, verb: "delete"}.text()) // of which the URI is a part
+		for n := size - head - 200; n < size; n += 7 {
+			text := longDeletion{uri: pod + strings.Repeat("9", n), verb: "delete", object: `"resource":"pods","namespace":"shop","name":"cart-0"`}.text()
+			body := auditMessage(t, text[:min(len(text), size)])
+			search := d.Filter().Search(0)
+			search.More(body, true)
+			found := d.Detect(detect.Plain(body), false)
+			if len(found.Findings) == 0 && len(found.Unreadable) == 0 || len(search.Hits()) == 0 {
+				t.Fatalf("a URI of %d bytes, cut at %d: %d findings, %d unreadable, %d hits", len(pod)+n, size, len(found.Findings), len(found.Unreadable), len(search.Hits()))
+			}
+		}
+	}
+}
+
+// At the sizes at which Azure cuts.
 func TestADeletionInManyGroupsIsAnAlert(t *testing.T) {
 	t.Parallel()
 	const pod = "/api/v1/namespaces/shop/pods/cart-0"

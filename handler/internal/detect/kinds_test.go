@@ -1,6 +1,7 @@
 package detect_test
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"slices"
@@ -42,6 +43,7 @@ func TestSamplesOfAKindEndAsTheyShould(t *testing.T) {
 		{"wild/kubelet-exe-30", nil, 30},
 		{"wild/kubelet-metadata-level", nil, 1},
 		{"wild3/evictionrequest-and-responder", []string{podsRule}, 1},
+		{"wild3/heartbeat-only", nil, 0},
 		{"wild3/flexnode-kubelet-impersonates-node", nil, 3},
 		{"wild3/flexnode-kubelet-is-principal", []string{podsRule, podsRule, podsRule}, 0},
 		{"wild3/kubelet-mirror-pod", nil, 1},
@@ -185,6 +187,45 @@ func TestAControllerAccountFromAPublicAddressAlertsOnceADay(t *testing.T) {
 	} {
 		if other == one {
 			t.Errorf("another %s is the same alert", what)
+		}
+	}
+}
+
+// A record near the limit of a message is one row, cut with a mark.
+func TestARecordOfAMegabyteIsOneRow(t *testing.T) {
+	t.Parallel()
+	large := strings.Replace(string(sample(t, "records/act-match-user")), `"properties": {`, `"properties":{`, 1)
+	large = strings.Replace(large, `"properties":{`, `"properties":{"responseBody":"`+strings.Repeat("x", 1<<20)+`",`, 1)
+	if len(large) < 1<<20 {
+		t.Fatal("the sample has no properties")
+	}
+	a := first(t, []byte(large))
+	row := a.JSON()
+	if len(row) > alert.MaxSize || !strings.Contains(string(row), "the original record was cut from") || a.CallerName != "dana.ortiz@example.com" {
+		t.Errorf("%d bytes by %s: %.300s", len(row), a.CallerName, row)
+	}
+	if n := len(detect.New(builtIn, false).Detect(detect.Plain([]byte(large)), false).Findings); n != 1 {
+		t.Errorf("%d findings", n)
+	}
+}
+
+// Two people who act through one account have cards of their own, whether that is a
+// known access proxy or not.
+func TestPeopleBehindOneAccountAreToldApart(t *testing.T) {
+	t.Parallel()
+	known := sample(t, "wild3/proxy-teleport-two-people")
+	unknown := bytes.ReplaceAll(known, []byte("teleport:teleport-kube-agent"), []byte("access:gateway"))
+	for name, body := range map[string][]byte{"known": known, "unknown": unknown} {
+		var alerts []*alert.Alert
+		for _, f := range detect.New(builtIn, false).Detect(detect.Plain(body), false).Findings {
+			ev, err := f.Event()
+			if err != nil {
+				t.Fatal(err)
+			}
+			alerts = append(alerts, alert.New(f, ev, caller.From(ev), ev.Time()))
+		}
+		if groups := alert.Groups(alerts); len(groups) != 2 {
+			t.Errorf("%s proxy: %d groups of %d alerts", name, len(groups), len(alerts))
 		}
 	}
 }
