@@ -27,10 +27,11 @@ func BenchmarkDetect(b *testing.B) {
 	for _, log := range []string{"kube-audit", logtest.Cluster} {
 		loads = append(loads, logtest.Load{Log: log, Nth: 100, Routine: 19}, logtest.Load{Log: log, Nth: 10, Routine: 19})
 	}
+	loads = append(loads, logtest.Load{Log: logtest.Cluster, Nth: 100, Routine: 19, Cut: 20})
 	for _, load := range loads {
 		load.Size = 8 << 20
 		body, matches := load.Invocation()
-		b.Run(fmt.Sprintf("%s/nth=%d/routine=%d", load.Log, load.Nth, load.Routine), func(b *testing.B) {
+		b.Run(fmt.Sprintf("%s/nth=%d/routine=%d/cut=%d", load.Log, load.Nth, load.Routine, load.Cut), func(b *testing.B) {
 			reader := invocation.NewReader(32<<20, 64<<20)
 			b.ReportAllocs()
 			b.SetBytes(int64(len(body)))

@@ -43,6 +43,17 @@ func clusterRecord(i int) string {
 	}
 }
 
+// cutRecord is the i-th record of a log, an update of a large object whose text
+// Azure cut at 16 KiB.
+func cutRecord(i int) string {
+	large := fmt.Sprintf(`{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"settings-%d","namespace":"shop"},"data":{"file":"%s"}}`, i, strings.Repeat("key = value, ", 1000))
+	return request{
+		verb: "update", resource: "configmaps", namespace: "shop", name: fmt.Sprintf("settings-%d", i), code: 200, cut: 16 << 10,
+		user: "system:serviceaccount:shop:operator", groups: `"system:serviceaccounts","system:serviceaccounts:shop","system:authenticated"`,
+		agent: "operator/v1.4.2 (linux/amd64) kubernetes/5864a46", address: "10.244.3.9", sent: large, got: large,
+	}.record(i)
+}
+
 // controllers are those that delete pods, each as often as it does so among ten.
 const controllers = "replicaset-controller replicaset-controller replicaset-controller job-controller job-controller generic-garbage-collector generic-garbage-collector generic-garbage-collector statefulset-controller daemon-set-controller"
 
@@ -78,6 +89,7 @@ type request struct {
 	user, groups, agent, address                string
 	code                                        int
 	sent, got                                   string // bodies; empty: not audited
+	cut                                         int    // bytes of the text that are exported; 0: all
 }
 
 // record is the record of the request, the i-th of a log.
@@ -109,6 +121,9 @@ func (r request) record(i int) string {
 	}
 	log := fmt.Sprintf(`{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"%s","auditID":"5d2a9c34-7e18-4b60-8f4d-%012d","stage":"ResponseComplete","requestURI":"%s","verb":"%s","user":{"username":"%s","uid":"a4e1b2c3-0d1e-4f2a-8b3c-4d5e6f7a8b9c","groups":[%s]},"sourceIPs":["%s"],"userAgent":"%s","objectRef":{"resource":"%s"%s,"apiVersion":"v1"},"responseStatus":{"metadata":{},"code":%d}%s,"requestReceivedTimestamp":"2026-11-09T08:14:22.531048Z","stageTimestamp":"2026-11-09T08:14:22.541048Z","annotations":{"authorization.k8s.io/decision":"allow","authorization.k8s.io/reason":""}}`+"\n",
 		level, i, uri, r.verb, r.user, r.groups, r.address, r.agent, r.resource, object, r.code, bodies)
+	if r.cut > 0 {
+		log = log[:min(len(log), r.cut)]
+	}
 	text, err := json.Marshal(log)
 	if err != nil {
 		panic(err) // a text

@@ -31,6 +31,7 @@ type Load struct {
 	Size    int    // bytes of the invocation, about
 	Nth     int    // every nth record is the deletion of a pod that a built-in rule matches; 0 for none
 	Routine int    // of 20 deletions in an audit log, those that are routine
+	Cut     int    // every nth record that is no deletion of a Cluster has a text that is cut at 16 KiB; 0 for none
 	Records int    // in a message; 0 for 46
 	Bare    bool   // without the metadata that the host adds
 }
@@ -81,7 +82,10 @@ func (l Load) deletion(i, nth int) string {
 }
 
 func (l Load) other(i int) string {
-	if l.Log == Cluster {
+	switch {
+	case l.Log == Cluster && l.Cut > 0 && i%l.Cut == 0:
+		return cutRecord(i)
+	case l.Log == Cluster:
 		return clusterRecord(i)
 	}
 	return Record(l.Log, i, false)
