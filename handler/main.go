@@ -101,8 +101,10 @@ func run(ctx context.Context, getenv func(string) string, dir string, stdout io.
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
-	log.Info("listening", "address", listener.Addr().String(), "start_ms", time.Since(start).Milliseconds(),
-		"version", version.String(), "commit", version.Commit(), "go", runtime.Version())
+	// At any level: podwatch doctor reads from it which version runs.
+	slog.New(slog.NewJSONHandler(stdout, nil)).Info("listening", "address", listener.Addr().String(), "start_ms", time.Since(start).Milliseconds(),
+		"version", version.String(), "commit", version.Commit(), "go", runtime.Version(),
+		"rules", len(functions.Rules.Rules()))
 	return serve(ctx, srv, listener)
 }
 

@@ -39,9 +39,9 @@ var (
 	}
 )
 
-// cloudOf picks the cloud by AZURE_AUTHORITY_HOST, the variable by which
+// CloudOf returns the cloud of AZURE_AUTHORITY_HOST, the variable by which
 // azidentity itself is pointed at another cloud.
-func cloudOf(authority string) (Cloud, error) {
+func CloudOf(authority string) (Cloud, error) {
 	host := strings.ToLower(authority)
 	if u, err := url.Parse(host); err == nil && u.Host != "" {
 		host = u.Host

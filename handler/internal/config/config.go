@@ -232,7 +232,7 @@ var (
 // folder of the executable, where rules and exceptions.yaml are looked for when
 // no setting names them. The error joins one line per mistake.
 func Load(getenv func(string) string, dir string) (*Config, error) {
-	cloud, cloudErr := cloudOf(getenv("AZURE_AUTHORITY_HOST"))
+	cloud, cloudErr := CloudOf(getenv("AZURE_AUTHORITY_HOST"))
 	l := &loader{dir: dir, Config: Config{
 		Cloud: cloud, ClientID: getenv("AZURE_CLIENT_ID"), ManagedIdentity: getenv("IDENTITY_ENDPOINT") != "",
 	}}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -150,6 +151,30 @@ func (f *Feed) read(ctx context.Context) (Document, heard, error) {
 		return d, begin, keepAside(ctx, f.documents, d)
 	}
 	return d, h, nil
+}
+
+// A Source is when something was last heard of a source of records.
+type Source struct {
+	Name   string // WholeFeed, or as the caller of Note named it
+	Last   time.Time
+	Silent bool // people were told that it is silent
+}
+
+// Sources returns the whole feed and then the sources in the order of their names;
+// none if nothing was ever heard.
+func (f *Feed) Sources(ctx context.Context) ([]Source, error) {
+	_, h, err := f.read(ctx)
+	if err != nil || h.Whole.Heard.Hour == 0 {
+		return nil, err
+	}
+	list := func(name string, s source) Source {
+		return Source{name, s.Last, !s.Told.IsZero() && !s.Last.After(s.Told)}
+	}
+	all := []Source{list(WholeFeed, h.Whole)}
+	for _, name := range slices.Sorted(maps.Keys(h.Sources)) {
+		all = append(all, list(name, h.Sources[name]))
+	}
+	return all, nil
 }
 
 // A Kind is what a [Notice] is about.

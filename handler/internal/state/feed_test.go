@@ -323,3 +323,29 @@ func TestFeedCountsWhatCannotBeRead(t *testing.T) {
 		t.Errorf("the second time: %+v, %v", notices, err)
 	}
 }
+
+func TestSourcesOfTheFeed(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 1, 2, 3, 4, 0, 0, time.UTC)
+	f := state.NewFeed(state.NewMemory(), time.Hour, func() time.Time { return now })
+	if _, err := f.Check(t.Context(), nil); err != nil { // makes the document
+		t.Fatal(err)
+	}
+	if sources, err := f.Sources(t.Context()); len(sources) != 0 || err != nil {
+		t.Errorf("before the first record: %v, %v", sources, err)
+	}
+	f.Note(t.Context(), state.Sample{Due: true, Sources: []string{"b", "a"}})
+	at := now
+	now = now.Add(2 * time.Hour)
+	notices, err := f.Check(t.Context(), nil)
+	if err != nil || len(notices) != 1 {
+		t.Fatalf("%v, %v", notices, err)
+	}
+	if err := f.Told(t.Context(), notices[0]); err != nil {
+		t.Fatal(err)
+	}
+	want := []state.Source{{state.WholeFeed, at, true}, {"a", at, false}, {"b", at, false}}
+	if got, err := f.Sources(t.Context()); !slices.Equal(got, want) || err != nil {
+		t.Errorf("got %v, %v; want %v", got, err, want)
+	}
+}

@@ -148,6 +148,17 @@ func (l *Ledger) Settled(ctx context.Context, keys []Key) []bool {
 	return answers
 }
 
+// Outcome returns how a delivery was settled, as its document says it: "accepted",
+// "unwanted" or "given up"; "" while it is open. It is for people: unlike the other
+// methods it fails, and remembers nothing.
+func (l *Ledger) Outcome(ctx context.Context, key Key) (string, error) {
+	d, err := l.documents.Fetch(ctx, documentName(key))
+	if errors.Is(err, ErrAbsent) {
+		return "", nil
+	}
+	return read(d).Outcome, err
+}
+
 // Claim asks for the right to post each alert, and answers in the order of keys.
 // The caller posts those that are [Mine] while [Claim.MayPost], and passes all of
 // them to [Ledger.Settle].

@@ -340,3 +340,21 @@ func TestLedgerIsAskedInParallel(t *testing.T) {
 		}
 	})
 }
+
+func TestOutcomeOfADelivery(t *testing.T) {
+	t.Parallel()
+	documents := state.NewMemory()
+	l := state.NewLedger(documents, slog.New(slog.DiscardHandler))
+	key := state.Key{"teams", "a1"}
+	want := func(want string) {
+		t.Helper()
+		if got, err := l.Outcome(t.Context(), key); got != want || err != nil {
+			t.Errorf("got %q, %v; want %q", got, err, want)
+		}
+	}
+	want("")
+	claims := l.Claim(t.Context(), []state.Key{key})
+	want("")
+	l.Settle(t.Context(), claims, state.GivenUp)
+	want("given up")
+}

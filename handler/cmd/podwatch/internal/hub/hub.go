@@ -203,15 +203,21 @@ func newMessages(events []*azeventhubs.ReceivedEventData) []Message {
 	return messages
 }
 
+// Unauthorized reports whether the hub refused the identity: a role is missing, or new.
+func Unauthorized(err error) bool {
+	var hubErr *azeventhubs.Error
+	var status interface{ RPCCode() int } // a refused claim, which the client does not always classify
+	return errors.As(err, &hubErr) && hubErr.Code == azeventhubs.ErrorCodeUnauthorizedAccess ||
+		errors.As(err, &status) && status.RPCCode() == http.StatusUnauthorized
+}
+
 // explain adds what an operator can do about an error of the client.
 func explain(err error) error {
 	var hubErr *azeventhubs.Error
-	var status interface{ RPCCode() int } // a refused claim, which the client does not always classify
 	switch {
 	case errors.As(err, &hubErr) && hubErr.Code == azeventhubs.ErrorCodeOwnershipLost:
 		return fmt.Errorf("another consumer owns this consumer group; use one of your own: %w", err)
-	case errors.As(err, &hubErr) && hubErr.Code == azeventhubs.ErrorCodeUnauthorizedAccess,
-		errors.As(err, &status) && status.RPCCode() == http.StatusUnauthorized:
+	case Unauthorized(err):
 		return fmt.Errorf("not allowed; sending needs the role Azure Event Hubs Data Sender, reading Azure Event Hubs Data Receiver: %w", err)
 	}
 	return err

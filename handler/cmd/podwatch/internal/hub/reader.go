@@ -378,3 +378,29 @@ func (r *reader) total() Progress {
 	defer r.mu.Unlock()
 	return r.progress()
 }
+
+// Latest returns when the newest message of a hub was enqueued; zero if it retains none.
+func Latest(ctx context.Context, c Connection) (latest time.Time, err error) {
+	client, target, err := c.consumer(azeventhubs.DefaultConsumerGroup)
+	if err != nil {
+		return latest, err
+	}
+	defer closeClient(ctx, client.Close)
+	fail := func(err error) (time.Time, error) {
+		return latest, fmt.Errorf("ask event hub %q: %w", target.hub, explain(err))
+	}
+	hub, err := client.GetEventHubProperties(ctx, nil)
+	if err != nil {
+		return fail(err)
+	}
+	for _, id := range hub.PartitionIDs {
+		p, err := client.GetPartitionProperties(ctx, id, nil)
+		if err != nil {
+			return fail(err)
+		}
+		if !p.IsEmpty && p.LastEnqueuedOn.After(latest) {
+			latest = p.LastEnqueuedOn.UTC()
+		}
+	}
+	return latest, nil
+}
