@@ -53,6 +53,8 @@ var mayImport = map[string][]string{
 	},
 	"server": {"invocation"},
 
+	"podwatch/azure":         {"outbound"},
+	"podwatch/deployment":    {"arm", "config", "podwatch/azure", "podwatch/hub", "state", "storage"},
 	"podwatch/hub":           {},
 	"podwatch/devhost":       {"child", "config", "emulator", "invocation"},
 	"podwatch/devhost/inbox": {},
@@ -60,16 +62,17 @@ var mayImport = map[string][]string{
 
 // testOnly are the packages that only tests may import.
 var testOnly = map[string][]string{
-	"azurite":               {"emulator"},
-	"logtest":               {"event", "invocation"},
-	"outbound/outboundtest": {"outbound"},
-	"sink/sinktest":         {"alert"},
-	"podwatch/hub/hubtest":  {},
+	"azurite":                  {"emulator"},
+	"logtest":                  {"event", "invocation"},
+	"outbound/outboundtest":    {"outbound"},
+	"sink/sinktest":            {"alert"},
+	"podwatch/azure/azuretest": {},
+	"podwatch/hub/hubtest":     {},
 }
 
 // azureUsers are the packages that may import Azure's modules. All others get what they
 // need of them as an outbound.Token or as state.Documents.
-var azureUsers = []string{"app", "storage", "podwatch/hub", "podwatch/devhost"}
+var azureUsers = []string{"app", "storage", "podwatch/azure", "podwatch/deployment", "podwatch/hub", "podwatch/devhost"}
 
 // executables compose the packages and may import all of them, except those for
 // tests.
