@@ -125,6 +125,7 @@ stage:
 	cp host.json "$(STAGING)/" && cp -R function_app/. "$(STAGING)/"
 	CGO_ENABLED=0 GOOS=$(HANDLER_GOOS) GOARCH=$(HANDLER_GOARCH) \
 	  $(BUILD) -o "$(STAGING)/handler" ./handler
+	echo '$(word 1,$(VERSION))' >"$(STAGING)/version.txt"
 	rm -rf "$(DIST)" && mv "$(STAGING)" "$(DIST)"
 
 package: stage ## Stage dist/ and dist.zip for Azure
@@ -150,11 +151,11 @@ release: package ## The package, the tool for PLATFORMS, SBOMs and checksums, in
 deploy: package $(BIN)/podwatch ## Create everything in Azure and prove it: SUBSCRIPTION=, LOCATION=, PARAMETERS=
 	PACKAGE="$(DIST).zip" PODWATCH="$(BIN)/podwatch" infra/deploy.sh "$(SUBSCRIPTION)" "$(LOCATION)" $(PARAMETERS)
 
-destroy: ## Remove it from Azure: SUBSCRIPTION=, CLUSTERS= (resource ids whose logs were exported)
-	infra/destroy.sh "$(SUBSCRIPTION)" $(CLUSTERS)
+destroy: $(BIN)/podwatch ## Remove it from Azure: SUBSCRIPTION=, LOCATION=, CLUSTERS= (resource ids in other subscriptions), DRY_RUN=1
+	$(BIN)/podwatch destroy --subscription "$(SUBSCRIPTION)" --location "$(LOCATION)" $(CLUSTERS:%=--cluster %) $(DRY_RUN:%=--dry-run)
 
-smoke: $(BIN)/podwatch ## Send one deletion through the real hub and wait for its row: SUBSCRIPTION=
-	PODWATCH="$(BIN)/podwatch" infra/smoke.sh "$(SUBSCRIPTION)"
+smoke: $(BIN)/podwatch ## Send one deletion through the real hub and wait for its row and its card: SUBSCRIPTION=, LOCATION=
+	$(BIN)/podwatch doctor --subscription "$(SUBSCRIPTION)" --location "$(LOCATION)" --send
 
 infra-check: ## Lint the Bicep and compare it with its snapshots (needs the Bicep CLI; says so without)
 	node infra/snapshots/snapshots.mjs

@@ -1,10 +1,11 @@
 // Command podwatch is the operator's tool: it runs the handler locally, sends
-// and replays exported logs, tries queries and checks rules and exceptions.
+// and replays exported logs, tries queries, checks rules and exceptions, and
+// publishes, examines and removes what runs in Azure.
 //
 // Results go to standard output, one JSON object or word a line, so that they
 // pipe; everything a person should read goes to standard error. Exit status: 0
 // done, 1 it could not be done or a check failed, 2 the command line or a query
-// is wrong.
+// is wrong; doctor has two more.
 package main
 
 import (
@@ -37,7 +38,8 @@ func newRootCommand() *cobra.Command {
 
 The detection itself runs in Azure as a Functions custom handler (bin/handler).
 This tool is for the person in front of it: it runs the handler on this machine,
-feeds it exported logs, and tries rules and exceptions before they are deployed.`,
+feeds it exported logs, tries rules and exceptions before they are deployed, and
+publishes, examines and removes the deployment.`,
 		Version:       version.Long(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
@@ -45,7 +47,8 @@ feeds it exported logs, and tries rules and exceptions before they are deployed.
 	root.SetVersionTemplate("podwatch {{.Version}}\n")
 	root.SetFlagErrorFunc(suggestFlag)
 	root.SetHelpCommand(newHelpCommand())
-	root.AddCommand(newRunCommand(), newSendCommand(), newReplayCommand(), newMatchCommand(), newCheckCommand(), newRequeueCommand())
+	root.AddCommand(newRunCommand(), newSendCommand(), newReplayCommand(), newMatchCommand(), newCheckCommand(), newRequeueCommand(),
+		newPublishCommand(), newDoctorCommand(), newDestroyCommand())
 	for _, cmd := range root.Commands() {
 		run := cmd.RunE
 		cmd.RunE = func(cmd *cobra.Command, args []string) error { return workError(run(cmd, args)) }

@@ -22,9 +22,11 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"podwatch/handler/cmd/podwatch/internal/deployment"
 	"podwatch/handler/cmd/podwatch/internal/devhost"
 	"podwatch/handler/cmd/podwatch/internal/devhost/inbox"
 	"podwatch/handler/internal/emulator"
@@ -137,7 +139,7 @@ func TestPackageRunsAsItIsUnpacked(t *testing.T) {
 	})
 
 	t.Run("holds", func(t *testing.T) {
-		want := map[string]fs.FileMode{"handler": 0o755, "host.json": 0o644}
+		want := map[string]fs.FileMode{"handler": 0o755, "host.json": 0o644, deployment.VersionFile: 0o644}
 		functions := os.DirFS(filepath.Join(root, "function_app"))
 		if err := fs.WalkDir(functions, ".", func(name string, entry fs.DirEntry, err error) error {
 			if err == nil && !entry.IsDir() && path.Base(name) != "local.settings.json" {
@@ -171,18 +173,15 @@ func TestPackageRunsAsItIsUnpacked(t *testing.T) {
 		}
 		defer host.Close()
 
-		message, err := exec.CommandContext(t.Context(), "bash", filepath.Join(root, "infra", "smoke.sh"), "--print").Output()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := host.Deliver(t.Context(), "0", invocation.Message{Body: message}); err != nil {
+		sent := deployment.NewDeletion()
+		if err := host.Deliver(t.Context(), "0", invocation.Message{Body: sent.Body(time.Now())}); err != nil {
 			t.Fatal(err)
 		}
 		if diff := cmp.Diff(inbox.Counts{Cards: 1, Rows: 1}, box.Counts()); diff != "" {
 			t.Fatalf("one deletion became (-want +got):\n%s\nrefused: %+v", diff, box.Refused())
 		}
 		card := string(box.Cards()[0].Data)
-		for _, want := range []string{"podwatch-smoke-test", "test-pod", "smoke-test@example.com"} {
+		for _, want := range []string{sent.Cluster, "test-pod", "podwatch-doctor@example.com"} {
 			if !strings.Contains(card, want) {
 				t.Errorf("the card lacks %q:\n%s", want, card)
 			}
@@ -192,7 +191,7 @@ func TestPackageRunsAsItIsUnpacked(t *testing.T) {
 		if err := json.Unmarshal(box.Rows()[0].Data, &got); err != nil {
 			t.Fatal(err)
 		}
-		want := row{"Azure Kubernetes Pods Deleted", "podwatch-smoke-test", "arc", "smoke", "test-pod", "smoke-test@example.com", "192.0.2.1"}
+		want := row{"Azure Kubernetes Pods Deleted", sent.Cluster, "arc", "doctor", "test-pod", "podwatch-doctor@example.com", "192.0.2.1"}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("row (-want +got):\n%s", diff)
 		}
