@@ -24,8 +24,9 @@ type demolition struct {
 	c *azure.Client
 	Target
 	DestroyOptions
-	group *Deployment // nil: the group is gone
-	left  int
+	group         *Deployment // nil: the group is gone
+	subscriptions []string    // where the identity may have roles
+	left          int
 }
 
 // Destroy removes everything of the deployment that t means: first what writes into the
@@ -103,7 +104,11 @@ func (m *demolition) exporters(ctx context.Context) {
 			all = append(all, Resource{ID: id, Name: arm.Name(id)})
 		}
 	}
+	m.subscriptions = []string{strings.ToLower(m.Subscription)}
 	for _, c := range all {
+		if id, ok := arm.Parse(c.ID); ok && !slices.Contains(m.subscriptions, strings.ToLower(id.Subscription)) {
+			m.subscriptions = append(m.subscriptions, strings.ToLower(id.Subscription))
+		}
 		// Azure answers 200 to the deletion of a setting of a cluster that does not
 		// exist: a misspelt id must be noticed here.
 		if c.Location == "" {
@@ -154,13 +159,7 @@ func (m *demolition) roles(ctx context.Context) {
 		m.failed("find the roles outside the resource group", err)
 		return
 	}
-	subscriptions := []string{strings.ToLower(m.Subscription)}
-	for _, id := range m.Clusters {
-		if c, ok := arm.Parse(id); ok && !slices.Contains(subscriptions, strings.ToLower(c.Subscription)) {
-			subscriptions = append(subscriptions, strings.ToLower(c.Subscription))
-		}
-	}
-	for _, s := range subscriptions {
+	for _, s := range m.subscriptions {
 		list, err := assignments(ctx, m.c, s, principal)
 		if err != nil {
 			m.failed("find the roles in subscription "+s, err)

@@ -8,6 +8,7 @@ import (
 	"archive/zip"
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -295,6 +296,13 @@ func TestFromBeforeToDestroy(t *testing.T) {
 	}
 	if status, out = d.run(t, nil, podwatch, "doctor", "--subscription", azuretest.Subscription); status != 3 || !strings.Contains(out, "podwatch is not deployed there") {
 		t.Errorf("doctor ended with %d:\n%s", status, out)
+	}
+	var page struct {
+		Findings []struct{ Check, State, Cure string }
+	}
+	if _, out = d.run(t, nil, podwatch, "doctor", "--subscription", azuretest.Subscription, "--json"); json.NewDecoder(strings.NewReader(out)).Decode(&page) != nil ||
+		len(page.Findings) != 1 || page.Findings[0].State != "failed" || page.Findings[0].Cure == "" {
+		t.Errorf("doctor --json prints %s", out)
 	}
 	wellMannered(t, d.calls(t))
 }
