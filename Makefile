@@ -7,7 +7,8 @@ SHELL       := /bin/bash
 
 GO        ?= go
 BENCHMARK := handler/benchmark# a module of its own
-NODE_DEPS := infra/local/node_modules/.package-lock.json
+# Written last: what an installation that was cut short leaves is not up to date.
+NODE_DEPS := infra/local/node_modules/.installed
 GOFILES   := $(shell find handler infra -name '*.go' -not -path '*/node_modules/*' -not -path '$(BENCHMARK)/*') go.mod go.sum
 EMBEDDED  := $(shell find handler -type f \( -name '*.toml' -o -name '*.jsonl' -o -name '*.json' -o -name '*.html' -o -name '*.css' -o -name '*.js' -o -name '*.svg' \) -not -path '*/testdata/*')
 
@@ -38,36 +39,45 @@ help: ## List the targets
 
 build: $(BIN)/handler $(BIN)/podwatch ## Build bin/handler and bin/podwatch
 
-$(BIN)/handler: $(GOFILES) $(EMBEDDED) $(BIN)/.version
+$(BIN)/handler: $(GOFILES) $(EMBEDDED) $(BIN)/.version | need-go
 	$(BUILD) -o $@ ./handler
 
-$(BIN)/podwatch: $(GOFILES) $(EMBEDDED) $(BIN)/.version
+$(BIN)/podwatch: $(GOFILES) $(EMBEDDED) $(BIN)/.version | need-go
 	$(BUILD) -o $@ ./handler/cmd/podwatch
 
+# Says in a sentence each what is missing here, before anything is made.
+need-go need-node:
+	@GO="$(GO)" infra/pack/tools.sh $(if $(filter need-go,$@),go,node npm)
+
 # Changes when the version does, so that a commit builds the executables again.
-$(BIN)/.version: force
+$(BIN)/.version: force | need-go
 	@mkdir -p $(BIN)
 	@echo '$(VERSION)' | cmp -s - $@ || echo '$(VERSION)' >$@
-.PHONY: force
+.PHONY: force need-go need-node
 force:
 
 deps: $(NODE_DEPS) ## Install the local services (Azurite, Event Hub stand-in, card renderer)
 
-$(NODE_DEPS): infra/local/package.json infra/local/package-lock.json
+$(NODE_DEPS): infra/local/package.json infra/local/package-lock.json | need-node
 	cd infra/local && npm ci --ignore-scripts --no-audit --no-fund
+	touch $@
+ifeq ($(wildcard infra/local/node_modules/azurite/dist/src/azurite.js),)
+$(NODE_DEPS): force
+endif
 
-run: export HANDLER_GOOS   := $(shell $(GO) env GOOS)
-run: export HANDLER_GOARCH := $(shell $(GO) env GOARCH)
-run: deps $(BIN)/podwatch ## Run the main job here: local host, sample deletions, page with the alerts
-	$(MAKE) --no-print-directory stage
+# Nothing is installed or staged, over an app that runs perhaps, before it is known
+# that the run can start.
+run: need-node $(BIN)/podwatch ## Run the main job here: local host, sample deletions, page with the alerts
+	@$(BIN)/podwatch preflight --app "$(DIST)" $(RUN_FLAGS) >/dev/null
+	$(MAKE) --no-print-directory deps stage $(FOR_HERE)
 	$(BIN)/podwatch run --app "$(DIST)" --local infra/local $(RUN_FLAGS)
 
-start: export HANDLER_GOOS   := $(shell $(GO) env GOOS)
-start: export HANDLER_GOARCH := $(shell $(GO) env GOARCH)
+FOR_HERE = HANDLER_GOOS="$$($(GO) env GOOS)" HANDLER_GOARCH="$$($(GO) env GOARCH)"
+
 start: HUB_PORT ?= 5672
-start: deps ## Run the same app under `func start`, with a local event hub (needs Azure Functions Core Tools): HUB_PORT=
+start: deps need-go ## Run the same app under `func start`, with a local event hub (needs Azure Functions Core Tools): HUB_PORT=
 	@command -v func >/dev/null || { echo 'make start needs Azure Functions Core Tools (the command func); make run does without' >&2; exit 1; }
-	$(MAKE) --no-print-directory stage
+	$(MAKE) --no-print-directory stage $(FOR_HERE)
 	cp local.settings.json.example "$(DIST)/local.settings.json"
 	exec node infra/local/start.mjs "$(DIST)" "$(HUB_PORT)"
 
@@ -118,15 +128,13 @@ soak: ## Keep the handler under full load: SOAK=30m
 
 # Without C, the executable needs no library of the machine that it runs on.
 # What cannot be built leaves the last staged app as it is.
-STAGING = $(DIST).new
 .PHONY: stage
-stage:
-	rm -rf "$(STAGING)" && mkdir -p "$(STAGING)"
-	cp host.json "$(STAGING)/" && cp -R function_app/. "$(STAGING)/"
-	CGO_ENABLED=0 GOOS=$(HANDLER_GOOS) GOARCH=$(HANDLER_GOARCH) \
-	  $(BUILD) -o "$(STAGING)/handler" ./handler
-	echo '$(word 1,$(VERSION))' >"$(STAGING)/version.txt"
-	rm -rf "$(DIST)" && mv "$(STAGING)" "$(DIST)"
+stage: need-go
+	staging=$$(mktemp -d "$(DIST).new.XXXXXX"); trap 'rm -rf "$$staging"' EXIT; chmod 755 "$$staging"; \
+	cp host.json "$$staging/"; cp -R function_app/. "$$staging/"; \
+	CGO_ENABLED=0 GOOS=$(HANDLER_GOOS) GOARCH=$(HANDLER_GOARCH) $(BUILD) -o "$$staging/handler" ./handler; \
+	echo '$(word 1,$(VERSION))' >"$$staging/version.txt"; \
+	rm -rf "$(DIST)"; mv "$$staging" "$(DIST)"
 
 package: stage ## Stage dist/ and dist.zip for Azure
 	$(GO) run -buildvcs=false ./infra/pack -o "$(DIST).zip" "$(DIST)"
@@ -171,4 +179,4 @@ check-fast: ## Vet and the quick tests, while working
 	$(GO) test -short $$($(GO) list ./handler/internal/... | grep -v -E '/(azurite|emulator|infra|storage|version|app|child)$$')
 
 clean: ## Remove what was built
-	rm -rf "$(BIN)" "$(DIST)" "$(STAGING)" "$(DIST).zip" "$(RELEASE)"
+	rm -rf "$(BIN)" "$(DIST)" "$(DIST)".new.* "$(DIST).zip" "$(RELEASE)"

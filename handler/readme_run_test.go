@@ -70,6 +70,7 @@ var proofs = map[string]proof{
 	"go run ./infra/pack -o dist.zip dist": seen("package: stage ", "func TestPackageRunsAsItIsUnpacked("),
 
 	"bin/podwatch run":                 {runBy: "make run"},
+	"bin/podwatch preflight":           seen("func TestPreflight("),
 	"bin/podwatch replay FILE...":      {run: prints(`"AlertId":"`, "FILE...", "handler/cmd/podwatch/samples/*.json")},
 	"bin/podwatch check [RULE...]":     {run: prints("cases pass", " [RULE...]", "")},
 	"bin/podwatch check handler/rules": {run: prints("6 rules, 6 running")},
@@ -412,7 +413,7 @@ func (w *workplace) write(t *testing.T, name, text string) {
 
 // installed is what make would install again, while other tests use it, when it is
 // older than package.json.
-const installed = "infra/local/node_modules/.package-lock.json"
+const installed = "infra/local/node_modules/.installed"
 
 // makeCommand is a make command of the documents, with the repository's Makefile. It
 // writes only into the workplace.

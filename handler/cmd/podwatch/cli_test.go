@@ -5,23 +5,11 @@ import (
 	"errors"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"podwatch/handler/internal/azurite"
 )
-
-// buildTool builds the executable as make does.
-func buildTool(t *testing.T) string {
-	t.Helper()
-	file := filepath.Join(t.TempDir(), "podwatch")
-	build := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", file, ".")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
-	}
-	return file
-}
 
 // A call is one run of the executable in an empty folder.
 type call struct {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -22,17 +21,6 @@ import (
 	"podwatch/handler/cmd/podwatch/internal/hub/hubtest"
 	"podwatch/handler/internal/alert"
 )
-
-// stageApp stages the app as `make stage` does, with the real handler.
-func stageApp(t *testing.T) string {
-	t.Helper()
-	dir := stageRun(t)
-	build := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", filepath.Join(dir, "handler"), repository+"/handler")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
-	}
-	return dir
-}
 
 // sendLines puts bodies into a partition with the tool.
 func sendLines(t *testing.T, h *hubtest.Hub, partition string, bodies []string) {
@@ -159,7 +147,7 @@ func TestNothingIsLostOrTwiceFromHubToInbox(t *testing.T) {
 		}
 	}
 	send(each)
-	app, storage := stageApp(t), t.TempDir()
+	app, storage := stage(t, handler), t.TempDir()
 
 	var killed, stopped sync.Once
 	first := follow(t, h, app, storage, func(f *following, o *devhost.Options) {

@@ -1,60 +1,58 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
-	"syscall"
+
+	"github.com/gofrs/flock"
 )
 
 // lockName is a file that watching the drop folder skips.
 const lockName = ".podwatch.lock"
 
 // lockFolder makes the folder and takes it for this process; flag chooses another one.
-// A lock of a process that has ended is taken over.
+// The operating system releases the lock however the process ends. The lock file names
+// the process for the message; what else is in it does not matter.
 func lockFolder(dir, flag string) (release func(), err error) {
+	unusable := func(err error) error {
+		return fmt.Errorf("use the folder of %s: %w: give it to this user, or choose another folder with %s", flag, err, flag)
+	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make the folder of %s: %w", flag, err)
+		return nil, unusable(err)
 	}
 	name := filepath.Join(dir, lockName)
-	for range 2 {
-		f, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-		if err == nil {
-			_, err = fmt.Fprintln(f, os.Getpid())
-			return func() { os.Remove(name) }, errors.Join(err, f.Close())
+	for range 3 {
+		lock := flock.New(name, flock.SetFlag(os.O_CREATE|os.O_RDWR), flock.SetPermissions(0o600))
+		taken, err := lock.TryLock()
+		switch {
+		case errors.Is(err, errors.ErrUnsupported): // by the file system
+			return func() {}, nil
+		case err != nil:
+			return nil, unusable(err)
+		case !taken:
+			text, _ := os.ReadFile(name) // Windows lets nobody else read it
+			return nil, fmt.Errorf("the folder %q is used by process %s, another podwatch run: end that, or choose another folder with %s",
+				dir, cmp.Or(strings.TrimSpace(string(text)), "?"), flag)
 		}
-		if !errors.Is(err, fs.ErrExist) {
-			return nil, fmt.Errorf("lock the folder of %s: %w", flag, err)
+		if sameFile(lock, name) {
+			_ = os.WriteFile(name, []byte(strconv.Itoa(os.Getpid())), 0o600) // nor write it
+			return func() { os.Remove(name); lock.Close() }, nil
 		}
-		text, err := os.ReadFile(name)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("lock the folder of %s: %w", flag, err)
-		}
-		if pid, err := strconv.Atoi(strings.TrimSpace(string(text))); err == nil && alive(pid) {
-			return nil, fmt.Errorf("the folder %q is used by process %d, another podwatch run: end that, or choose another folder with %s", dir, pid, flag)
-		}
-		if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("lock the folder of %s: %w", flag, err)
-		}
+		lock.Close() // of a run that ended meanwhile and removed its file
 	}
-	return nil, fmt.Errorf("lock the folder of %s: another podwatch run has just taken %q", flag, dir)
+	return nil, fmt.Errorf("use the folder of %s: other podwatch runs begin and end in %q", flag, dir)
 }
 
-// alive reports whether there is a process with that id.
-func alive(pid int) bool {
-	p, err := os.FindProcess(pid)
+func sameFile(lock *flock.Flock, name string) bool {
+	locked, err := lock.Stat()
 	if err != nil {
 		return false
 	}
-	defer p.Release()
-	if runtime.GOOS == "windows" { // there FindProcess fails when there is none
-		return true
-	}
-	err = p.Signal(syscall.Signal(0))
-	return err == nil || errors.Is(err, syscall.EPERM)
+	now, err := os.Stat(name)
+	return err == nil && os.SameFile(locked, now)
 }

@@ -102,6 +102,11 @@ No alert leaves this machine: the settings of both sinks are replaced.`,
 			return runLocally(cmd.Context(), o, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
+	o.flags(cmd)
+	return cmd
+}
+
+func (o *runOptions) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&o.app, "app", "dist", "staged app: host.json, the functions and the handler")
 	f.StringVar(&o.local, "local", "", "folder with the local services' node_modules (default infra/local of the project)")
@@ -112,7 +117,17 @@ No alert leaves this machine: the settings of both sinks are replaced.`,
 	f.BoolVar(&o.asJSON, "json", false, "print alerts as one JSON object a line")
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "print the host's and the handler's logs")
 	o.hub.flags(cmd)
-	return cmd
+}
+
+// A folder that a run has for itself, and the flag that names it.
+type runFolder struct{ flag, path string }
+
+func (o *runOptions) folders() []runFolder {
+	folders := []runFolder{{"--drop", o.drop}}
+	if data := o.hub.data(); data != "" {
+		folders = append(folders, runFolder{"--storage", data})
+	}
+	return folders
 }
 
 // A localRun is everything that run has started.
@@ -144,22 +159,30 @@ func runLocally(ctx context.Context, o runOptions, stdout, stderr io.Writer) err
 	if err := r.checkApp(); err != nil {
 		return err
 	}
+	for _, need := range []precondition{nodejs.precondition(), temporaryFolder} {
+		if _, err := need.check(ctx); err != nil {
+			return err
+		}
+	}
 	if err := r.openPorts(ctx); err != nil {
 		return err
 	}
 	defer r.page.Close()
-	if err := r.openDrop(); err != nil {
-		return err
-	}
-	for flag, folder := range map[string]string{"--drop": r.o.drop, "--storage": r.o.hub.data()} {
-		if folder == "" {
-			continue
-		}
-		release, err := lockFolder(folder, flag)
+	for _, f := range o.folders() {
+		release, err := lockFolder(f.path, f.flag)
 		if err != nil {
 			return err
 		}
 		defer release()
+	}
+	if o.hub.wanted() {
+		if err := o.hub.connection.Reach(ctx); err != nil {
+			return err
+		}
+	}
+	var err error
+	if r.fed, err = listDrop(o.drop); err != nil {
+		return err
 	}
 	if err := r.startStorage(ctx); err != nil {
 		return quietly(err)
@@ -276,6 +299,9 @@ func (r *localRun) checkApp() error {
 
 // openPorts takes both ports first, so that a taken one is said at once.
 func (r *localRun) openPorts(ctx context.Context) error {
+	if r.o.port == r.o.pagePort && r.o.port != 0 {
+		return fmt.Errorf("--port and --page-port are both %d: choose two ports (0 takes any)", r.o.port)
+	}
 	admin, err := listenOn(ctx, r.o.port, "--port", "/admin/host/status")
 	if err != nil {
 		return err
@@ -431,19 +457,9 @@ type dropped struct {
 	time time.Time
 }
 
-// openDrop makes the drop folder. What lies there already stays unread until it
-// is touched.
-func (r *localRun) openDrop() error {
-	if err := os.MkdirAll(r.o.drop, 0o755); err != nil {
-		return fmt.Errorf("make the drop folder: %w", err)
-	}
-	var err error
-	r.fed, err = listDrop(r.o.drop)
-	return err
-}
-
 // watchDrop feeds each file that appears in the drop folder once it has stopped
-// growing.
+// growing. What lay there before stays unread until it is touched. A folder that was
+// removed is made again.
 func (r *localRun) watchDrop(ctx context.Context) error {
 	growing := map[string]dropped{}
 	tick := time.NewTicker(dropPoll)
@@ -455,6 +471,11 @@ func (r *localRun) watchDrop(ctx context.Context) error {
 		case <-tick.C:
 		}
 		files, err := listDrop(r.o.drop)
+		if errors.Is(err, fs.ErrNotExist) {
+			if _, err = lockFolder(r.o.drop, "--drop"); err == nil { // released with the first lock, by its name
+				r.say("%s was removed and is made again", visible(r.o.drop))
+			}
+		}
 		if err != nil {
 			return err
 		}

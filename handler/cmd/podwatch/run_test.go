@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"net"
 	"net/http"
 	"os"
@@ -26,21 +27,22 @@ var repository = filepath.Join("..", "..", "..")
 // stageRun stages the project's own functions with the handler of testdata.
 func stageRun(t *testing.T) string {
 	t.Helper()
+	return stage(t, runHandler)
+}
+
+// stage stages the project's own functions with an executable, as `make stage` does.
+func stage(t *testing.T, build func() (string, error)) string {
+	t.Helper()
 	dir := filepath.Join(t.TempDir(), "dist")
-	if err := os.CopyFS(dir, os.DirFS(filepath.Join(repository, "function_app"))); err != nil {
+	err := os.CopyFS(dir, os.DirFS(filepath.Join(repository, "function_app")))
+	if err == nil {
+		err = os.Link(built(t, build), filepath.Join(dir, "handler")) // not written here: it is run at once
+	}
+	text, missing := os.ReadFile(filepath.Join(repository, "host.json"))
+	if err = errors.Join(err, missing); err != nil {
 		t.Fatal(err)
 	}
-	src, err := os.ReadFile(filepath.Join(repository, "host.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "host.json"), src, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	build := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", filepath.Join(dir, "handler"), "./testdata/runhandler")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
-	}
+	writeFile(t, filepath.Join(dir, "host.json"), string(text))
 	return dir
 }
 
@@ -84,12 +86,19 @@ func TestRunFeedsShowsAndEndsEverything(t *testing.T) {
 	stderr.await(t, filepath.Join(drop, "new.json")+" is fed: 1 new rows", ended)
 	stderr.await(t, "large.json is not fed", ended)
 
+	if err := os.RemoveAll(drop); err != nil {
+		t.Fatal(err)
+	}
+	stderr.await(t, "was removed and is made again", ended)
+	write("again.json", `{"records":[]}`)
+	stderr.await(t, "again.json is fed: 1 new rows", ended)
+
 	resp, err := http.Post(admin+"/admin/functions/Detect", "application/json", strings.NewReader(`{"input":"{}"}`))
 	if err != nil || resp.StatusCode != http.StatusAccepted {
 		t.Errorf("admin: %v, %v", resp, err)
 	}
 	resp.Body.Close()
-	stdout.awaitCount(t, `"AlertId":"a1"`, 9, ended)
+	stdout.awaitCount(t, `"AlertId":"a1"`, 10, ended)
 
 	cancel()
 	if err := <-done; err != nil {

@@ -10,9 +10,11 @@
 package hub
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -110,6 +112,36 @@ func (c Connection) resolveNamespace() (resolved, error) {
 		return resolved{}, errors.New("connect to event hub: no hub is named")
 	}
 	return resolved{namespace: c.Namespace, hub: c.Hub, argument: c.Hub}, nil
+}
+
+// reachWithin is how long Reach waits for a hub on this machine.
+const reachWithin = 1500 * time.Millisecond
+
+// Reach reports a hub that is absent, if it would be on this machine: the client tries
+// for most of a minute and says nothing meanwhile. It returns nil for any other hub.
+func (c Connection) Reach(ctx context.Context) error {
+	r, err := c.resolve()
+	if err != nil {
+		return err
+	}
+	host, port, err := net.SplitHostPort(r.namespace)
+	if err != nil {
+		host, port = r.namespace, "5671"
+		if r.plain {
+			port = "5672"
+		}
+	}
+	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, reachWithin)
+	defer cancel()
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", net.JoinHostPort(host, port))
+	if err != nil {
+		return fmt.Errorf("connect to event hub %q: nothing answers at %s on this machine: start the hub there, "+
+			"or name another one (docs/local.md): %w", r.hub, net.JoinHostPort(host, port), err)
+	}
+	return conn.Close()
 }
 
 // ConnectionFrom reads the app settings of the Event Hub trigger, which the

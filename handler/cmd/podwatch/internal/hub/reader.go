@@ -83,6 +83,9 @@ func Read(ctx context.Context, c Connection, o ReadOptions, handle func(context.
 		o.Stalled = 15 * time.Second
 	}
 	client, target, err := c.consumer(o.ConsumerGroup)
+	if err == nil {
+		err = c.Reach(ctx)
+	}
 	if err != nil {
 		return Progress{}, err
 	}

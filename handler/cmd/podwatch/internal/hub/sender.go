@@ -37,13 +37,14 @@ func (e *TooLargeError) Error() string {
 // A Sender collects messages into batches and sends them in order. It is not
 // safe for concurrent use.
 type Sender struct {
-	client  *azeventhubs.ProducerClient
-	target  resolved
-	options SendOptions
-	pace    pace
-	batch   *azeventhubs.EventDataBatch
-	bytes   int64 // of bodies in batch
-	sent    Sent
+	connection Connection
+	client     *azeventhubs.ProducerClient
+	target     resolved
+	options    SendOptions
+	pace       pace
+	batch      *azeventhubs.EventDataBatch
+	bytes      int64 // of bodies in batch
+	sent       Sent
 }
 
 // NewSender prepares a sender; it connects at the first message. Close it.
@@ -58,7 +59,7 @@ func NewSender(c Connection, o SendOptions) (*Sender, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Sender{client: client, target: target, options: o, pace: pace{rate: o.Rate, now: time.Now}}, nil
+	return &Sender{connection: c, client: client, target: target, options: o, pace: pace{rate: o.Rate, now: time.Now}}, nil
 }
 
 // Add puts one message into the current batch and sends the batch when it is
@@ -94,6 +95,11 @@ func (s *Sender) Add(ctx context.Context, body []byte) error {
 }
 
 func (s *Sender) open(ctx context.Context) error {
+	if s.sent.Messages == 0 {
+		if err := s.connection.Reach(ctx); err != nil {
+			return err
+		}
+	}
 	var o azeventhubs.EventDataBatchOptions
 	if s.options.Partition != "" {
 		o.PartitionID = &s.options.Partition
