@@ -27,46 +27,62 @@ const ours = ["https://portal.azure.com/", "https://learn.microsoft.com/", "http
 const viewports = { wide: { width: 1280, height: 900 }, narrow: { width: 420, height: 900 } };
 const bidi = /[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/u;
 
-let podwatch, browser, base, admin, drop, stderr = "";
+let run, browser, base, admin;
+
+// start starts podwatch run and waits until it has said a text.
+async function start(until, ...flags) {
+  const drop = mkdtempSync(path.join(tmpdir(), "podwatch-drop-"));
+  const process = spawn(path.join(root, "bin/podwatch"), [
+    "run", "--app", path.join(root, "dist"), "--local", path.join(root, "infra/local"), "--port", "0", "--drop", drop, ...flags,
+  ], { stdio: ["ignore", "ignore", "pipe"] });
+  const started = { process, said: "" };
+  const exit = new Promise((resolve) => process.on("exit", resolve));
+  await new Promise((resolve, reject) => {
+    process.on("error", reject);
+    process.on("exit", (code) => reject(new Error(`podwatch run ended with ${code}:\n${started.said}`)));
+    process.stderr.on("data", (chunk) => { started.said += chunk; if (started.said.includes(until)) resolve(); });
+  });
+  started.base = /Alerts +(http:\/\/127\.0\.0\.1:\d+)/.exec(started.said)[1];
+  started.admin = /http:\/\/127\.0\.0\.1:\d+(?=\/admin)/.exec(started.said)?.[0];
+  // end is Ctrl-C.
+  started.end = async () => {
+    process.kill("SIGINT");
+    const code = await exit;
+    rmSync(drop, { recursive: true, force: true });
+    assert.equal(code, 0, `Ctrl-C ends podwatch run with ${code}:\n${started.said}`);
+    assert.ok(!started.said.includes("ERROR"), started.said);
+  };
+  return started;
+}
 
 before(async () => {
-  drop = mkdtempSync(path.join(tmpdir(), "podwatch-drop-"));
-  podwatch = spawn(path.join(root, "bin/podwatch"), [
-    "run", "--app", path.join(root, "dist"), "--local", path.join(root, "infra/local"),
-    "--port", "0", "--page-port", "0", "--drop", drop,
-  ], { stdio: ["ignore", "ignore", "pipe"] });
-  podwatch.stderr.on("data", (chunk) => { stderr += chunk; });
-  await new Promise((resolve, reject) => {
-    podwatch.on("error", reject);
-    podwatch.on("exit", (code) => reject(new Error(`podwatch run ended with ${code}:\n${stderr}`)));
-    podwatch.stderr.on("data", () => { if (stderr.includes("The sample export is fed")) resolve(); });
-  });
-  base = /Alerts +(http:\/\/127\.0\.0\.1:\d+)/.exec(stderr)[1];
-  admin = /curl (http:\/\/127\.0\.0\.1:\d+)\/admin/.exec(stderr)[1];
+  run = await start("The sample export is fed", "--page-port", "0");
+  ({ base, admin } = run);
   browser = await chromium.launch({
     executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
     args: ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
       "--disable-background-networking", "--disable-component-update", "--disable-sync"],
   });
   if (shots) mkdirSync(shots, { recursive: true });
-}, { timeout: 120_000 });
+}, { timeout: 300_000 });
 
 after(async () => {
   await browser?.close();
-  if (podwatch && podwatch.exitCode === null) {
-    const ended = new Promise((resolve) => podwatch.on("exit", resolve));
-    podwatch.kill("SIGINT");
-    const code = await ended;
-    assert.equal(code, 0, `Ctrl-C ends podwatch run with ${code}:\n${stderr}`);
-  }
-  rmSync(drop, { recursive: true, force: true });
+  await run?.end();
 });
+
+// newPage has patience: the machine may be busy.
+async function newPage(viewport) {
+  const page = await browser.newPage({ viewport });
+  page.setDefaultTimeout(180_000);
+  return page;
+}
 
 // open shows the page in a state given by its address. Whatever would be a
 // mistake of the page itself fails the test: an error, a refused script, a
 // request that leaves this machine.
 async function open(t, state, viewport = viewports.wide) {
-  const page = await browser.newPage({ viewport });
+  const page = await newPage(viewport);
   const mistakes = [];
   page.on("pageerror", (err) => mistakes.push(err.message));
   page.on("console", (m) => { if (m.type() === "error" || m.type() === "warning") mistakes.push(m.text()); });
@@ -78,8 +94,7 @@ async function open(t, state, viewport = viewports.wide) {
   await page.goto(`${base}/#${state}`);
   await page.locator('#live[data-state="live"]').waitFor();
   const { counts } = await (await fetch(`${base}/api/info`)).json();
-  await page.waitForFunction((n) => document.querySelectorAll("#posts > li").length + document.querySelectorAll("#lost > li, tr.row").length >= n,
-    counts.cards + counts.rows + counts.refused);
+  await page.waitForFunction(({ cards, rows }) => document.getElementById("count-cards").textContent >= cards && document.getElementById("count-rows").textContent >= rows, counts);
   return page;
 }
 
@@ -95,7 +110,7 @@ async function feed(record) {
   assert.equal(await post(`${admin}/admin/functions/Detect`, { input: JSON.stringify(record) }), 202);
   const limit = Date.now() + 30_000;
   while (await count() === before) {
-    assert.ok(Date.now() < limit, `no row within 30 s:\n${stderr}`);
+    assert.ok(Date.now() < limit, `no row within 30 s:\n${run.said}`);
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }
@@ -253,4 +268,115 @@ describe("the layout", () => {
       }
     }
   }
+});
+
+const deletion = (pod) => ({
+  time: new Date().toISOString(), category: "Delete", resultType: "Success", operationName: "MICROSOFT.KUBERNETES/CONNECTEDCLUSTERS/PODS/DELETE",
+  resourceId: `/subscriptions/9b1f4e62-7c35-4d8a-8f20-6ad1c2e9b703/resourceGroups/rg-edge-prod/providers/Microsoft.Kubernetes/connectedClusters/arc-plant-09/namespaces/shop/pods/${pod}`,
+  identity: { claims: { name: "Robin Vale", "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/upn": "robin.vale@example.com" } },
+});
+
+// A card as the webhook takes it.
+const plainCard = (text) => ({ type: "message", attachments: [{
+  contentType: "application/vnd.microsoft.card.adaptive",
+  content: { type: "AdaptiveCard", version: "1.2", body: [{ type: "TextBlock", text, weight: "bolder" }, { type: "FactSet", facts: [{ title: "Pod", value: text }] }] },
+}] });
+const hookOf = (address) => `${address}/workflows/x/triggers/manual/paths/invoke?api-version=1&sig=local`;
+
+async function shoot(page, name) {
+  if (shots) writeFileSync(path.join(shots, `${name}.png`), await page.screenshot());
+}
+
+describe("a page that stays open", () => {
+  test("counts down until the summary of held alerts", async (t) => {
+    for (const pod of ["first", "second"]) await feed(deletion(pod)); // one caller, one cluster: the second waits
+    const page = await open(t, "view=teams&theme=light&width=wide");
+    const held = page.locator("#held");
+    await held.waitFor();
+    const first = await held.innerText();
+    assert.match(first, /^\d+ alerts? (is|are) held\. The summary comes in \d+:\d\d, at /);
+    await page.waitForFunction((text) => document.getElementById("held").innerText !== text, first);
+    assert.match(run.said, /\d+ alerts? (is|are) held: the summary comes at \d\d:\d\d:\d\d, in /);
+    await shoot(page, "held-light-wide");
+  });
+
+  test("moves between the tabs by the arrow keys, without an animation", async (t) => {
+    const page = await open(t, "view=teams&theme=light&width=wide");
+    await page.locator("#tab-teams").focus();
+    for (const [key, view] of [["ArrowRight", "rows"], ["ArrowRight", "teams"], ["ArrowLeft", "rows"], ["Home", "teams"], ["End", "rows"]]) {
+      await page.keyboard.press(key);
+      assert.equal(await page.evaluate(() => document.activeElement.id), `tab-${view}`, key);
+      assert.equal(await page.locator(`#tab-${view}`).getAttribute("aria-selected"), "true");
+      assert.ok(await page.locator(`#${view}`).isVisible());
+      assert.equal(await page.evaluate(() => document.getAnimations().length), 0, "something moves");
+    }
+    assert.deepEqual(await page.locator('[role="tab"]').evaluateAll((all) => all.map((tab) => tab.tabIndex)), [-1, 0], "one tab is reached by Tab");
+  });
+
+  test("says that the connection is lost, and begins anew with the next run", async (t) => {
+    let other = await start("podwatch runs", "--page-port", "0", "--no-samples");
+    t.after(() => other.end());
+    for (let i = 0; i < 3; i++) assert.equal(await post(hookOf(other.base), plainCard(`old-${i}`)), 202);
+    const page = await newPage(viewports.wide);
+    t.after(() => page.close());
+    await page.goto(`${other.base}/#view=teams&theme=light&width=wide`);
+    await page.getByText("old-2").first().waitFor();
+    assert.ok(await page.locator("#lost-connection").isHidden());
+    assert.ok(await page.locator("#clear").isEnabled());
+
+    await other.end();
+    const banner = page.locator("#lost-connection");
+    await banner.waitFor();
+    assert.match(await banner.innerText(), /The connection was lost at \d{1,2}:\d\d:\d\d/);
+    assert.ok(await page.locator("#clear").isDisabled(), "Clear can be pressed and does nothing");
+    for (const theme of ["light", "dark"]) {
+      await page.locator(`button[data-theme="${theme}"]`).click();
+      await shoot(page, `lost-${theme}-wide`);
+    }
+    await page.setViewportSize(viewports.narrow);
+    await shoot(page, "lost-dark-narrow");
+
+    other = await start("podwatch runs", "--page-port", new URL(other.base).port, "--no-samples");
+    await page.locator('#live[data-state="live"]').waitFor();
+    await page.waitForFunction(() => document.querySelectorAll("#posts > li").length === 0);
+    assert.ok(await banner.isHidden());
+    assert.ok(await page.locator("#clear").isEnabled());
+    assert.equal(await post(hookOf(other.base), plainCard("new-0")), 202);
+    await page.getByText("new-0").first().waitFor();
+    assert.equal(await page.locator("#posts > li").count(), 1, "a card of the run before is shown");
+    assert.equal(await page.locator("#count-cards").innerText(), "1");
+  });
+
+  test("holds 60 of 1,000 cards in the document", async (t) => {
+    assert.equal((await fetch(`${base}/api/entries`, { method: "DELETE" })).status, 204);
+    for (let i = 1; i <= 1000; i++) assert.equal(await post(hookOf(base), plainCard(`card-${i}`)), 202);
+    const page = await open(t, "view=teams&theme=light&width=wide");
+    const cards = page.locator("#posts > li");
+    const pager = page.locator('nav[aria-label="Cards"]');
+    const firstCard = () => cards.first().locator(".ac-textBlock").first().innerText();
+    assert.equal(await cards.count(), 60);
+    assert.match(await pager.innerText(), /1–60 of 1000/);
+    assert.equal(await firstCard(), "card-1000");
+    await pager.scrollIntoViewIfNeeded();
+    await shoot(page, "pager-light-wide");
+
+    const took = await page.evaluate(() => {
+      const began = performance.now();
+      document.querySelector('button[data-theme="dark"]').click();
+      document.body.getBoundingClientRect(); // laid out
+      return Math.round(performance.now() - began);
+    });
+    t.diagnostic(`a theme switch with 1,000 cards takes ${took} ms`);
+    assert.equal(await cards.count(), 60);
+
+    await pager.getByText("Older").click();
+    assert.equal(await cards.count(), 60);
+    assert.equal(await firstCard(), "card-940");
+    assert.equal(await post(hookOf(base), plainCard("card-1001")), 202);
+    await page.waitForFunction(() => document.getElementById("count-cards").textContent === "1001");
+    assert.equal(await firstCard(), "card-940", "what is read moves away");
+    await pager.getByText("Newest").click();
+    assert.equal(await firstCard(), "card-1001");
+    assert.equal(await cards.count(), 60);
+  });
 });

@@ -141,6 +141,7 @@ type localRun struct {
 	page    net.Listener
 	admin   string // address of the host
 	host    *devhost.Host
+	invoked chan struct{}      // holds one when an invocation has ended
 	taken   atomic.Int64       // messages of the hub that were evaluated
 	fed     map[string]dropped // by name: what of the drop folder is fed, or was there before
 }
@@ -148,7 +149,7 @@ type localRun struct {
 // runLocally runs until ctx ends or a part of it fails. Nothing that it started
 // is left when it returns.
 func runLocally(ctx context.Context, o runOptions, stdout, stderr io.Writer) error {
-	r := &localRun{o: o, out: newPrinter(stdout, o.asJSON)}
+	r := &localRun{o: o, out: newPrinter(stdout, o.asJSON), invoked: make(chan struct{}, 1)}
 	said := &syncWriter{w: stderr}
 	r.say = func(format string, args ...any) { fmt.Fprintf(said, format+"\n", args...) }
 	level := slog.LevelWarn
@@ -219,7 +220,7 @@ func (r *localRun) work(ctx context.Context) error {
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	interrupted := context.AfterFunc(ctx, end)
-	o := devhost.Options{App: r.o.app, Settings: r.settings(), Ignore: r.shellSettings(), Admin: r.admin, Log: r.log, Console: r.console}
+	o := devhost.Options{App: r.o.app, Settings: r.settings(), Ignore: r.shellSettings(), Admin: r.admin, Log: r.log, Console: r.console, Done: r.ended}
 	if len(o.Ignore) > 0 {
 		r.say("App settings of this shell that are not used: %s", strings.Join(o.Ignore, ", "))
 	}
@@ -250,6 +251,7 @@ func (r *localRun) work(ctx context.Context) error {
 	})
 	group.Go(func() error { return r.close(ctx, followed) })
 	group.Go(func() error { return r.watchDrop(ctx) })
+	group.Go(func() error { return r.watchHeld(ctx) })
 	group.Go(func() error {
 		if err := host.Wait(); err != nil {
 			return err
@@ -265,6 +267,14 @@ func (r *localRun) work(ctx context.Context) error {
 		}
 	})
 	return group.Wait()
+}
+
+// ended notes the end of an invocation.
+func (r *localRun) ended(devhost.Result) {
+	select {
+	case r.invoked <- struct{}{}:
+	default: // one is noted already
+	}
 }
 
 // close ends the host when ctx has ended and the batches of the hub are done. One

@@ -10,6 +10,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 )
 
 const (
@@ -72,6 +73,38 @@ func (s *Storms) Ended(ctx context.Context, channel string) iter.Seq2[Summary, e
 	}
 }
 
+// Waiting reports how many alerts of a channel are held for summaries that are still to
+// be posted, and when the last of their windows ends; zero when all have ended.
+func (s *Storms) Waiting(ctx context.Context, channel string) (alerts int, until time.Time, err error) {
+	if s.documents == nil {
+		return 0, time.Time{}, nil
+	}
+	_, w, err := s.fetchWindow(ctx, channel)
+	if err != nil {
+		return 0, time.Time{}, fmt.Errorf("read the window of %s: %w", channel, err)
+	}
+	windows, err := s.windows(ctx, channel)
+	if err != nil {
+		return 0, time.Time{}, err
+	}
+	for _, names := range windows {
+		p := &part{channel: channel, window: path.Base(path.Dir(names[0])), pieces: heldPieces(names)}
+		summaries, err := s.read(ctx, p)
+		if err != nil {
+			return 0, time.Time{}, fmt.Errorf("count the alerts held for %s: %w", channel, err)
+		}
+		for _, summary := range summaries {
+			if !p.told[summary.Group] {
+				alerts += summary.Count
+			}
+		}
+		if p.window == w.ID && w.open(s.now()) {
+			until = w.Until
+		}
+	}
+	return alerts, until, nil
+}
+
 // windows returns the names of what is held, one list a window, oldest first.
 func (s *Storms) windows(ctx context.Context, channel string) ([][]string, error) {
 	var windows [][]string
@@ -92,7 +125,7 @@ func (s *Storms) windows(ctx context.Context, channel string) ([][]string, error
 // summarise yields the summaries of one window, part by part. It reports whether to
 // continue with the next window.
 func (s *Storms) summarise(ctx context.Context, channel, window string, names []string, yield func(Summary, error) bool) bool {
-	names = slices.DeleteFunc(names, func(name string) bool { return path.Base(name) == toldName })
+	names = heldPieces(names)
 	for {
 		p := &part{channel: channel, window: window, pieces: names[:min(len(names), maxPieces)]}
 		summaries, err := s.read(ctx, p)
@@ -114,6 +147,11 @@ func (s *Storms) summarise(ctx context.Context, channel, window string, names []
 			return true
 		}
 	}
+}
+
+// heldPieces are the names without that of what was told.
+func heldPieces(names []string) []string {
+	return slices.DeleteFunc(names, func(name string) bool { return path.Base(name) == toldName })
 }
 
 func without(names, removed []string) []string {

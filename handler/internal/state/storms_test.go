@@ -84,6 +84,16 @@ func wantPosted(t *testing.T, s *state.Storms, want ...string) {
 	}
 }
 
+// wantWaiting fails the test unless so many alerts wait for a summary, and their window
+// is still open for so long.
+func wantWaiting(t *testing.T, s *state.Storms, clock *testClock, alerts int, open time.Duration) {
+	t.Helper()
+	n, until, err := s.Waiting(t.Context(), "teams")
+	if left := until.Sub(clock.now()); err != nil || n != alerts || until.IsZero() != (open == 0) || open > 0 && left != open {
+		t.Errorf("waiting: %d alerts, until %s (in %s), %v; want %d, in %s", n, until, left, err, alerts, open)
+	}
+}
+
 func testStorms(t *testing.T, fresh func(*testing.T) state.Documents) {
 	t.Run("each group is admitted once a window, by any instance", func(t *testing.T) {
 		clock, d := newTestClock(), fresh(t)
@@ -91,10 +101,15 @@ func testStorms(t *testing.T, fresh func(*testing.T) state.Documents) {
 		wantAdmitted(t, s, "dana", "dana")
 		wantAdmitted(t, other, "dana:dana2 robin", "robin")
 		mustHold(t, other, "dana:2")
+		wantWaiting(t, s, clock, 1, state.StormLength)
+		clock.advance(time.Minute)
 		mustHold(t, s, "dana:3 dana:4 robin:1")
+		wantWaiting(t, other, clock, 4, state.StormLength-time.Minute)
 		wantPosted(t, s)
-		clock.advance(state.StormLength)
+		clock.advance(state.StormLength - time.Minute)
+		wantWaiting(t, s, clock, 4, 0)
 		wantPosted(t, other, "dana 3 of 1: [2 3 4]", "robin 1 of 1: [1]")
+		wantWaiting(t, s, clock, 0, 0)
 		wantPosted(t, s)
 		wantNames(t, d, "storms/teams/", "storms/teams/window")
 		wantAdmitted(t, s, "dana:5", "dana")

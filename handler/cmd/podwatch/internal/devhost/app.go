@@ -366,6 +366,14 @@ func (r *retryEntry) policy() (*RetryPolicy, error) {
 	return &RetryPolicy{Max: *r.MaxRetryCount, Min: low, Cap: high}, err
 }
 
+// Next is when the function's timer runs after a time; zero when it has none.
+func (f *Function) Next(after time.Time) time.Time {
+	if f.schedule == nil {
+		return time.Time{}
+	}
+	return f.schedule.Next(after)
+}
+
 // parseSchedule reads the host's six-field form of cron (seconds first).
 func parseSchedule(text string) (cron.Schedule, error) {
 	if strings.HasPrefix(text, "@") || strings.Contains(text, "=") {

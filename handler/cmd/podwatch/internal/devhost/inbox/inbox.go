@@ -13,6 +13,7 @@ package inbox
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"net/http"
 	"path/filepath"
@@ -91,6 +92,7 @@ type Counts struct {
 type Inbox struct {
 	o   Options
 	mux *http.ServeMux
+	run string // tells the page this inbox from the one before at the same address
 
 	mu      sync.Mutex
 	entries []Entry
@@ -98,6 +100,13 @@ type Inbox struct {
 	last    int
 	changed chan struct{} // closed and replaced whenever something changes
 	cleared int           // entries up to this id are gone
+	held    Held
+}
+
+// Held are alerts that no card shows yet: a summary of them is posted at Due.
+type Held struct {
+	Alerts int       `json:"alerts"`
+	Due    time.Time `json:"due,omitzero"`
 }
 
 // New returns an empty inbox.
@@ -105,7 +114,7 @@ func New(o Options) *Inbox {
 	if o.Keep == 0 {
 		o.Keep = DefaultKeep
 	}
-	b := &Inbox{o: o, mux: http.NewServeMux(), changed: make(chan struct{})}
+	b := &Inbox{o: o, run: rand.Text(), mux: http.NewServeMux(), changed: make(chan struct{})}
 	for _, path := range []string{
 		"/powerautomate/automations/direct/workflows/{id}/triggers/manual/paths/invoke",
 		"/workflows/{id}/triggers/manual/paths/invoke",
@@ -161,6 +170,16 @@ func (b *Inbox) Counts() Counts {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.counts
+}
+
+// SetHeld says what the page shows as held.
+func (b *Inbox) SetHeld(h Held) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.held != h {
+		b.held = h
+		b.announce()
+	}
 }
 
 // Clear forgets all entries. Identifiers go on.

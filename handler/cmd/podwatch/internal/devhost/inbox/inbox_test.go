@@ -275,39 +275,102 @@ func TestPageRunsNothingButItself(t *testing.T) {
 	}
 }
 
-func TestStreamSendsWhatIsThereAndWhatComes(t *testing.T) {
-	b, c := serve(t, inbox.Options{})
-	c.do(http.MethodPost, ingest, `[{"a":1}]`)
-	patient, stop := context.WithTimeout(t.Context(), 30*time.Second)
-	defer stop()
+// An eventStream is a page's connection.
+type eventStream struct {
+	t     *testing.T
+	lines *bufio.Scanner
+	id    string // of the last event that had one
+}
+
+func (c client) stream(lastID string) *eventStream {
+	c.t.Helper()
+	patient, stop := context.WithTimeout(c.t.Context(), 30*time.Second)
+	c.t.Cleanup(stop)
 	req, err := http.NewRequestWithContext(patient, http.MethodGet, c.base+"/api/stream", nil)
 	if err != nil {
-		t.Fatal(err)
+		c.t.Fatal(err)
+	}
+	if lastID != "" {
+		req.Header.Set("Last-Event-ID", lastID)
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		t.Fatal(err)
+		c.t.Fatal(err)
 	}
-	defer resp.Body.Close()
-	lines := bufio.NewScanner(resp.Body)
-	next := func(prefix string) string {
-		for lines.Scan() {
-			if text, ok := strings.CutPrefix(lines.Text(), prefix); ok {
-				return text
-			}
+	c.t.Cleanup(func() { resp.Body.Close() })
+	return &eventStream{t: c.t, lines: bufio.NewScanner(resp.Body)}
+}
+
+// next is the next event: its name and its data.
+func (s *eventStream) next() (event, data string) {
+	s.t.Helper()
+	for s.lines.Scan() {
+		name, value, _ := strings.Cut(s.lines.Text(), ": ")
+		switch name {
+		case "id":
+			s.id = value
+		case "event":
+			event = value
+		case "data":
+			return event, value
 		}
-		t.Fatalf("the stream ended before %q: %v", prefix, lines.Err())
-		return ""
 	}
-	if got := next("data: "); !strings.Contains(got, `"data":{"a":1}`) {
-		t.Errorf("first event %s", got)
+	s.t.Fatalf("the stream ended: %v", s.lines.Err())
+	return "", ""
+}
+
+func (s *eventStream) want(event, part string) string {
+	s.t.Helper()
+	got, data := s.next()
+	if got != event || !strings.Contains(data, part) {
+		s.t.Fatalf("event %s %s, want %s with %q", got, data, event, part)
 	}
+	return data
+}
+
+func TestStreamSendsWhatIsThereAndWhatComes(t *testing.T) {
+	b, c := serve(t, inbox.Options{Feed: "feed it"})
+	c.do(http.MethodPost, ingest, `[{"a":1}]`)
+	s := c.stream("")
+	run := s.want("run", `"feed":"feed it"`)
+	s.want("message", `"data":{"a":1}`)
 	c.do(http.MethodPost, webhook, `{"text":"line\nbreak"}`)
-	if got := next("data: "); !strings.Contains(got, `"refused"`) {
-		t.Errorf("second event %s", got)
+	s.want("message", `"refused"`)
+	b.SetHeld(inbox.Held{Alerts: 3, Due: time.Date(2026, 3, 4, 9, 15, 0, 0, time.UTC)})
+	s.want("held", `{"alerts":3,"due":"2026-03-04T09:15:00Z"}`)
+	b.SetHeld(inbox.Held{})
+	s.want("held", `{"alerts":0}`)
+
+	// A page that was away gets what it lacks; one of an earlier run gets everything.
+	c.do(http.MethodPost, ingest, `[{"a":3}]`)
+	back := c.stream(s.id)
+	if again := back.want("run", ""); again != run {
+		t.Errorf("the run is %s, was %s", again, run)
 	}
+	back.want("message", `"data":{"a":3}`)
+	_, number, _ := strings.Cut(s.id, ".")
+	old := c.stream("EARLIER." + number)
+	old.want("run", "")
+	old.want("message", `"data":{"a":1}`)
+
+	away := back.id
 	b.Clear()
-	if got := next("event: "); got != "clear" {
-		t.Errorf("event %q, want clear", got)
+	s.want("message", `"data":{"a":3}`)
+	s.want("clear", "{}")
+	c.do(http.MethodPost, ingest, `[{"a":4}]`)
+	late := c.stream(away)
+	late.want("run", "")
+	late.want("clear", "{}")
+	late.want("message", `"data":{"a":4}`)
+	if run == streamRun(t, inbox.New(inbox.Options{Feed: "feed it"})) {
+		t.Error("two inboxes are one run")
 	}
+}
+
+// streamRun is the event "run" of an inbox.
+func streamRun(t *testing.T, b *inbox.Inbox) string {
+	t.Helper()
+	server := httptest.NewServer(b)
+	t.Cleanup(server.Close)
+	return client{t, server.URL}.stream("").want("run", "")
 }

@@ -4,10 +4,12 @@ import (
 	"embed"
 	"encoding/json"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/http"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -46,7 +48,7 @@ func (b *Inbox) servePage() {
 		_, _ = w.Write(src)
 	})
 	b.mux.HandleFunc("GET /api/info", func(w http.ResponseWriter, _ *http.Request) {
-		writeJSON(w, map[string]any{"feed": b.o.Feed, "counts": b.Counts()})
+		writeJSON(w, map[string]any{"counts": b.Counts()})
 	})
 	b.mux.HandleFunc("DELETE /api/entries", func(w http.ResponseWriter, _ *http.Request) {
 		b.Clear()
@@ -64,25 +66,31 @@ func guard(w http.ResponseWriter) {
 	h.Set("Cache-Control", "no-store")
 }
 
-// stream sends each entry as an event, from the id of Last-Event-ID on, and an
-// event "clear" when all were forgotten.
+// stream sends an event "run" that names this inbox, each entry as an event, behind
+// the one of Last-Event-ID if that was an entry of this inbox, an event "clear" when all
+// were forgotten, and "held" when it changes.
 func (b *Inbox) stream(w http.ResponseWriter, r *http.Request) {
 	guard(w)
 	w.Header().Set("Content-Type", "text/event-stream")
 	flush := http.NewResponseController(w).Flush
-	after, _ := strconv.Atoi(r.Header.Get("Last-Event-ID"))
-	b.mu.Lock()
-	if after > b.last { // the page is older than this process
-		after = 0
+	after := 0
+	if run, id, _ := strings.Cut(r.Header.Get("Last-Event-ID"), "."); run == b.run {
+		after, _ = strconv.Atoi(id) // it was ours
 	}
+	b.mu.Lock()
 	cleared := b.cleared
+	if after <= cleared {
+		cleared = 0 // forgotten while the page was not connected, perhaps
+	}
 	b.mu.Unlock()
+	told := Held{}
 	alive := time.NewTicker(keepAlive)
 	defer alive.Stop()
-	fmt.Fprint(w, "retry: 500\n: podwatch\n\n")
+	fmt.Fprint(w, "retry: 500\n")
+	send(w, "run", map[string]string{"id": b.run, "feed": b.o.Feed})
 	for {
 		b.mu.Lock()
-		changed, forgotten := b.changed, b.cleared
+		changed, forgotten, held := b.changed, b.cleared, b.held
 		var fresh []Entry
 		for _, e := range b.entries {
 			if e.ID > after {
@@ -92,15 +100,16 @@ func (b *Inbox) stream(w http.ResponseWriter, r *http.Request) {
 		b.mu.Unlock()
 		if forgotten != cleared {
 			cleared = forgotten
-			fmt.Fprint(w, "event: clear\ndata: {}\n\n")
+			send(w, "clear", struct{}{})
+		}
+		if held != told {
+			told = held
+			send(w, "held", held)
 		}
 		for _, e := range fresh {
 			after = e.ID
-			line, err := json.Marshal(e)
-			if err != nil {
-				continue // Data was checked to be JSON
-			}
-			fmt.Fprintf(w, "id: %d\ndata: %s\n\n", e.ID, line)
+			fmt.Fprintf(w, "id: %s.%d\n", b.run, e.ID)
+			send(w, "message", e)
 		}
 		if flush() != nil {
 			return
@@ -113,6 +122,12 @@ func (b *Inbox) stream(w http.ResponseWriter, r *http.Request) {
 			fmt.Fprint(w, ": alive\n\n")
 		}
 	}
+}
+
+// send writes one event. v can be marshalled: an entry's data was checked to be JSON.
+func send(w io.Writer, event string, v any) {
+	line, _ := json.Marshal(v)
+	fmt.Fprintf(w, "event: %s\ndata: %s\n\n", event, line)
 }
 
 func writeJSON(w http.ResponseWriter, v any) {

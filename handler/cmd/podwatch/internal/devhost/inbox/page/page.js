@@ -1,12 +1,12 @@
 // The page of the inbox. Whatever comes from an alert is untrusted: it reaches
 // the document as text only, and cards through Microsoft's renderer.
 import { renderCard } from "./card.js";
+import { List } from "./list.js";
 import { renderRow, columns } from "./row.js";
 import { element, plain } from "./text.js";
 
 const root = document.documentElement;
 const $ = (id) => document.getElementById(id);
-const entries = [];
 let feed = "";
 
 // Switches: where, colours, width, whose reading of Markdown. The address keeps them, so that a link shows
@@ -23,13 +23,14 @@ function set(name, value) {
   for (const button of document.querySelectorAll(`button[data-${name}]`)) {
     const on = button.dataset[name] === value;
     button.setAttribute(name === "view" ? "aria-selected" : "aria-pressed", String(on));
+    if (name === "view") button.tabIndex = on ? 0 : -1;
   }
   if (name === "view") {
     for (const view of switches.view) $(view).hidden = view !== value;
   }
   const state = Object.keys(switches).map((key) => `${key}=${root.dataset[key]}`).join("&");
   history.replaceState(null, "", `#${state}`);
-  if (name === "theme" || name === "client") redraw();
+  if (name === "theme" || name === "client") lists.posts.draw(true);
 }
 
 function fromAddress() {
@@ -56,9 +57,8 @@ function refusal(entry, what) {
   return box;
 }
 
-function post(entry, fresh) {
-  const item = element("li", fresh ? "post fresh" : "post");
-  item.dataset.id = entry.id;
+function post(entry) {
+  const item = element("li", "post");
   const by = element("div", "by");
   const time = element("time", "", clock.format(new Date(entry.received)));
   time.dateTime = entry.received;
@@ -79,34 +79,49 @@ function post(entry, fresh) {
   return item;
 }
 
-function show(entry, fresh) {
-  if (entry.sink === "teams") {
-    $("posts").prepend(post(entry, fresh));
-  } else if (entry.refused) {
-    const item = element("li");
-    item.append(refusal(entry, "No row came of this"));
-    $("lost").prepend(item);
-  } else {
-    $("table").querySelector("tbody").prepend(...renderRow(entry));
-  }
+function lost(entry) {
+  const item = element("li");
+  item.append(refusal(entry, "No row came of this"));
+  return item;
 }
 
-function redraw() {
-  $("posts").replaceChildren();
-  for (const entry of entries) if (entry.sink === "teams") show(entry, false);
+const lists = {
+  posts: new List($("posts"), "Cards", post),
+  lost: new List($("lost"), "Deliveries without a row", lost),
+  rows: new List($("table"), "Rows", renderRow),
+};
+const counts = { cards: 0, rows: 0, all: { teams: 0, rows: 0 } };
+
+let pending = 0, last = 0;
+function add(entry) {
+  if (entry.id <= last) return; // seen before a reconnect
+  last = entry.id;
+  const teams = entry.sink === "teams";
+  lists[teams ? "posts" : entry.refused ? "lost" : "rows"].add(entry);
+  counts.all[teams ? "teams" : "rows"]++;
+  if (!entry.refused) counts[teams ? "cards" : "rows"]++;
+  pending ||= requestAnimationFrame(() => {
+    pending = 0;
+    for (const list of Object.values(lists)) list.draw();
+    summarise();
+  });
+}
+
+function clear() {
+  for (const list of Object.values(lists)) list.clear();
+  Object.assign(counts, { cards: 0, rows: 0, all: { teams: 0, rows: 0 } });
+  summarise();
 }
 
 function summarise() {
-  const of = (sink, refused) => entries.filter((e) => e.sink === sink && Boolean(e.refused) === refused).length;
-  const cards = of("teams", false), rows = of("logAnalytics", false);
-  $("count-cards").textContent = cards;
-  $("count-rows").textContent = rows;
-  document.title = `(${cards}) podwatch: alerts on this machine`;
-  $("table").hidden = rows === 0;
-  for (const [view, count] of [["teams", cards + of("teams", true)], ["rows", rows + of("logAnalytics", true)]]) {
+  $("count-cards").textContent = counts.cards;
+  $("count-rows").textContent = counts.rows;
+  document.title = `(${counts.cards}) podwatch: alerts on this machine`;
+  $("table").hidden = counts.rows === 0;
+  for (const view of switches.view) {
     const box = $(view).querySelector(".empty");
-    box.hidden = count > 0;
-    if (count === 0 && !box.hasChildNodes()) box.append($("empty").content.cloneNode(true));
+    box.hidden = counts.all[view] > 0;
+    if (!box.hidden && !box.hasChildNodes()) box.append($("empty").content.cloneNode(true));
     const command = box.querySelector("pre");
     if (command) {
       command.textContent = feed;
@@ -115,31 +130,64 @@ function summarise() {
   }
 }
 
-let pending = 0;
-function add(entry) {
-  if (entries.length && entry.id <= entries.at(-1).id) return; // seen before a reconnect
-  entries.push(entry);
-  show(entry, Date.parse(entry.received) > performance.timeOrigin);
-  pending ||= requestAnimationFrame(() => { pending = 0; summarise(); });
+// Alerts that no card shows yet.
+let held = { alerts: 0 };
+function countDown() {
+  const box = $("held");
+  box.hidden = held.alerts === 0 || root.dataset.live !== "on";
+  if (box.hidden) return;
+  const due = new Date(held.due), left = Math.max(0, Math.round((due - Date.now()) / 1000));
+  const clockLeft = `${Math.floor(left / 60)}:${String(left % 60).padStart(2, "0")}`;
+  box.textContent = `${held.alerts} ${held.alerts === 1 ? "alert is" : "alerts are"} held. The summary comes in ${clockLeft}, at ${clock.format(due)}.`;
 }
 
-function clear() {
-  entries.length = 0;
-  $("posts").replaceChildren();
-  $("lost").replaceChildren();
-  $("table").querySelector("tbody").replaceChildren();
+// What the page shows is of one run: another one at the same address begins it anew.
+let run = "";
+function begin(next) {
+  if (run !== "" && run !== next.id) {
+    last = 0;
+    held = { alerts: 0 };
+    clear();
+  }
+  run = next.id;
+  feed = next.feed;
   summarise();
 }
 
-function listen() {
-  const live = $("live");
-  const say = (state, text) => { live.dataset.state = state; live.textContent = text; };
-  const stream = new EventSource("/api/stream");
-  stream.onopen = () => say("live", "live");
-  stream.onerror = () => say("off", "not connected");
-  stream.onmessage = (event) => add(JSON.parse(event.data));
-  stream.addEventListener("clear", clear);
+function connection(on) {
+  if (root.dataset.live === (on ? "on" : "off")) return;
+  root.dataset.live = on ? "on" : "off";
+  $("live").dataset.state = on ? "live" : "off";
+  $("live").textContent = on ? "live" : "not connected";
+  $("lost-connection").hidden = on;
+  $("lost-since").textContent = on ? "" : clock.format(new Date());
+  $("clear").disabled = !on;
+  countDown();
 }
+
+function listen() {
+  const stream = new EventSource("/api/stream");
+  const on = (name, does) => stream.addEventListener(name, (event) => does(JSON.parse(event.data)));
+  on("run", (next) => { begin(next); connection(true); });
+  on("message", add);
+  on("clear", clear);
+  on("held", (now) => { held = now; countDown(); });
+  stream.onerror = () => {
+    connection(false);
+    if (stream.readyState !== EventSource.CLOSED) return; // the browser tries again
+    setTimeout(listen, 2000); // another program answered
+  };
+}
+
+// As the pattern for tabs has it: arrows move, and what is reached is shown.
+document.querySelector(".tabs").addEventListener("keydown", (event) => {
+  const at = switches.view.indexOf(root.dataset.view), n = switches.view.length;
+  const to = { ArrowRight: at + 1, ArrowLeft: at - 1 + n, Home: 0, End: n - 1 }[event.key];
+  if (to === undefined) return;
+  event.preventDefault();
+  set("view", switches.view[to % n]);
+  document.querySelector(`.tabs [data-view="${root.dataset.view}"]`).focus();
+});
 
 for (const name of Object.keys(switches)) {
   for (const button of document.querySelectorAll(`button[data-${name}]`)) {
@@ -153,4 +201,4 @@ $("table").querySelector("thead tr").append(element("th"), ...columns.map((c) =>
 fromAddress();
 summarise();
 listen();
-fetch("/api/info").then((r) => r.json()).then((info) => { feed = info.feed; summarise(); });
+setInterval(countDown, 1000);

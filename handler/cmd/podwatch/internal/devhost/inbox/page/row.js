@@ -70,11 +70,11 @@ function fields(entry) {
   return all;
 }
 
-// renderRow returns the line and, hidden until it is opened, what is below it.
+// renderRow returns a body of the table with the line and, hidden until it is opened,
+// what is below it.
 export function renderRow(entry) {
   const row = entry.data;
   const line = element("tr", row.Suppressed || row.Routine ? "row off" : "row");
-  line.dataset.id = entry.id;
   const button = element("button", "", "›");
   button.setAttribute("aria-label", "All columns");
   button.setAttribute("aria-expanded", "false");
@@ -98,5 +98,7 @@ export function renderRow(entry) {
     below.hidden = !below.hidden;
     button.setAttribute("aria-expanded", String(!below.hidden));
   });
-  return [line, below];
+  const body = element("tbody");
+  body.append(line, below);
+  return body;
 }
