@@ -31,6 +31,9 @@ DIST := dist
 
 export CGO_ENABLED ?= 0
 
+# Tests and builds share what is compiled, which they would not with other flags.
+export GOFLAGS := $(filter-out -trimpath,$(shell $(GO) env GOFLAGS 2>/dev/null)) -trimpath
+
 .DEFAULT_GOAL := build
 .PHONY: build deps run start test race browser-test lint vulncheck fuzz bench bench-beside soak package release deploy destroy smoke infra-check snapshots check check-fast clean help
 
@@ -83,16 +86,16 @@ start: deps need-go ## Run the same app under `func start`, with a local event h
 
 test: deps build ## Run every test
 	$(GO) vet ./...
-	$(GO) test $$($(GO) list ./... | grep -v -E '$(OUTSIDE)')
-	cd $(BENCHMARK) && $(GO) vet . && $(GO) test .
-	$(GO) test -p 1 $$($(GO) list ./... | grep -E '$(OUTSIDE)')
+	$(GO) test -vet=off $$($(GO) list ./... | grep -v -E '$(OUTSIDE)')
+	cd $(BENCHMARK) && $(GO) vet . && $(GO) test -vet=off .
+	$(GO) test -vet=off -p 1 $$($(GO) list ./... | grep -E '$(OUTSIDE)')
 
 # These drive the executable from outside, where the race detector sees nothing of
 # it, and measure it: each has the machine for itself.
 OUTSIDE := /(faulttest|loadtest)$$
 
 race: deps build ## Run the tests under the race detector (needs a C compiler)
-	CGO_ENABLED=1 $(GO) test -race $$($(GO) list ./... | grep -v -E '$(OUTSIDE)')
+	CGO_ENABLED=1 $(GO) test -race -vet=off $$($(GO) list ./... | grep -v -E '$(OUTSIDE)')
 
 browser-test: deps build ## Open the page in headless Chromium and look at the cards
 	$(MAKE) --no-print-directory stage
@@ -176,7 +179,7 @@ check: lint infra-check test race browser-test ## What CI runs
 # What starts no other process, or few, in less than a minute.
 check-fast: ## Vet and the quick tests, while working
 	$(GO) vet ./...
-	$(GO) test -short $$($(GO) list ./handler/internal/... | grep -v -E '/(azurite|emulator|infra|storage|version|app|child)$$')
+	$(GO) test -short -vet=off $$($(GO) list ./handler/internal/... | grep -v -E '/(azurite|emulator|infra|storage|version|app|child)$$')
 
 clean: ## Remove what was built
 	rm -rf "$(BIN)" "$(DIST)" "$(DIST)".new.* "$(DIST).zip" "$(RELEASE)"
