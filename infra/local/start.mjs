@@ -23,7 +23,8 @@ const watchInput = 'process.stdin.on("end", () => process.emit("SIGTERM")); proc
 // service starts a program of Node.js and returns the first n lines of its output
 // that match.
 async function service(args, n, match, env = {}) {
-  const child = spawn(process.execPath, args, { stdio: ['pipe', 'pipe', 'pipe'], detached: true, env: { ...process.env, ...env } });
+  const ours = Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^AZURITE_/i.test(name))); // theirs configure Azurite
+  const child = spawn(process.execPath, args, { stdio: ['pipe', 'pipe', 'pipe'], detached: true, env: { ...ours, ...env } });
   services.push(child);
   const found = [];
   const said = [];
@@ -76,7 +77,7 @@ console.error(`The event hub podwatch-logs is at ${settings.EventHub.slice('Endp
 // The environment has precedence over local.settings.json.
 const func = spawn('func', ['start'], { cwd: app, stdio: 'inherit', env: { ...process.env, ...settings } });
 process.on('SIGINT', () => {}); // func has it from the terminal
-process.on('SIGTERM', () => func.kill('SIGTERM'));
+for (const signal of ['SIGTERM', 'SIGHUP']) process.on(signal, () => func.kill('SIGTERM'));
 for (const child of services) {
   child.on('exit', () => {
     console.error('start: a local service ended');

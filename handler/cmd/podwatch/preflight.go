@@ -83,9 +83,9 @@ func preflight(ctx context.Context, o runOptions, stdout, stderr io.Writer) erro
 			return f.path, nil
 		}})
 	}
-	if o.hub.wanted() {
+	if address, local := o.hub.connection.Local(); local && o.hub.wanted() {
 		all = append(all, precondition{"event hub", func(ctx context.Context) (string, error) {
-			return o.hub.connection.String(), o.hub.connection.Reach(ctx)
+			return address, o.hub.connection.Reach(ctx)
 		}})
 	}
 	for _, c := range all {

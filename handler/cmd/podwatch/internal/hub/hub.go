@@ -117,12 +117,11 @@ func (c Connection) resolveNamespace() (resolved, error) {
 // reachWithin is how long Reach waits for a hub on this machine.
 const reachWithin = 1500 * time.Millisecond
 
-// Reach reports a hub that is absent, if it would be on this machine: the client tries
-// for most of a minute and says nothing meanwhile. It returns nil for any other hub.
-func (c Connection) Reach(ctx context.Context) error {
+// Local returns the address of a hub on this machine.
+func (c Connection) Local() (address string, ok bool) {
 	r, err := c.resolve()
 	if err != nil {
-		return err
+		return "", false
 	}
 	host, port, err := net.SplitHostPort(r.namespace)
 	if err != nil {
@@ -131,15 +130,23 @@ func (c Connection) Reach(ctx context.Context) error {
 			port = "5672"
 		}
 	}
-	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+	ip := net.ParseIP(host)
+	return net.JoinHostPort(host, port), host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// Reach reports a hub that is absent, if it would be on this machine: the client tries
+// for most of a minute and says nothing meanwhile. It returns nil for any other hub.
+func (c Connection) Reach(ctx context.Context) error {
+	address, ok := c.Local()
+	if !ok {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, reachWithin)
 	defer cancel()
-	conn, err := new(net.Dialer).DialContext(ctx, "tcp", net.JoinHostPort(host, port))
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
 	if err != nil {
-		return fmt.Errorf("connect to event hub %q: nothing answers at %s on this machine: start the hub there, "+
-			"or name another one (docs/local.md): %w", r.hub, net.JoinHostPort(host, port), err)
+		return fmt.Errorf("connect to event hub %s: nothing answers at %s on this machine: start the hub there, "+
+			"or name another one (docs/local.md): %w", c, address, err)
 	}
 	return conn.Close()
 }
