@@ -93,7 +93,8 @@ type Event struct {
 	raw     []byte
 	pool    *pool // nil: values are not shared with other records
 	table   *table
-	answers []answer // by row
+	answers []answer          // by row
+	below   map[string]answer // by the names of fields without a row
 
 	// Memory that is used again: of lists and maps in values, where pool is set, of
 	// a text without its escapes, and of the members that a path may go through.
@@ -130,9 +131,10 @@ type Event struct {
 // begin reads what decides which log the record is of.
 func (e *Event) begin(record []byte) error {
 	e.freeMaps()
+	clear(e.below)
 	*e = Event{
 		raw: record, pool: e.pool,
-		answers: e.answers[:0], lists: e.lists[:0], maps: e.maps, plain: e.plain[:0], candidates: e.candidates[:0],
+		answers: e.answers[:0], below: e.below, lists: e.lists[:0], maps: e.maps, plain: e.plain[:0], candidates: e.candidates[:0],
 		record: e.record.empty(), properties: e.properties.empty(), log: e.log.empty(),
 	}
 	if err := e.findMembers(); err != nil {

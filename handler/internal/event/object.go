@@ -38,6 +38,9 @@ func (o object) empty() object { return object{members: o.members[:0]} }
 // index finds the members of the object that begins at i.
 func (o *object) index(t jsontext.Text, i int) {
 	*o = o.empty()
+	if o.members == nil {
+		o.members = make([]member, 0, 16)
+	}
 	o.end = t.Space(i + 1)
 	for name, v := range t.Members(i) {
 		o.end = t.Space(v.End)

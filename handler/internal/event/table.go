@@ -94,6 +94,19 @@ func (t *table) lookup(e *Event, field string) (value any, known bool) {
 			return value, known
 		}
 	}
+	if a, ok := e.below[field]; ok {
+		return a.value, a.known
+	}
+	value, known = t.inTrees(e, field)
+	if e.below == nil {
+		e.below = map[string]answer{}
+	}
+	e.below[field] = answer{value: value, known: known}
+	return value, known
+}
+
+// inTrees returns what lies at a name in the trees, and below the names of rows.
+func (t *table) inTrees(e *Event, field string) (value any, known bool) {
 	known = true
 	for _, f := range t.trees {
 		rest, ok := under(field, f.Name)

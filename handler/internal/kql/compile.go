@@ -50,7 +50,7 @@ func (c *compiler) resolve(n *Node, base string) *term {
 		visible := true
 		if t.typ, t.keyed, visible = resolveType(c.Type, base, t.full); !visible {
 			t.dead = fmt.Sprintf("%q lies in nested objects; ask inside a group, path:{...}", t.full)
-		} else if n.op != Exists && c.test(t.typ, false, t) == nil {
+		} else if n.op != Exists && !byText(t.typ) && c.test(t.typ, false, t) == nil {
 			t.dead = t.deadReason()
 		}
 	}

@@ -162,6 +162,15 @@ var isoLayouts = map[int]struct {
 // parseISO reads an ISO date. unit is what the date is exact to: y M d h m s,
 // or 0 for a fraction of a second.
 func parseISO(s string) (t time.Time, unit byte, ok bool) {
+	// As events have it: the library is twice as fast there.
+	if n := len("2006-01-02T15:04:05"); len(s) > n && len(s) <= n+len(".123456789Z") && (s[n] == 'Z' || s[n] == '.') && s[len(s)-1] == 'Z' {
+		if t, err := time.Parse(time.RFC3339, s); err == nil {
+			if s[n] == 'Z' {
+				unit = 's'
+			}
+			return t, unit, true
+		}
+	}
 	date, offset := s, ""
 	if i := strings.LastIndexAny(s, "Z+-"); i > len("2006-01-02T") {
 		date, offset = s[:i], s[i:]

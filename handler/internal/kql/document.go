@@ -3,6 +3,8 @@ package kql
 import (
 	"iter"
 	"maps"
+	"slices"
+	"strings"
 )
 
 // A Map is decoded JSON as a [Document] of which everything is known. Keys with
@@ -26,22 +28,33 @@ func (m Map) All() iter.Seq2[string, any] {
 // find looks for path in an object under every way to spell it with dotted keys.
 func find(object map[string]any, path string) any {
 	found := object[path]
-	for i := range len(path) {
-		if path[i] == '.' {
-			if v, ok := object[path[:i]]; ok {
-				found = Combine(found, descend(v, path[i+1:]))
-			}
+	for end, n := 0, 0; ; end++ {
+		if n = strings.IndexByte(path[end:], '.'); n < 0 {
+			break
+		}
+		end += n
+		if v := object[path[:end]]; v != nil {
+			found = Combine(found, descend(v, path[end+1:]))
 		}
 	}
-	switch found.(type) {
-	case nil, map[string]any, []any: // more of an object may lie beside it
-		for key, v := range object {
-			if len(key) > len(path) && key[len(path)] == '.' && key[:len(path)] == path {
-				found = Combine(found, map[string]any{key[len(path)+1:]: v})
-			}
+	if list, ok := found.([]any); found != nil && !container(found) || ok && !slices.ContainsFunc(list, container) {
+		return found
+	}
+	for key, v := range object { // more of an object may lie beside it
+		if len(key) > len(path) && key[len(path)] == '.' && key[:len(path)] == path {
+			found = Combine(found, map[string]any{key[len(path)+1:]: v})
 		}
 	}
 	return found
+}
+
+// container reports whether a value is an object or a list.
+func container(v any) bool {
+	switch v.(type) {
+	case map[string]any, []any:
+		return true
+	}
+	return false
 }
 
 // descend returns what the objects in v have at path.

@@ -122,6 +122,9 @@ func (m *oneField) explain(d Document, _ view) Reason {
 }
 
 func (m *oneField) fits(value any) bool {
+	if _, text := value.(string); text {
+		return m.test(value)
+	}
 	if m.objects != nil && value != nil && !anyValue(value, false, present) {
 		var space [nameSpace]byte
 		return m.objects.walk(value, append(space[:0], m.objects.full...))

@@ -141,12 +141,13 @@ func (p *parser) or(read func() *Node) *Node {
 }
 
 func (p *parser) chain(word string, k kind, operand func() *Node) *Node {
-	nodes := []*Node{operand()}
+	first := operand()
+	if !p.operator(word) {
+		return first
+	}
+	nodes := []*Node{first, operand()}
 	for p.operator(word) {
 		nodes = append(nodes, operand())
-	}
-	if len(nodes) == 1 {
-		return nodes[0]
 	}
 	return group(k, nodes...)
 }

@@ -67,7 +67,10 @@ func byText(t Type) bool { return isKeyword(t) || t == TypeUnknown || t == TypeO
 func textOrNumber(typ Type, text textTest, numbers []numberRange, yes, no bool) valueTest {
 	if isKeyword(typ) {
 		return func(v any) bool {
-			s, ok := scalarText(v)
+			s, ok := v.(string)
+			if !ok {
+				s, ok = scalarText(v)
+			}
 			return ok && text(s)
 		}
 	}
@@ -132,12 +135,17 @@ type number struct {
 // parseNumber reads a decimal number with an optional fraction and exponent.
 // Unlike Go it refuses hexadecimals, underscores, infinities and not-a-number.
 func parseNumber(s string) (number, bool) {
+	whole := true
 	for i := range len(s) {
-		if strings.IndexByte("0123456789+-.eE", s[i]) < 0 {
+		switch c := s[i]; {
+		case '0' <= c && c <= '9', c == '+', c == '-':
+		case c == '.', c == 'e', c == 'E':
+			whole = false
+		default:
 			return number{}, false // strconv would also read 0x10, 1_0 and inf
 		}
 	}
-	if !strings.ContainsAny(s, ".eE") {
+	if whole {
 		if n, err := strconv.ParseInt(s, 10, 64); err == nil {
 			return number{whole: true, i: n, f: float64(n)}, true
 		}

@@ -134,7 +134,7 @@ func (s *Set) Match(dst []Match, ev *event.Event) []Match {
 		*compiled
 		meets kql.Truth
 	}
-	var some [8]verdict
+	var some [4]verdict
 	met := some[:0]
 	for _, c := range b.any {
 		if meets := c.meets(ev); meets != kql.False {
