@@ -45,8 +45,9 @@ func Missing(dataset, category, field string) (nearest string, missing bool) {
 		}
 	}
 	filled := false
-	fields := Fields(dataset)
-	for _, f := range fields {
+	fields := datasetFields(dataset)
+	for i := range fields {
+		f := &fields[i]
 		_, above := under(f.Name, field)
 		filled = filled || above || f.Covers(field)
 		if f.Name == field {

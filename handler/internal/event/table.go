@@ -277,18 +277,25 @@ func typed(typ, below string, root string, names ...string) []Field {
 }
 
 // Fields returns the rows of a data set; for "" those of all.
-func Fields(dataset string) []Field {
-	if t := tables[dataset]; t != nil && dataset != "" {
-		return slices.Clone(t.fields)
+func Fields(dataset string) []Field { return slices.Clone(datasetFields(dataset)) }
+
+// datasetFields is Fields in memory that is shared.
+func datasetFields(dataset string) []Field {
+	switch t := tables[dataset]; {
+	case dataset == "":
+		return allFields
+	case t != nil:
+		return t.fields
 	}
-	var all []Field
-	if dataset == "" {
-		for _, name := range Datasets() {
-			all = append(all, tables[name].fields...)
-		}
+	return nil
+}
+
+var allFields = func() (all []Field) {
+	for _, t := range logTables {
+		all = append(all, t.fields...)
 	}
 	return all
-}
+}()
 
 // Datasets returns the names of the data sets that podwatch normalises.
 func Datasets() []string {
