@@ -42,24 +42,15 @@ func (d *Detector) Around(b Batch, findings []alert.Finding) []*event.Event {
 // relatedTo returns the search for the names of callers and clusters, and for what
 // acts on the clusters of a whole subscription; nil without a name.
 func relatedTo(findings []alert.Finding) *prefilter.Filter {
-	var reader event.Reader
-	var record []byte
+	var again rereader
 	names := map[string]bool{}
 	for _, f := range findings {
-		var err error
-		if record, err = f.Record.Plain(record[:0]); err != nil {
-			continue
-		}
-		n := 0
-		for ev, err := range reader.Events(record) {
-			if err == nil && n == f.Nth {
-				who := caller.From(ev)
-				for _, name := range append(who.Names(), groupOf(ev.Resource().ClusterID)) {
-					names[strings.TrimSpace(name)] = true
-				}
+		again.reread(f.Record, f.Nth, func(ev *event.Event) {
+			who := caller.From(ev)
+			for _, name := range append(who.Names(), groupOf(ev.Resource().ClusterID)) {
+				names[strings.TrimSpace(name)] = true
 			}
-			n++
-		}
+		})
 	}
 	delete(names, "")
 	if len(names) == 0 {
@@ -118,12 +109,13 @@ func (n *neighbours) look(f alert.Finding) {
 func (n *neighbours) events() []*event.Event {
 	slices.SortStableFunc(n.found, func(a, b neighbour) int { return cmp.Compare(a.distance, b.distance) })
 	var events []*event.Event
+	var plain []byte
 	for _, near := range n.found {
 		if len(events) == maxAround {
 			break
 		}
-		plain, err := near.Plain(nil)
-		if err != nil {
+		var err error
+		if plain, err = near.Plain(plain[:0]); err != nil {
 			continue
 		}
 		// What cannot be read is reported where a rule may match it.

@@ -24,12 +24,10 @@ type reading struct {
 	raised map[string]bool // ids of the findings
 	kept   int             // bytes of messages that pieces share
 
-	causes    []cause
 	deletions []place // by routine
 
 	// Reused from record to record.
-	events  event.Reader
-	plain   []byte // a record
+	rereader
 	whole   []byte // a message
 	matches []rule.Match
 }
@@ -178,17 +176,15 @@ func (r *reading) evaluate(p piece, ev *event.Event, n int) {
 		if len(m.Rule.Daily) > 0 {
 			id = alert.DailyID(m.Rule, ev)
 		}
-		if r.find(m, id, p, n) && !m.Routine {
-			r.noteCause(ev)
-		}
+		r.find(m, id, p, n)
 	}
 }
 
-// find notes a finding and reports true, unless the batch has it already.
-func (r *reading) find(m rule.Match, id string, p piece, n int) bool {
+// find notes a finding, unless the batch has it already.
+func (r *reading) find(m rule.Match, id string, p piece, n int) {
 	if r.raised[id] {
 		r.Repeats++
-		return false
+		return
 	}
 	r.raised[id] = true
 	f := alert.Finding{Match: m, ID: id, Record: p.Text, At: p.at, Nth: n}
@@ -196,7 +192,6 @@ func (r *reading) find(m rule.Match, id string, p piece, n int) bool {
 		f.Notes = append(f.Notes, "the record was mended: "+p.mended)
 	}
 	r.Findings = append(r.Findings, f)
-	return true
 }
 
 // judge reports an event of which a rule may have missed something. A client that

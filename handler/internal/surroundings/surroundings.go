@@ -88,7 +88,7 @@ func (s *Surroundings) Look(ctx context.Context, questions []Question, batch []O
 		key := fmt.Sprintf("%q %q %v", q.Callers, q.Cluster, w)
 		candidates, ok := picked[key]
 		if !ok {
-			candidates = pick(q, slices.Concat(log.operations, batch))
+			candidates = pick(q, log.operations, batch)
 			picked[key] = candidates
 		}
 		related := relate(q, candidates)

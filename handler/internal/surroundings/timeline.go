@@ -53,7 +53,7 @@ type related struct {
 
 // pick chooses the operations that belong to q's caller or cluster. It is apart
 // from relate because the alerts of a batch mostly share both.
-func pick(q Question, operations []Operation) []candidate {
+func pick(q Question, lists ...[]Operation) (found []candidate) {
 	callers := map[string]bool{}
 	for _, c := range q.Callers {
 		if c = strings.ToLower(strings.TrimSpace(c)); c != "" {
@@ -61,21 +61,22 @@ func pick(q Question, operations []Operation) []candidate {
 		}
 	}
 	scope := scopeOf(q.Cluster)
-	var found []candidate
-	for i := range operations {
-		e := &operations[i]
-		relation := ""
-		if slices.ContainsFunc(e.Identities, func(id string) bool { return callers[id] }) {
-			relation = relationCaller
-		}
-		if scope.holds(e.resource, e.what.explains) {
-			relation = join(relation, relationCluster)
-		}
-		if relation == "" && e.wide(q.Subscription) {
-			relation = relationSubscription
-		}
-		if relation != "" {
-			found = append(found, candidate{e, relation})
+	for _, operations := range lists {
+		for i := range operations {
+			e := &operations[i]
+			relation := ""
+			if slices.ContainsFunc(e.Identities, func(id string) bool { return callers[id] }) {
+				relation = relationCaller
+			}
+			if scope.holds(e.resource, e.what.explains) {
+				relation = join(relation, relationCluster)
+			}
+			if relation == "" && e.wide(q.Subscription) {
+				relation = relationSubscription
+			}
+			if relation != "" {
+				found = append(found, candidate{e, relation})
+			}
 		}
 	}
 	return found
@@ -85,8 +86,8 @@ func pick(q Question, operations []Operation) []candidate {
 // the deletion itself. The stages of one operation become one, and so do
 // repetitions.
 func relate(q Question, candidates []candidate) []related {
-	stages := map[string]int{}
-	var found []related
+	stages := make(map[string]int, len(candidates))
+	found := make([]related, 0, len(candidates))
 	for _, c := range candidates {
 		if c.Time.After(q.Time) || c.Time.Before(q.Time.Add(-LookBack)) || itself(q, c.Operation) {
 			continue
@@ -159,7 +160,7 @@ func final(outcome string) int {
 // the same way several times.
 func collapse(all []related) []related {
 	type repeat struct{ operation, caller, outcome, relation string }
-	place := map[repeat]int{}
+	place := make(map[repeat]int, len(all))
 	out := all[:0]
 	for _, e := range all {
 		k := repeat{e.operationKey, e.caller, e.outcome, e.relation}
@@ -184,7 +185,7 @@ func collapse(all []related) []related {
 
 // timeline shows the most telling entries, oldest first.
 func timeline(all []related) []Entry {
-	telling := func(e related) int {
+	telling := func(e *related) int {
 		w := e.what.weight
 		switch e.relation {
 		case relationBoth:
@@ -194,12 +195,15 @@ func timeline(all []related) []Entry {
 		}
 		return w
 	}
-	ranked := slices.Clone(all)
-	slices.SortStableFunc(ranked, func(a, b related) int {
+	ranked := make([]*related, len(all))
+	for i := range all {
+		ranked[i] = &all[i]
+	}
+	slices.SortStableFunc(ranked, func(a, b *related) int {
 		return cmp.Or(cmp.Compare(telling(b), telling(a)), b.time.Compare(a.time))
 	})
 	ranked = ranked[:min(len(ranked), maxEntries)]
-	slices.SortStableFunc(ranked, func(a, b related) int { return a.time.Compare(b.time) })
+	slices.SortStableFunc(ranked, func(a, b *related) int { return a.time.Compare(b.time) })
 
 	out := make([]Entry, 0, len(ranked))
 	for _, e := range ranked {
