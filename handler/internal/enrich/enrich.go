@@ -67,23 +67,23 @@ type draft struct {
 
 func (e *Enricher) piece(ctx context.Context, findings []alert.Finding, around []*event.Event, signals alert.Signals) []*alert.Alert {
 	now := e.Now()
-	drafts := make([]draft, len(findings))
+	alerts := make([]*alert.Alert, len(findings))
 	var looked []*draft
 	for i, f := range findings {
-		drafts[i] = e.draft(f, now)
+		d := e.draft(f, now)
+		alerts[i] = d.Alert
 		switch within := signals.Within(f.Rule); {
-		case drafts[i].event == nil:
-		case within:
-			looked = append(looked, &drafts[i])
-		default:
-			drafts[i].Note(fmt.Sprintf("nothing was looked up for this alert: the rule raised more than %d at once (max_signals)", f.Rule.MaxSignals))
+		case d.event != nil && within:
+			looked = append(looked, &d)
+			continue // its event is kept for as long as the look-ups take
+		case d.event != nil:
+			d.Note(fmt.Sprintf("nothing was looked up for this alert: the rule raised more than %d at once (max_signals)", f.Rule.MaxSignals))
 		}
+		e.complete(&d)
 	}
 	e.lookUp(ctx, looked, around)
-	alerts := make([]*alert.Alert, len(drafts))
-	for i := range drafts {
-		e.complete(&drafts[i], around)
-		alerts[i] = drafts[i].Alert
+	for _, d := range looked {
+		e.complete(d)
 	}
 	return alerts
 }
@@ -146,7 +146,7 @@ func note(alerts []*alert.Alert, err error) {
 
 // complete adds what follows from all that was found out: links, and whether an
 // exception suppresses the alert.
-func (e *Enricher) complete(d *draft, around []*event.Event) {
+func (e *Enricher) complete(d *draft) {
 	err := e.guard("complete the alert", func() error {
 		d.Links = e.Portal.Links(d.Alert)
 		if d.event == nil {
