@@ -118,6 +118,7 @@ func (b *builder) storage() error {
 			return b.account.Count(ctx, unreadableContainer)
 		}},
 		{what: "dead letters", where: "the dead letters (podwatch requeue lists them and puts them back)", count: b.dead.Count, oldest: b.dead.Oldest},
+		{what: "alerts that count as accepted without an answer", where: `the sink for the alerts that the log names (warn, "did not answer twice")`, count: b.ledger.CountUnanswered},
 	}
 	return nil
 }

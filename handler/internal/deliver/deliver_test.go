@@ -270,6 +270,14 @@ func TestUnansweredTwiceIsAccepted(t *testing.T) {
 	if len(late.requests) != 2 {
 		t.Errorf("%d requests, want 2", len(late.requests))
 	}
+	own := newAlert("own") // counting it would be the reason for another one
+	own.Source = alert.OwnSource
+	for range 2 {
+		deliverAll(t, w.dispatcher(people(late)), own)
+	}
+	if n, err := state.NewLedger(w.ledger, slog.New(slog.DiscardHandler)).CountUnanswered(t.Context()); n != 1 || err != nil {
+		t.Errorf("%d alerts are noted, %v; want 1", n, err)
+	}
 }
 
 // TestOneInstancePosts: while one instance posts, another that has the same alert
@@ -384,6 +392,88 @@ func TestHeldAndPosted(t *testing.T) {
 		want := [][]string{{"1", "2"}, {"3"}}
 		if !slices.EqualFunc(first.requests, want, slices.Equal) || first.totals[1] != 1 || len(second.requests) != 0 {
 			t.Errorf("posted %v, totals %v, and by the other instance %v; want %v", first.requests, first.totals, second.requests, want)
+		}
+	})
+}
+
+// TestAnAlertAboutPodwatchDoesNotWaitForAStorm of deletions; a storm of its own kind is
+// held like any other.
+func TestAnAlertAboutPodwatchDoesNotWaitForAStorm(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cards := &recorder{name: "cards"}
+		d := newWorld().dispatcher(people(cards))
+		var storm []*alert.Alert
+		for i := range 50 {
+			a := newAlert(fmt.Sprint(i))
+			a.CallerId = fmt.Sprint("user", i)
+			storm = append(storm, a)
+		}
+		if r := deliverAll(t, d, storm...); r.Held != 30 {
+			t.Fatalf("result %+v", r)
+		}
+		for i := range 25 {
+			own := newAlert(fmt.Sprint("own", i))
+			own.Source = alert.OwnSource
+			deliverAll(t, d, own)
+		}
+		if n := len(cards.requests); n != 40 || cards.requests[20][0] != "own0" {
+			t.Errorf("%d cards, want 20 of the storm and 20 about podwatch", n)
+		}
+		time.Sleep(state.StormLength + time.Second)
+		if r := d.Summarize(t.Context()); r.Alerts != 35 || len(r.Failed) > 0 || cards.totals[40] != 1 {
+			t.Errorf("summaries: %+v of %v alerts", r, cards.totals[40:])
+		}
+	})
+}
+
+// slowToRead is storage in which what was held takes long to read.
+type slowToRead struct{ state.Documents }
+
+func (s slowToRead) Fetch(ctx context.Context, name string) (state.Document, error) {
+	if strings.Contains(name, "/held/") {
+		time.Sleep(20 * time.Second)
+	}
+	return s.Documents.Fetch(ctx, name)
+}
+
+// TestASummaryThatTakesLongToReadIsPosted.
+func TestASummaryThatTakesLongToReadIsPosted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.documents = slowToRead{w.documents}
+		cards := &recorder{name: "cards"}
+		d := w.dispatcher(people(cards))
+		deliverAll(t, d, alerts("1")...)
+		deliverAll(t, d, alerts("2")...)
+		time.Sleep(state.StormLength + time.Second)
+		if r := d.Summarize(t.Context()); len(r.Failed) > 0 || len(cards.requests) != 2 {
+			t.Errorf("%+v, %d cards", r, len(cards.requests))
+		}
+	})
+}
+
+// TestASummaryOfWhatAnotherInstanceIsPosting: it is posted and forgotten; its examples
+// are the other instance's to deliver.
+func TestASummaryOfWhatAnotherInstanceIsPosting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		cards := &recorder{name: "cards"}
+		d := w.dispatcher(people(cards))
+		deliverAll(t, d, alerts("0")...)
+		var ids []string
+		var keys []state.Key
+		for i := range 30 {
+			ids = append(ids, fmt.Sprint(i+1))
+			keys = append(keys, state.Key{Sink: "cards", ID: ids[i]})
+		}
+		deliverAll(t, d, alerts(ids...)...)
+		time.Sleep(state.StormLength + time.Second)
+		state.NewLedger(w.ledger, slog.New(slog.DiscardHandler)).Claim(t.Context(), keys[:25])
+		if r := d.Summarize(t.Context()); len(r.Failed) > 0 || len(cards.requests) != 2 {
+			t.Errorf("%+v, %d cards", r, len(cards.requests))
+		}
+		if r := d.Summarize(t.Context()); r.Alerts != 0 {
+			t.Errorf("the summary is due again: %+v", r)
 		}
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"podwatch/handler/internal/alert"
 	"podwatch/handler/internal/outbound"
@@ -19,23 +20,33 @@ func (d *Dispatcher) Summarize(ctx context.Context) Result {
 			continue
 		}
 		v := d.visit(route)
-		for summary, err := range d.storms.Ended(ctx, route.Sink.Name()) {
-			if err != nil {
-				result.Failed = append(result.Failed, Failure{Err: fmt.Errorf("read the summary of a storm: %w", err)})
-				continue
-			}
-			result.Alerts += summary.Count
-			if err := v.summarize(ctx, summary); err != nil {
-				result.Failed = append(result.Failed, Failure{Err: err})
-			}
-			if v.closed() {
-				break
-			}
+		for _, channel := range []string{ownChannel(route.Sink.Name()), route.Sink.Name()} {
+			v.summarizeAll(ctx, channel, &result)
 		}
 		result.Delivered += v.delivered
 		v.report()
 	}
 	return result
+}
+
+// summarizeAll posts the summaries of one storm channel. Each begins anew: reading what
+// was held takes its time, and must not use up that of the posts.
+func (v *visit) summarizeAll(ctx context.Context, channel string, result *Result) {
+	for summary, err := range v.storms.Ended(ctx, channel) {
+		if v.parked != nil {
+			return
+		}
+		if err == nil {
+			v.began = time.Now()
+			result.Alerts += summary.Count
+			err = v.summarize(ctx, summary)
+		} else {
+			err = fmt.Errorf("read the summary of a storm: %w", err)
+		}
+		if err != nil {
+			result.Failed = append(result.Failed, Failure{Err: err})
+		}
+	}
 }
 
 // summarize posts one summary and forgets it. Its claim has the summary's id, so
@@ -55,7 +66,7 @@ func (v *visit) summarize(ctx context.Context, s state.Summary) error {
 		return v.storms.Forget(ctx, s)
 	}
 	examples := g.Alerts
-	mine := v.claim(ctx, &g)
+	mine, _ := v.claim(ctx, &g) // what another call has, that call posts
 	switch {
 	case g.Total <= 0:
 		v.ledger.Settle(ctx, claim, state.Unwanted)

@@ -99,7 +99,24 @@ func (v *visit) admit(ctx context.Context, alerts []*alert.Alert) []alert.Group 
 	if !v.People {
 		return []alert.Group{{Alerts: alerts, Total: len(alerts)}}
 	}
-	groups := alert.Groups(alerts)
+	var own, others []*alert.Alert
+	for _, a := range alerts {
+		if a.Own() {
+			own = append(own, a)
+		} else {
+			others = append(others, a)
+		}
+	}
+	name := v.Sink.Name()
+	return slices.Concat(v.admitTo(ctx, ownChannel(name), alert.Groups(own)), v.admitTo(ctx, name, alert.Groups(others)))
+}
+
+// ownChannel is the storm channel of a sink's alerts about podwatch itself: a storm
+// of deletions must not hold back that the feed is silent.
+func ownChannel(sink string) string { return sink + "-own" }
+
+// admitTo is admit for the groups of one storm channel.
+func (v *visit) admitTo(ctx context.Context, channel string, groups []alert.Group) (now []alert.Group) {
 	if len(groups) == 0 {
 		return nil
 	}
@@ -107,11 +124,10 @@ func (v *visit) admit(ctx context.Context, alerts []*alert.Alert) []alert.Group 
 	for i, g := range groups {
 		keys[i], firsts[i] = g.Key, g.Alerts[0].AlertId
 	}
-	admitted, err := v.storms.Admit(ctx, v.Sink.Name(), keys, firsts)
+	admitted, err := v.storms.Admit(ctx, channel, keys, firsts)
 	if err != nil {
-		v.log.Warn("the storm windows cannot be used; alerts are posted at once", "sink", v.Sink.Name(), "groups", len(groups), "err", err)
+		v.log.Warn("the storm windows cannot be used; at most 20 groups a minute are posted", "sink", v.Sink.Name(), "groups", len(groups), "err", err)
 	}
-	var now []alert.Group
 	var later []alert.Group
 	for i, g := range groups {
 		if admitted[i] {
@@ -120,13 +136,13 @@ func (v *visit) admit(ctx context.Context, alerts []*alert.Alert) []alert.Group 
 			later = append(later, g)
 		}
 	}
-	v.hold(ctx, later)
+	v.hold(ctx, channel, later)
 	return now
 }
 
 // hold stores groups for the summary of their storm. What cannot be stored fails,
 // and comes back through the queue.
-func (v *visit) hold(ctx context.Context, groups []alert.Group) {
+func (v *visit) hold(ctx context.Context, channel string, groups []alert.Group) {
 	var held []state.Held
 	for _, g := range groups {
 		for _, a := range g.Alerts {
@@ -136,7 +152,7 @@ func (v *visit) hold(ctx context.Context, groups []alert.Group) {
 	if len(held) == 0 {
 		return
 	}
-	if err := v.storms.Hold(ctx, v.Sink.Name(), held); err != nil {
+	if err := v.storms.Hold(ctx, channel, held); err != nil {
 		for _, g := range groups {
 			v.fail(g.Alerts, fmt.Errorf("hold for the summary of a storm: %w", err), false)
 		}
@@ -154,7 +170,8 @@ func (v *visit) post(ctx context.Context, g alert.Group) {
 		v.fail(g.Alerts, v.parked, false)
 		return
 	}
-	mine := v.claim(ctx, &g)
+	mine, theirs := v.claim(ctx, &g)
+	v.fail(theirs, errTheirs, false)
 	for len(mine) > 0 {
 		n, err := v.attempt(ctx, g, mine)
 		n = min(max(n, 1), len(mine))
@@ -168,12 +185,13 @@ func (v *visit) post(ctx context.Context, g alert.Group) {
 	}
 }
 
-// claim reduces a group to the alerts that this call owns. What another owner has
-// fails: by the time the queue hands it over again, it is settled or free.
-func (v *visit) claim(ctx context.Context, g *alert.Group) []state.Claim {
+// claim reduces a group to the alerts that this call owns, and returns those that
+// another owner has: by the time the queue hands these over again, they are settled
+// or free.
+func (v *visit) claim(ctx context.Context, g *alert.Group) (mine []state.Claim, theirs []*alert.Alert) {
 	claims := v.ledger.Claim(ctx, v.keys(g.Alerts))
-	var alerts, theirs []*alert.Alert
-	mine := claims[:0]
+	var alerts []*alert.Alert
+	mine = claims[:0]
 	for i, c := range claims {
 		switch {
 		case c.Owner == state.Mine:
@@ -184,10 +202,9 @@ func (v *visit) claim(ctx context.Context, g *alert.Group) []state.Claim {
 			g.Total-- // delivered before
 		}
 	}
-	v.fail(theirs, errTheirs, false)
 	g.Total -= len(theirs)
 	g.Alerts = alerts
-	return mine
+	return mine, theirs
 }
 
 var errTheirs = errors.New("another instance is delivering it")
@@ -296,6 +313,9 @@ func (v *visit) unanswered(ctx context.Context, alerts []*alert.Alert, claims []
 			continue
 		}
 		v.delivered++
+		if !alerts[i].Own() { // the notice of it would be a reason for the next one
+			v.ledger.NoteUnanswered(ctx, c.Key)
+		}
 		v.log.Warn("a sink did not answer twice; the alert counts as accepted", "sink", v.Sink.Name(), "alert_id", alerts[i].AlertId, "err", err)
 	}
 	v.ledger.Settle(ctx, claims, state.Unanswered)

@@ -30,9 +30,7 @@ func (b *breaker) ask(ctx context.Context, request func(context.Context) error) 
 	if b.paused() {
 		return errPaused
 	}
-	limited, cancel := context.WithTimeout(ctx, askTime)
-	defer cancel()
-	err := guarded(limited, request)
+	err := askOnce(ctx, request)
 	if failure(err) && ctx.Err() != nil {
 		return err
 	}
@@ -45,9 +43,11 @@ func (b *breaker) ask(ctx context.Context, request func(context.Context) error) 
 	return err
 }
 
-// guarded turns a panic of a request, which is a bug, into its failure: it must not
-// end the process, nor fail a batch that the host then repeats for ever.
-func guarded(ctx context.Context, request func(context.Context) error) (err error) {
+// askOnce makes one request. A panic in it, which is a bug, is its failure: it must
+// not end the process, nor fail a batch that the host then repeats for ever.
+func askOnce(ctx context.Context, request func(context.Context) error) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
 	defer func() {
 		if cause := recover(); cause != nil {
 			err = fmt.Errorf("panic, which is a bug in podwatch: %v", cause)

@@ -75,17 +75,10 @@ func (l *DeadLetters) All(ctx context.Context) iter.Seq2[DeadLetter, error] {
 
 // Count returns how many dead letters there are.
 func (l *DeadLetters) Count(ctx context.Context) (int, error) {
-	n := 0
 	if l.documents == nil {
 		return 0, nil
 	}
-	for _, err := range l.documents.List(ctx, "dead/") {
-		if err != nil {
-			return 0, err
-		}
-		n++
-	}
-	return n, nil
+	return count(ctx, l.documents, "dead/")
 }
 
 // Oldest returns when the oldest dead letter was added; zero if there is none. It

@@ -59,6 +59,17 @@ type Documents interface {
 	List(ctx context.Context, prefix string) iter.Seq2[string, error]
 }
 
+// count returns how many documents have names that begin with prefix.
+func count(ctx context.Context, d Documents, prefix string) (n int, err error) {
+	for _, err := range d.List(ctx, prefix) {
+		if err != nil {
+			return 0, err
+		}
+		n++
+	}
+	return n, nil
+}
+
 // Names of the containers. Documents of the ledger's container may expire 30 days
 // after they were written; all others are kept until they are deleted.
 const (

@@ -83,6 +83,7 @@ const (
 //
 // The document of a delivery is SINK/ID. Sinks do not share one, because its age is
 // the age of the claim. An empty document is a mark of an older version: settled.
+// The document unanswered/SINK/ID is a note beside it.
 type Ledger struct {
 	documents Documents
 	storage   breaker
@@ -281,6 +282,22 @@ func (l *Ledger) settle(ctx context.Context, c Claim, o Outcome) {
 			return // also when the answer to our own request was lost
 		}
 	}
+}
+
+const unansweredPrefix = "unanswered/"
+
+// NoteUnanswered remembers that a delivery counts as accepted without an answer, for
+// [Ledger.CountUnanswered]. It fails without a word: the caller has it in the log.
+func (l *Ledger) NoteUnanswered(ctx context.Context, k Key) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTime)
+	defer cancel()
+	_, _ = l.write(ctx, Document{Name: unansweredPrefix + documentName(k)}, entry{Unanswered: true})
+}
+
+// CountUnanswered returns how many deliveries were noted, as far back as documents are
+// kept.
+func (l *Ledger) CountUnanswered(ctx context.Context) (int, error) {
+	return count(ctx, l.documents, unansweredPrefix)
 }
 
 // write creates a document that has no version yet, and replaces one that has.

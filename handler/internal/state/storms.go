@@ -31,7 +31,6 @@ const maxOpened = 20
 type Storms struct {
 	documents Documents
 	now       func() time.Time
-	storage   breaker
 
 	mu     sync.Mutex
 	opened map[string][]time.Time // when groups were admitted in the last minute, by channel
@@ -67,31 +66,41 @@ func (w stormWindow) open(now time.Time) bool {
 // its first alert. At most 20 groups a minute are admitted by one process. The
 // caller holds the alerts of all other groups.
 //
-// It needs two requests for any number of groups. After an error all are admitted.
+// It needs two requests for any number of groups. After an error as many are
+// admitted as a minute has room for.
 func (s *Storms) Admit(ctx context.Context, channel string, groups, first []string) ([]bool, error) {
 	if s.documents == nil || len(groups) == 0 {
-		return all(len(groups)), nil
+		return slices.Repeat([]bool{true}, len(groups)), nil
 	}
 	room := s.reserve(channel, len(groups))
+	var err error
 	for range maxAttempts {
-		admitted, opened, err := s.admit(ctx, channel, groups, first, room)
-		switch {
-		case err == nil:
+		var admitted []bool
+		var opened int
+		if admitted, opened, err = s.admit(ctx, channel, groups, first, room); err == nil {
 			s.refund(channel, room-opened)
 			return admitted, nil
-		case failure(err):
-			return all(len(groups)), fmt.Errorf("admit alerts of %s: %w", channel, err)
+		}
+		if failure(err) {
+			break
 		}
 	}
-	return all(len(groups)), fmt.Errorf("admit alerts of %s: %w", channel, ErrChanged)
+	admitted := make([]bool, len(groups))
+	for i := range room {
+		admitted[i] = true
+	}
+	return admitted, fmt.Errorf("admit alerts of %s: %w", channel, err)
 }
-
-func all(n int) []bool { return slices.Repeat([]bool{true}, n) }
 
 // admit writes the groups that are new into the window. It fails with ErrExists or
 // ErrChanged when another instance was faster.
 func (s *Storms) admit(ctx context.Context, channel string, groups, first []string, room int) (admitted []bool, opened int, err error) {
-	document, w, err := s.fetchWindow(ctx, channel)
+	var document Document
+	var w stormWindow
+	err = askOnce(ctx, func(ctx context.Context) (err error) {
+		document, w, err = s.fetchWindow(ctx, channel)
+		return err
+	})
 	if err != nil {
 		return nil, 0, err
 	}
@@ -146,11 +155,7 @@ func folder(channel string) string { return "storms/" + safeName(channel) + "/" 
 // there is none. One that cannot be read has ended, and is kept aside.
 func (s *Storms) fetchWindow(ctx context.Context, channel string) (Document, stormWindow, error) {
 	name := folder(channel) + "window"
-	var d Document
-	err := s.storage.ask(ctx, func(ctx context.Context) (err error) {
-		d, err = s.documents.Fetch(ctx, name)
-		return err
-	})
+	d, err := s.documents.Fetch(ctx, name)
 	if errors.Is(err, ErrAbsent) {
 		return Document{Name: name}, stormWindow{}, nil
 	}
@@ -169,7 +174,7 @@ func (s *Storms) writeWindow(ctx context.Context, d Document, w stormWindow) err
 	if err != nil {
 		return err
 	}
-	return s.storage.ask(ctx, func(ctx context.Context) error { return put(ctx, s.documents, d, text) })
+	return askOnce(ctx, func(ctx context.Context) error { return put(ctx, s.documents, d, text) })
 }
 
 // put creates a document that has no version yet, and replaces one that has.

@@ -59,7 +59,7 @@ func (s *Storms) Hold(ctx context.Context, channel string, held []Held) error {
 			return err
 		}
 		name := heldFolder(channel, into) + digest(string(text))
-		err = s.storage.ask(ctx, func(ctx context.Context) error {
+		err = askOnce(ctx, func(ctx context.Context) error {
 			_, err := s.documents.Create(ctx, name, text)
 			return err
 		})

@@ -373,8 +373,8 @@ func (s *Storms) remove(ctx context.Context, p *part) error {
 	}
 	failures := make([]error, len(p.pieces))
 	parallel(len(p.pieces), func(i int) { failures[i] = s.documents.Delete(ctx, Document{Name: p.pieces[i]}) })
-	if err := errors.Join(failures...); err != nil {
-		return err
+	if i := slices.IndexFunc(failures, func(err error) bool { return err != nil }); i >= 0 {
+		return failures[i] // of perhaps thousands
 	}
 	if err := s.documents.Delete(ctx, Document{Name: heldFolder(p.channel, p.window) + toldName}); err != nil {
 		return err

@@ -416,11 +416,34 @@ func TestStormsWithoutStorage(t *testing.T) {
 		wantAdmitted(t, s, "dana dana:2", "dana", "dana")
 		wantPosted(t, s)
 	})
-	t.Run("all are admitted when storage fails, with one error", func(t *testing.T) {
+	t.Run("20 a minute are admitted when storage fails, with one error", func(t *testing.T) {
 		s := state.NewStorms(faulty{Documents: state.NewMemory(), next: func(string) fault { return notWritten }}, time.Now)
-		admitted, err := s.Admit(context.Background(), "teams", []string{"a", "b"}, []string{"1", "2"})
-		if !slices.Equal(admitted, []bool{true, true}) || !errors.Is(err, errStorage) {
-			t.Errorf("Admit = %v, %v", admitted, err)
+		groups := make([]string, 15)
+		for _, want := range []int{15, 5, 0} {
+			admitted, err := s.Admit(context.Background(), "teams", groups, groups)
+			if !slices.Equal(admitted, append(slices.Repeat([]bool{true}, want), make([]bool, 15-want)...)) || err == nil {
+				t.Errorf("Admit = %v, %v; want the first %d", admitted, err, want)
+			}
 		}
+	})
+	t.Run("the summaries are read although storage failed a moment ago", func(t *testing.T) {
+		clock, down := newTestClock(), false
+		s := state.NewStorms(faulty{Documents: state.NewMemory(), next: func(string) fault {
+			if down {
+				return notWritten
+			}
+			return none
+		}}, clock.now)
+		wantAdmitted(t, s, "a:1", "a")
+		if err := s.Hold(t.Context(), "teams", heldOf("a:2")); err != nil {
+			t.Fatal(err)
+		}
+		down = true
+		if err := s.Hold(t.Context(), "teams", heldOf("a:3")); err == nil {
+			t.Fatal("storage does not fail")
+		}
+		down = false
+		clock.advance(state.StormLength)
+		wantPosted(t, s, "a 1 of 1: [2]")
 	})
 }
