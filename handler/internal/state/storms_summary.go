@@ -16,7 +16,7 @@ import (
 const (
 	maxSummaries = 20   // of one part of a window
 	maxPieces    = 2000 // documents of one part
-	piecesAtOnce = 16   // documents in memory
+	piecesAtOnce = 16   // documents that are read or removed side by side
 )
 
 // A Summary is what was held of one group while a window was open, or of all
@@ -371,10 +371,15 @@ func (s *Storms) remove(ctx context.Context, p *part) error {
 			return err
 		}
 	}
-	failures := make([]error, len(p.pieces))
-	parallel(len(p.pieces), func(i int) { failures[i] = s.documents.Delete(ctx, Document{Name: p.pieces[i]}) })
-	if i := slices.IndexFunc(failures, func(err error) bool { return err != nil }); i >= 0 {
-		return failures[i] // of perhaps thousands
+	for names := range slices.Chunk(p.pieces, piecesAtOnce) {
+		failures := make([]error, len(names))
+		parallel(len(names), func(i int) { failures[i] = s.documents.Delete(ctx, Document{Name: names[i]}) })
+		if err := errors.Join(failures...); err != nil && ctx.Err() == nil {
+			return err
+		}
+	}
+	if ctx.Err() != nil {
+		return nil // all is posted; a later call removes what is left
 	}
 	if err := s.documents.Delete(ctx, Document{Name: heldFolder(p.channel, p.window) + toldName}); err != nil {
 		return err

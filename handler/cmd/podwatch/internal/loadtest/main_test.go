@@ -71,8 +71,9 @@ type handler struct {
 	url   string
 	pid   int
 
-	mu    sync.Mutex
-	lines []line
+	mu      sync.Mutex
+	lines   []line
+	invoked map[string]int // by function
 }
 
 // A line is what the handler logged.
@@ -85,7 +86,7 @@ type line struct {
 // ends with the test.
 func start(t *testing.T, answer func(inbox.Request) *inbox.Answer, settings ...string) *handler {
 	t.Helper()
-	h := &handler{t: t, inbox: inbox.New(inbox.Options{Keep: -1, Answer: answer})}
+	h := &handler{t: t, invoked: map[string]int{}, inbox: inbox.New(inbox.Options{Keep: -1, Answer: answer})}
 	page := httptest.NewServer(h.inbox)
 	t.Cleanup(page.Close)
 	cmd := exec.CommandContext(t.Context(), build(t))
@@ -148,6 +149,28 @@ func (h *handler) log() []line {
 	return h.lines
 }
 
+// of returns the log lines of a function, one for each answered invocation.
+func (h *handler) of(function string) (lines []line) {
+	h.t.Helper()
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		lines = nil
+		for _, l := range h.log() {
+			if l.Function == function {
+				lines = append(lines, l)
+			}
+		}
+		h.mu.Lock()
+		invoked := h.invoked[function]
+		h.mu.Unlock()
+		if len(lines) >= invoked {
+			return lines
+		}
+		if time.Now().After(end) {
+			h.t.Fatalf("%d lines of log for %d invocations of %s", len(lines), invoked, function)
+		}
+	}
+}
+
 // post invokes a function and returns the status and the alerts for the queue.
 func (h *handler) post(function string, body io.Reader) (status int, undelivered []string) {
 	r, err := http.NewRequestWithContext(h.t.Context(), http.MethodPost, h.url+"/"+function, io.NopCloser(body))
@@ -162,6 +185,9 @@ func (h *handler) post(function string, body io.Reader) (status int, undelivered
 		return 0, nil
 	}
 	defer resp.Body.Close()
+	h.mu.Lock()
+	h.invoked[function]++
+	h.mu.Unlock()
 	var reply struct {
 		Outputs struct{ Undelivered []string }
 	}
@@ -173,12 +199,15 @@ func (h *handler) post(function string, body io.Reader) (status int, undelivered
 	return resp.StatusCode, reply.Outputs.Undelivered
 }
 
-// redeliver is the queue: it hands over alerts until each is taken.
-func (h *handler) redeliver(alerts []string) {
+// redeliver is the queue: it hands over alerts until each is taken, also those of which
+// the claim of a request that failed must end first. It returns how many invocations
+// that took.
+func (h *handler) redeliver(alerts []string) (n int) {
 	h.t.Helper()
-	for end := time.Now().Add(2 * time.Minute); len(alerts) > 0; {
+	for end := time.Now().Add(10 * time.Minute); len(alerts) > 0; {
 		var again []string
 		for _, a := range alerts {
+			n++
 			if status, _ := h.post("Redeliver", bytes.NewReader(invocation.EncodeQueue(invocation.QueueItem{Function: "Redeliver", Binding: "alert", Text: a, DequeueCount: 1}))); status != http.StatusOK {
 				again = append(again, a)
 			}
@@ -187,16 +216,14 @@ func (h *handler) redeliver(alerts []string) {
 			h.t.Fatalf("%d alerts are still in the queue", len(alerts))
 		}
 	}
+	return n
 }
 
-// heartbeat invokes Heartbeat and returns how long it took.
-func (h *handler) heartbeat() time.Duration {
-	h.t.Helper()
+// heartbeat invokes Heartbeat and returns how long it took, and whether it succeeded.
+func (h *handler) heartbeat() (took time.Duration, ok bool) {
 	now := time.Now()
-	if status, _ := h.post("Heartbeat", strings.NewReader(string(invocation.EncodeTimer("Heartbeat", "timer", now, now, now, "x")))); status != http.StatusOK {
-		h.t.Errorf("Heartbeat answered %d", status)
-	}
-	return time.Since(now)
+	status, _ := h.post("Heartbeat", strings.NewReader(string(invocation.EncodeTimer("Heartbeat", "timer", now, now, now, "x"))))
+	return time.Since(now), status == http.StatusOK
 }
 
 const cluster = "/SUBSCRIPTIONS/9B1F4E62-7C35-4D8A-8F20-6AD1C2E9B703/RESOURCEGROUPS/RG-SHOP/PROVIDERS/MICROSOFT.CONTAINERSERVICE/MANAGEDCLUSTERS/AKS-SHOP"
