@@ -1,7 +1,11 @@
 package prefilter_test
 
 import (
+	"bytes"
+	"io"
+	"net/http/httputil"
 	"testing"
+	"time"
 
 	"podwatch/handler/internal/logtest"
 	"podwatch/handler/internal/prefilter"
@@ -25,4 +29,40 @@ func BenchmarkSearch(b *testing.B) {
 			b.ReportMetric(float64(hits), "hits")
 		})
 	}
+}
+
+// BenchmarkLongStrings takes the time that the search for long strings takes, as a share
+// of reading the body in the host's chunks, which it is beside, and of the whole search,
+// which it is a part of: the least time of each, since other processes disturb a part.
+func BenchmarkLongStrings(b *testing.B) {
+	body := logtest.Batch("kube-audit", 8<<20, 0)
+	filter := prefilter.New([]prefilter.Literal{{Text: logtest.PodsDeleted}, {Text: "delete", Whole: true}})
+	read := make([]byte, len(body))
+	var sent bytes.Buffer
+	chunks := httputil.NewChunkedWriter(&sent)
+	for i := 0; i < len(body); i += 1024 {
+		if _, err := chunks.Write(body[i:min(i+1024, len(body))]); err != nil {
+			b.Fatal(err)
+		}
+	}
+	long, search, reading := time.Hour, time.Hour, time.Hour
+	b.SetBytes(int64(len(body)))
+	for b.Loop() {
+		begun := time.Now()
+		if _, err := io.ReadFull(httputil.NewChunkedReader(bytes.NewReader(sent.Bytes())), read); err != nil {
+			b.Fatal(err)
+		}
+		reading = min(reading, time.Since(begun))
+		begun = time.Now()
+		if prefilter.LongStrings(body, 2) > 0 {
+			b.Fatal("a long string")
+		}
+		long = min(long, time.Since(begun))
+		begun = time.Now()
+		whole := filter.Search(2)
+		whole.More(body, true)
+		search = min(search, time.Since(begun))
+	}
+	b.ReportMetric(100*long.Seconds()/reading.Seconds(), "%-of-reading")
+	b.ReportMetric(100*long.Seconds()/search.Seconds(), "%-of-search")
 }

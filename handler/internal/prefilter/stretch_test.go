@@ -7,6 +7,12 @@ import (
 	"testing"
 )
 
+// LongStrings finds the long strings of a text alone, for the benchmark.
+func LongStrings(text []byte, depth int) int {
+	s := stretches{quote: 1<<depth - 1}
+	return len(s.more(text))
+}
+
 // quoted returns text as it is inside of depth JSON strings.
 func quoted(text string, depth int) string {
 	for range depth {
