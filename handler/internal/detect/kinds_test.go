@@ -31,6 +31,7 @@ func TestSamplesOfAKindEndAsTheyShould(t *testing.T) {
 		{"adversary/control", []string{podsRule}, 0},
 		{"adversary/dry-semicolon", []string{podsRule}, 0},
 		{"adversary/dry-coll-semicolon", []string{podsRule}, 0},
+		{"adversary/dry-cut", []string{podsRule}, 0},
 		{"adversary/coll-504", []string{podsRule}, 0},
 		{"adversary/r-rs-podbound", []string{podsRule, publicRule}, 0},
 		{"adversary/r-sched", []string{publicRule}, 1},

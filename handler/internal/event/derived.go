@@ -72,7 +72,7 @@ func (e *Event) tokenBound() any {
 	extra, known := e.audited(logField + "user.extra")
 	if m, ok := extra.(map[string]any); ok {
 		for key := range m {
-			switch strings.TrimPrefix(key, "authentication.kubernetes.io/") {
+			switch strings.TrimPrefix(strings.ToLower(key), "authentication.kubernetes.io/") {
 			case "pod-name", "pod-uid", "node-name", "node-uid":
 				return true
 			}
@@ -95,13 +95,17 @@ func (e *Event) sources() (n int, last jsontext.Value, known bool) {
 }
 
 // proxied reports whether the request came through a proxy: then it has more than
-// one address.
+// one address. A text that is no address may be several.
 func (e *Event) proxied() any {
-	switch n, _, known := e.sources(); {
+	switch n, last, known := e.sources(); {
 	case n > 1:
 		return true
 	case !known:
 		return notKnown
+	default:
+		if ip, _, _ := parseAddress(e.str(last)); ip == "" {
+			return notKnown
+		}
 	}
 	return false
 }

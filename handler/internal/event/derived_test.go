@@ -87,7 +87,11 @@ func TestDerivedFields(t *testing.T) {
 		{"a pod's token", "token_bound", object("user", object("extra", object("authentication.kubernetes.io/pod-name", []string{"web-0"}))), true},
 		{"a node's token", "token_bound", object("user", object("extra", object("authentication.kubernetes.io/node-uid", []string{"1"}))), true},
 
+		{"a pod's token in capitals", "token_bound", object("user", object("extra", object("Authentication.kubernetes.io/Pod-Name", []string{"web-0"}))), true},
+
 		{"one address", "proxied", nil, false},
+		{"one address with a port", "proxied", object("sourceIPs", []string{"[2001:db8::1]:443"}), false},
+		{"two addresses in one text", "proxied", object("sourceIPs", []string{"10.0.0.5, 203.0.113.9"}), unknown},
 		{"two addresses", "proxied", object("sourceIPs", []string{"10.0.0.5", "10.0.0.4"}), true},
 		{"no address", "proxied", object("sourceIPs", nil), unknown},
 		{"a private address", "public_address", nil, false},
@@ -221,25 +225,27 @@ func apiServerTries(t *testing.T, uri string, body any, eviction bool) bool {
 	if _, object := body.(map[string]any); !object {
 		return inQuery
 	}
-	type deleteOptions struct {
-		DryRun []string `json:"dryRun"`
-	}
-	var decoded struct {
-		deleteOptions
-		DeleteOptions *deleteOptions `json:"deleteOptions"`
-	}
+	// The API server compares names exactly, unlike encoding/json with a struct.
+	var decoded map[string]json.RawMessage
 	text, err := json.Marshal(body)
+	if err == nil {
+		err = json.Unmarshal(text, &decoded)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The API server compares names exactly, unlike encoding/json.
-	if strings.Contains(string(text), "DryRun") || json.Unmarshal(text, &decoded) != nil {
+	if eviction {
+		options := decoded["deleteOptions"]
+		decoded = nil
+		if json.Unmarshal(options, &decoded) != nil {
+			return inQuery
+		}
+	}
+	var values []string
+	if json.Unmarshal(decoded["dryRun"], &values) != nil {
 		return eviction && inQuery
 	}
-	if eviction {
-		return inQuery || decoded.DeleteOptions != nil && all(decoded.DeleteOptions.DryRun)
-	}
-	return all(decoded.DryRun)
+	return all(values) || eviction && inQuery
 }
 
 // A cut event is never surely a dry run by what the cut took: with the body that
@@ -258,6 +264,69 @@ func TestACutNeverMakesADryRun(t *testing.T) {
 		if got, known := derived(t, record, "dry_run"); known && got == true {
 			t.Fatalf("cut after %d bytes: a dry run", end)
 		}
+	}
+}
+
+// However long the parts are that a client chooses, and wherever the text is cut: a
+// dry run to podwatch is one to the API server, which had all of the request.
+func TestNoLengthMakesADryRun(t *testing.T) {
+	t.Parallel()
+	r := rand.New(rand.NewPCG(3, 4))
+	pick := func(from ...string) string { return from[r.IntN(len(from))] }
+	long := func() string {
+		return strings.Repeat(pick("x", `\`, `"`, "dryRun=All", "é", `{"dryRun":["All"]},`), r.IntN(40))
+	}
+	bodies := []string{``, `{}`, `{"dryRun":["All"]}`, `{"dryRun":["All","All"]}`, `{"dryRun":["All"],"dryRun":[]}`, `{"dryRun":[],"dryRun":["All"]}`,
+		`{"dryRun":["All"],"dryRun":null}`, `{"dryRun":null}`, `{"dryRun":"All"}`, `{"dryRun":[["All"]]}`, `{"dryRun":["All",{}]}`, `{"dryRun":{"0":"All"}}`,
+		`{"dryrun":["All"]}`, `{"dryRun ":["All"]}`, `{"a":{"dryRun":["All"]}}`, `{"dry\u0052un":["\u0041ll"]}`, `{"dryRun":["All "]}`, `{"dryRun":["All\u0000"]}`,
+		`{"gracePeriodSeconds":0,"dryRun":["All","Some"]}`}
+	seen := map[string]int{}
+	for range 20_000 {
+		eviction := r.IntN(2) == 0
+		uri := "/api/v1/namespaces/shop/pods/web-0" + pick("", "", "?dryRun=All", "?dryRun=All&dryRun=Al", "?dryRun=All;", "?dryRun=All&x="+strings.Repeat("y", r.IntN(60)), "?x="+strings.Repeat("y", r.IntN(60))+"&dryRun=All")
+		body := bodies[r.IntN(len(bodies))]
+		verb, object := "delete", `{"resource":"pods","namespace":"shop","name":"web-0"}`
+		if eviction {
+			verb, object = "create", `{"resource":"pods","namespace":"shop","name":"web-0","subresource":"eviction"}`
+			if body != "" {
+				body = `{"kind":"Eviction","deleteOptions":` + body + `}`
+			}
+		}
+		quoted := func(text string) string { q, _ := json.Marshal(text); return string(q) }
+		whole := `{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"RequestResponse","auditID":` + quoted(long()) +
+			`,"stage":"ResponseComplete","requestURI":` + quoted(uri) + `,"verb":"` + verb + `","user":{"username":"dana.ortiz@example.com","extra":{"x":[` + quoted(long()) +
+			`]}},"sourceIPs":["203.0.113.9",` + quoted(long()) + `],"userAgent":` + quoted(long()) + `,"objectRef":` + object + `,"responseStatus":{"code":200}`
+		if body != "" {
+			whole += `,"requestObject":` + body
+		}
+		whole += `,"annotations":{"a":` + quoted(long()) + `}}`
+		end := len(whole)
+		if r.IntN(3) > 0 {
+			end = r.IntN(end)
+		}
+		log, err := json.Marshal(whole[:end])
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, known := derived(t, []byte(`{"category":"kube-audit","properties":{"log":`+string(log)+`}}`), "dry_run")
+		var shown any
+		if body != "" {
+			if err := json.Unmarshal([]byte(body), &shown); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want := apiServerTries(t, uri, shown, eviction)
+		if known && got == true {
+			if seen["true"]++; !want {
+				t.Fatalf("a dry run to podwatch, not to the API server: %s", whole[:end])
+			}
+		} else if end == len(whole) && want {
+			t.Fatalf("a dry run to the API server, not to podwatch: %s %s", uri, body)
+		}
+		seen["all"]++
+	}
+	if seen["true"] < 1000 {
+		t.Errorf("the generator is lopsided: %v", seen)
 	}
 }
 
