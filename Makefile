@@ -35,7 +35,7 @@ export CGO_ENABLED ?= 0
 export GOFLAGS := $(filter-out -trimpath,$(shell $(GO) env GOFLAGS 2>/dev/null)) -trimpath
 
 .DEFAULT_GOAL := build
-.PHONY: build deps run start test race browser-test lint vulncheck fuzz bench bench-beside soak package release deploy destroy smoke infra-check snapshots check check-fast clean help
+.PHONY: build deps run start test race browser-test lint vulncheck fuzz bench bench-beside soak storm faults package release deploy destroy smoke infra-check snapshots check check-fast clean help
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -128,6 +128,15 @@ bench-beside: ## Time whole invocations beside read-only and beside peers: RUNS=
 SOAK ?= 30m
 soak: ## Keep the handler under full load: SOAK=30m
 	cd $(BENCHMARK) && $(GO) build -o ../../$(BIN)/benchmark . && ../../$(BIN)/benchmark -soak $(SOAK)
+
+DELETIONS ?= 50000
+storm: deps ## A storm of deletions through the handler, by one caller and by 5,000: DELETIONS=
+	STORM=$(DELETIONS) $(GO) test -v -count 1 -timeout 0 -run TestAStormOfDeletions ./handler/cmd/podwatch/internal/loadtest
+
+FAULTS ?= 300
+faults: deps ## Seeded runs with faults: one handler, two and four on one storage, and one run with Azure's times: FAULTS=
+	FAULT_RUNS=$(FAULTS) $(GO) test -v -count 1 -timeout 0 -run 'TestNothingIsLost|TestHandlersOnOneStorage' ./handler/cmd/podwatch/internal/faulttest
+	FAULT_REAL=1 FAULT_SEED=2 FAULT_RUNS=1 $(GO) test -v -count 1 -timeout 0 -run 'TestHandlersOnOneStorage|TestTeamsThatAcceptsLate' ./handler/cmd/podwatch/internal/faulttest
 
 # Without C, the executable needs no library of the machine that it runs on.
 # What cannot be built leaves the last staged app as it is.

@@ -2,6 +2,7 @@ package faulttest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -138,7 +139,7 @@ func (w *world) answer(r inbox.Request) *inbox.Answer {
 	case lose:
 		return &inbox.Answer{Cut: true, Accept: true}
 	case slow:
-		return &inbox.Answer{Delay: 150 * time.Millisecond}
+		return &inbox.Answer{Delay: cmp.Or(w.delay, 150*time.Millisecond)}
 	}
 	return nil
 }
@@ -191,6 +192,7 @@ func (w *node) toStorage(target string) http.HandlerFunc {
 		}
 		if p.kind == "storage" {
 			w.stored(p, r.Method, path, body, status)
+			w.shiftDate(rw.Header(), r.Method, path, status)
 		}
 		switch a {
 		case killBefore, killAfter:
@@ -234,6 +236,27 @@ func (w *node) forward(header http.Header, r *http.Request, to *url.URL, body []
 	return resp.StatusCode, answer, err
 }
 
+// shiftDate moves the time at which storage says that it answers, from which the handler
+// takes the age of a document. A handler in a hurry makes a hundredth of it: the date has
+// whole seconds, which are minutes to it, so the age is taken from the test's clock and
+// rounded down.
+func (w *node) shiftDate(answer http.Header, method, path string, status int) {
+	if w.shift == 0 {
+		return
+	}
+	w.book.mu.Lock()
+	defer w.book.mu.Unlock()
+	switch {
+	case method == http.MethodPut && status == http.StatusCreated:
+		w.book.written[path] = time.Now()
+	case method == http.MethodGet && status == http.StatusOK:
+		modified, err := http.ParseTime(answer.Get("Last-Modified"))
+		if written, ok := w.book.written[path]; ok && err == nil {
+			answer.Set("Date", modified.Add(time.Since(written)+w.shift).UTC().Format(http.TimeFormat))
+		}
+	}
+}
+
 // step decides over one step of the host.
 func (w *node) step(_ context.Context, s devhost.Step) error {
 	epoch := w.epoch()
@@ -268,13 +291,14 @@ type book struct {
 	dead    map[int]bool            // processes that were ended
 	shown   map[string][]showing    // by pod
 	cut     map[string]bool         // sinks that cut a connection
+	written map[string]time.Time    // when documents were last written
 	repeats map[string]int          // by cause
 	wrong   []string                // cards without excuse
 }
 
 func newBook() book {
 	return book{ledger: map[string]*ledgerEntry{}, failed: map[int]time.Time{}, dead: map[int]bool{}, shown: map[string][]showing{},
-		cut: map[string]bool{}, repeats: map[string]int{}}
+		cut: map[string]bool{}, repeats: map[string]int{}, written: map[string]time.Time{}}
 }
 
 // cutOnce reports true once for each sink.

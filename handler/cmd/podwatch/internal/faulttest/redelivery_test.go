@@ -111,6 +111,71 @@ func TestTeamsAnswering500ForTheWholeInvocation(t *testing.T) {
 	t.Logf("row after %s, Detect gave up on Teams after %s", rowAfter.Round(time.Millisecond), time.Since(begun).Round(time.Second))
 }
 
+// TestTeamsThatAcceptsLate, 12 seconds after it was asked (or a hundredth of that, for a
+// handler in a hurry), shows a deletion once, however often its record comes. Where this
+// machine made the answer later than that, it is tried again.
+func TestTeamsThatAcceptsLate(t *testing.T) {
+	t.Parallel()
+	for range 5 {
+		w := timed(func(_ int, p point) act {
+			if p.what == "teams" {
+				return slow
+			}
+			return pass
+		})
+		w.delay = w.scaled(12 * time.Second)
+		startWorld(t, w, nil, 0)
+		d := kubeDeletion(t, podName(1), "dana@example.com", "AKS-1", 1)
+		w.expect(d)
+		for _, record := range []string{d.records[0], d.records[0], d.records[1]} {
+			w.deliver("0", messages(body(record))...)
+		}
+		w.drain()
+		w.settle([]deletion{d})
+		if cards, rows := w.cards()[d.pod], len(w.rows()[d.alertID]); cards == 1 && rows == 1 {
+			return
+		}
+	}
+	t.Error("the deletion is shown more than once each time")
+}
+
+// TestTeamsThatNeverAnswers takes each card and answers none: a deletion is shown twice,
+// however often its record comes, and an alert of Heartbeat counts it.
+func TestTeamsThatNeverAnswers(t *testing.T) {
+	t.Parallel()
+	w := start(t, func(_ int, p point) act {
+		if p.what == "teams" {
+			return lose
+		}
+		return pass
+	}, nil)
+	d := kubeDeletion(t, podName(1), "dana@example.com", "AKS-1", 1)
+	w.expect(d)
+	for _, record := range []string{d.records[0], d.records[0], d.records[1]} {
+		w.deliver("0", messages(body(record))...)
+	}
+	w.drain()
+	for range 3 {
+		_ = w.beat() // of a notice without an answer the first attempt fails
+	}
+	w.settle([]deletion{d})
+	if cards, rows := w.cards()[d.pod], len(w.rows()[d.alertID]); cards != 2 || rows != 1 {
+		t.Errorf("%d cards and %d rows, want two and one", cards, rows)
+	}
+	if n := strings.Count(w.log(), `"alert_id":"`+d.alertID+`","err":"Teams`); n == 0 || !strings.Contains(w.log(), "did not answer twice") {
+		t.Error("no line of the log names the alert")
+	}
+	notices := 0
+	for _, row := range w.inbox.Rows() {
+		if strings.Contains(string(row.Data), "1 alerts that count as accepted without an answer") {
+			notices++
+		}
+	}
+	if notices != 1 {
+		t.Errorf("%d notices count it, want one", notices)
+	}
+}
+
 // TestARejectionForGoodBecomesADeadLetter: with the reason, with the other sink
 // served, with one error in the log; and it can be put back.
 func TestARejectionForGoodBecomesADeadLetter(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -42,8 +43,10 @@ type world struct {
 	began  time.Time
 	inbox  *inbox.Inbox
 	direct string // connection string past the border
-	calm   bool
+	calm   bool   // the handler has the times of Azure
+	real   bool   // and the host's are a twentieth of them, so that claims are waited for
 	plan   func(n int, p point) act
+	delay  time.Duration     // of an answer that is slow
 	ids    map[string]string // alert id by pod
 
 	mu      sync.Mutex
@@ -63,6 +66,7 @@ type node struct {
 	*world
 	index    int
 	settings map[string]string
+	shift    time.Duration // of storage's clock, as the handler sees it; 0: not touched
 	host     *devhost.Host // guarded by the world's mu
 	past     int           // processes of hosts before this one
 	beats    chan devhost.Result
@@ -75,21 +79,38 @@ type node struct {
 // point; nil lets everything pass. Settings are added to the ordinary ones. The
 // handler is in a hurry, see staged.
 func start(t testing.TB, plan func(n int, p point) act, settings map[string]string) *world {
-	return startNodes(t, 1, false, plan, settings)
+	return startWorld(t, &world{plan: plan}, settings, 0)
 }
 
 // startCalm makes a world whose handler has the times of Azure.
 func startCalm(t testing.TB, plan func(n int, p point) act) *world {
-	return startNodes(t, 1, true, plan, nil)
+	return startWorld(t, &world{plan: plan, calm: true}, nil, 0)
 }
 
-func startNodes(t testing.TB, nodes int, calm bool, plan func(n int, p point) act, settings map[string]string) *world {
+// timed makes a world, not yet started, whose handlers have a hundredth of the times of
+// Azure, or all of them where FAULT_REAL is set.
+func timed(plan func(n int, p point) act) *world {
+	real := os.Getenv("FAULT_REAL") != ""
+	return &world{plan: plan, calm: real, real: real}
+}
+
+// scaled is how long something takes in a timed world that takes d in Azure.
+func (w *world) scaled(d time.Duration) time.Duration {
+	if w.real {
+		return d
+	}
+	return d / 100
+}
+
+// startWorld completes a world and starts one host for each shift of storage's clock.
+func startWorld(t testing.TB, w *world, settings map[string]string, shifts ...time.Duration) *world {
 	t.Helper()
-	w := &world{t: t, began: time.Now(), plan: plan, ids: map[string]string{}, direct: storageAccount(t), calm: calm, book: newBook()}
+	w.t, w.began, w.ids, w.direct, w.book = t, time.Now(), map[string]string{}, storageAccount(t), newBook()
 	w.inbox = inbox.New(inbox.Options{Keep: -1, Answer: w.answer})
 	t.Cleanup(w.close)
-	for i := range nodes {
+	for i, shift := range shifts {
 		w.nodes = append(w.nodes, w.newNode(i, settings))
+		w.nodes[i].shift = shift
 	}
 	w.node = w.nodes[0]
 	for _, n := range w.nodes {
@@ -116,12 +137,17 @@ func (w *world) newNode(index int, settings map[string]string) *node {
 
 // short makes the host's waits fit a test: what is minutes in Azure is a moment,
 // but not so short that asking for the queue is all that Azurite does.
-func short(d time.Duration) time.Duration { return min(d/20, 100*time.Millisecond) }
+func (w *world) short(d time.Duration) time.Duration {
+	if w.real {
+		return d / 20
+	}
+	return min(d/20, 100*time.Millisecond)
+}
 
 func (w *node) startHost() {
 	w.t.Helper()
 	h, err := devhost.Start(w.t.Context(), devhost.Options{
-		App: staged(w.t, w.calm), Settings: w.settings, Admin: "127.0.0.1:0", MaxErrors: -1, NoTimers: true, Scale: short,
+		App: staged(w.t, w.calm), Settings: w.settings, Admin: "127.0.0.1:0", MaxErrors: -1, NoTimers: true, Scale: w.short,
 		Log: slog.New(slog.NewTextHandler(&lockedWriter{w: &w.said, mu: &w.mu}, nil)).With("node", w.index),
 		Console: func(stream, line string) {
 			w.mu.Lock()
@@ -283,8 +309,12 @@ func poll(limit, every time.Duration, so func() bool) bool {
 // until fails the test when something does not come about.
 func (w *world) until(what string, so func() bool) {
 	w.t.Helper()
-	if !poll(30*time.Second, 20*time.Millisecond, so) {
-		w.t.Fatalf("%s did not come about within 30 s", what)
+	limit := 30 * time.Second
+	if w.real {
+		limit = 10 * time.Minute
+	}
+	if !poll(limit, 20*time.Millisecond, so) {
+		w.t.Fatalf("%s did not come about within %v", what, limit)
 	}
 }
 
@@ -298,7 +328,11 @@ func (w *world) keep(body []byte) {
 // deliver hands a batch to Detect and returns when it is checkpointed.
 func (w *node) deliver(partition string, messages ...invocation.Message) {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), 2*time.Minute)
+	limit := 2 * time.Minute
+	if w.real {
+		limit = 20 * time.Minute
+	}
+	ctx, cancel := context.WithTimeout(w.t.Context(), limit)
 	defer cancel()
 	if err := w.host.Deliver(ctx, partition, messages...); err != nil {
 		w.t.Errorf("deliver a batch: %v", err)
@@ -493,6 +527,9 @@ func (w *world) requeue() int {
 func (w *world) drain() {
 	w.t.Helper()
 	end := time.Now().Add(2 * time.Minute)
+	if w.real {
+		end = end.Add(20 * time.Minute)
+	}
 	for {
 		w.until("an empty queue", func() bool { return w.queued(storage.UndeliveredQueue) == 0 })
 		if w.calm {
