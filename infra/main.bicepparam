@@ -13,6 +13,8 @@ param teamsWebhookUrl = address
 var useTeamsDecided = readEnvironmentVariable('PODWATCH_useTeams', '')
 param useTeams = empty(useTeamsDecided) ? !empty(address) : bool(useTeamsDecided)
 param recoverVault = readEnvironmentVariable('PODWATCH_recoverVault', '') == 'true'
+var packageDecided = readEnvironmentVariable('PODWATCH_packageName', '')
+param packageName = empty(packageDecided) ? 'podwatch.zip' : packageDecided
 
 param clusters = [
   // {
