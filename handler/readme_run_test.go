@@ -295,6 +295,9 @@ func checkSteps(t *testing.T, w *workplace) {
 			line = variable.ReplaceAllString(line, "$1")
 			if strings.HasPrefix(line, "make ") || strings.HasPrefix(line, "bin/podwatch ") {
 				found[strings.Fields(line)[1]] = true
+				if _, ok := proofs[line]; ok {
+					continue // it is parsed, or run, for the documents
+				}
 				if err := w.parse(t, line); err != nil {
 					t.Errorf("%s: %v", name, err)
 				}
