@@ -323,3 +323,26 @@ func lines(mistakes []*rule.FileError) string {
 	}
 	return strings.Join(all, "\n")
 }
+
+// A mistake in the form of the file names its exception like any other.
+func TestMistakesInTheFormNameTheirException(t *testing.T) {
+	t.Parallel()
+	const first = "exceptions:\n  - name: first\n    reason: r\n    owner: o\n    match: 'cluster.kind: arc'\n    rules:\n      - a\n"
+	for name, test := range map[string]struct{ text, want string }{
+		"a merge key":                   {first + "  - name: second\n    <<: {a: b}\n", `test.yaml:9:5: exception "second": merge keys`},
+		"a tag, before the name":        {first + "  - match: !x y\n    name: 'second' # to come\n", `test.yaml:8:12: exception "second": tags`},
+		"an anchor in the first":        {strings.Replace(first, "reason: r", "reason: &r r", 1) + "  - name: second\n", `exception "first": anchors`},
+		"an unquoted match":             {first + "  - name: second\n    match: cluster.kind: arc\n", `exception "second": `},
+		"what is before all exceptions": {"x: !y z\n" + first, "test.yaml:1:4: tags"},
+		"a second document has no name": {first + "---\nexceptions:\n", "test.yaml:8:1: a second YAML document"},
+		"an exception that has no name": {first + "  - match: !x y\n", "test.yaml:8:12: tags"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, err := exception.Parse("test.yaml", []byte(test.text), nil)
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("got %v, want %s", err, test.want)
+			}
+		})
+	}
+}

@@ -124,7 +124,7 @@ func (t *table) has(name string) bool {
 func (s *source) exception(v value, rules *rule.Set) *Exception {
 	for _, k := range v.keys {
 		if k.name == "name" {
-			s.about = fmt.Sprintf("exception %q: ", k.text)
+			s.about = about(k.text)
 		}
 	}
 	defer func() { s.about = "" }()

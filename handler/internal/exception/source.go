@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -41,6 +42,9 @@ type key struct {
 	at   int
 	value
 }
+
+// about begins what is said of an exception.
+func about(name string) string { return fmt.Sprintf("exception %q: ", name) }
 
 func (s *source) errorAt(at int, format string, args ...any) *rule.FileError {
 	line, column := rule.Position(s.text, at)
@@ -123,6 +127,43 @@ func blank(text []byte) bool {
 	return true
 }
 
+// malformed reports a mistake in the form of the file, of which the exception is not
+// read yet.
+func (s *source) malformed(at int, format string, args ...any) {
+	if name := s.nameAround(at); name != "" {
+		s.about = about(name)
+		defer func() { s.about = "" }()
+	}
+	s.mistake(at, format, args...)
+}
+
+var (
+	itemLine = regexp.MustCompile(`(?m)^( *)- `)
+	nameLine = regexp.MustCompile(`(?m)^ *(?:- +)?name: *["']?([^"'#\n]*[^"'#\s])`)
+)
+
+// nameAround returns the name of the exception around an offset, by its lines: the
+// list's elements begin at the first one's column.
+func (s *source) nameAround(at int) string {
+	start, end, column := -1, len(s.text), 0
+	for _, item := range itemLine.FindAllSubmatchIndex(s.text, -1) {
+		switch indent := item[3] - item[2]; {
+		case start >= 0 && indent != column:
+		case item[0] > at:
+			end = min(end, item[0])
+		default:
+			start, column = item[0], indent
+		}
+	}
+	if start < 0 {
+		return ""
+	}
+	if name := nameLine.FindSubmatch(s.text[start:end]); name != nil {
+		return string(name[1])
+	}
+	return ""
+}
+
 func (s *source) syntax(err error) {
 	var syntax yaml.Error
 	if !errors.As(err, &syntax) {
@@ -136,7 +177,7 @@ func (s *source) syntax(err error) {
 	if strings.Contains(msg, "mapping value is not allowed") {
 		msg += `: a text with ": " in it must be in quotes, quote it`
 	}
-	s.mistake(at, "%s", msg)
+	s.malformed(at, "%s", msg)
 }
 
 // offset is that of a token. The library counts columns in characters, and the
@@ -187,11 +228,11 @@ func (s *source) value(n ast.Node) value {
 	case *ast.BoolNode, *ast.IntegerNode, *ast.FloatNode, *ast.InfinityNode, *ast.NanNode:
 		v.text = n.GetToken().Value
 	case *ast.AnchorNode, *ast.AliasNode:
-		s.mistake(v.at, "anchors (&name) and aliases (*name) are not read: write the text out; a text that begins with & or * must be in quotes")
+		s.malformed(v.at, "anchors (&name) and aliases (*name) are not read: write the text out; a text that begins with & or * must be in quotes")
 	case *ast.TagNode:
-		s.mistake(v.at, "tags (%s) are not read: remove it, or put the text in quotes", n.GetToken().Value)
+		s.malformed(v.at, "tags (%s) are not read: remove it, or put the text in quotes", n.GetToken().Value)
 	default:
-		s.mistake(v.at, "%s is not read here", strings.ToLower(n.Type().String()))
+		s.malformed(v.at, "%s is not read here", strings.ToLower(n.Type().String()))
 	}
 	return v
 }
@@ -200,7 +241,7 @@ func (s *source) key(keys []key, pair *ast.MappingValueNode) []key {
 	k := key{value: s.value(pair.Value)}
 	switch name := pair.Key.(type) {
 	case *ast.MergeKeyNode:
-		s.mistake(s.offset(name.Token), "merge keys (<<) are not read: write the keys out")
+		s.malformed(s.offset(name.Token), "merge keys (<<) are not read: write the keys out")
 		return keys
 	default:
 		k.name, k.at = name.GetToken().Value, s.offset(name.GetToken())
