@@ -379,7 +379,8 @@ func TestSecretsStayOut(t *testing.T) {
 			}
 		}
 	}
-	if example := string(readInfra(t, "main.bicepparam")); !strings.Contains(example, "param teamsWebhookUrl = readEnvironmentVariable(") {
+	example := string(readInfra(t, "main.bicepparam"))
+	if !strings.Contains(example, "readEnvironmentVariable('TEAMS_WEBHOOK_URL', '')") || strings.Contains(example, "https://") {
 		t.Error("the example of parameters does not take the webhook from the environment")
 	}
 }
