@@ -93,7 +93,7 @@ func readMarks(t jsontext.Text, i int) (end int, marks mark, ok bool) {
 	names := known[:0]
 	end = i + 1
 	for name, v := range t.Members(i) {
-		if v.Truncated || name == "" || name == "records" && mayHoldRecords(v) || isWrapper(name) && holdsRecords(v, 0) {
+		if v.Truncated || name == "" || name == "records" && mayHoldRecords(v) || Wraps(name) && holdsRecords(v, 0) {
 			return v.End, 0, false
 		}
 		for _, old := range names {

@@ -255,7 +255,7 @@ func (s *scanner) fault(i int, why string) (int, verdict) {
 // are written in different ways count as different.
 func (s *scanner) note(name extent) {
 	n := name.end - name.start
-	s.wraps = s.wraps || isWrapper(s.b[name.start:name.end])
+	s.wraps = s.wraps || Wraps(s.b[name.start:name.end])
 	sum := uint32(n)
 	if n > 0 {
 		sum |= uint32(s.b[name.start])<<8 | uint32(s.b[name.end-1])<<16 | uint32(s.b[name.start+n/2])<<24

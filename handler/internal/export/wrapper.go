@@ -7,15 +7,27 @@ import (
 	"podwatch/handler/internal/jsontext"
 )
 
-// isWrapper reports whether forwarders put records, or JSON text of them, into a
-// member of the name: CloudEvents and Event Grid (data, data_base64), Logstash and
-// others (message), Cribl (_raw), Fluent Bit (log), OData (value), Logic Apps
-// (ContentData), Splunk (event), alerts of Azure Monitor (data.alertContext,
-// data.context.activityLog).
-func isWrapper[T string | []byte](name T) bool {
-	switch string(name) {
+// Wraps reports whether forwarders, and tools that save what they received, put
+// records, or JSON text of them, into a member of the name, in any case: CloudEvents
+// and Event Grid (data, data_base64), Logstash and others (message), Cribl (_raw),
+// Fluent Bit (log), OData (value), Logic Apps (ContentData), Splunk (event), alerts of
+// Azure Monitor (data.alertContext, data.context.activityLog), messages of a hub
+// (Body, EventBody, payload; Avro as JSON: Body.bytes) and lists of any of them.
+func Wraps[T string | []byte](name T) bool {
+	var space [16]byte
+	if len(name) > len(space) {
+		return false
+	}
+	lower := space[:len(name)]
+	for i := range lower {
+		if lower[i] = name[i]; 'A' <= lower[i] && lower[i] <= 'Z' {
+			lower[i] += 'a' - 'A'
+		}
+	}
+	switch string(lower) {
 	case "records", // if it is base64; else it is read before
-		"data", "data_base64", "message", "_raw", "log", "value", "ContentData", "event", "body", "alertContext", "context", "activityLog":
+		"data", "data_base64", "message", "_raw", "log", "value", "contentdata", "event", "body", "alertcontext", "context", "activitylog",
+		"eventbody", "payload", "content", "bytes", "messages", "events", "items", "results":
 		return true
 	}
 	return false
@@ -33,7 +45,7 @@ func holdsRecords(v jsontext.Value, nesting int) bool {
 		var marks mark
 		for name, m := range v.Members(0) {
 			marks |= markOf(name)
-			if name == "records" && mayHoldRecords(m) || isWrapper(name) && holdsRecords(m, nesting+1) {
+			if name == "records" && mayHoldRecords(m) || Wraps(name) && holdsRecords(m, nesting+1) {
 				return true
 			}
 		}
@@ -93,7 +105,7 @@ func (s *splitter) unwrap(start, end, nesting int) (ok bool) {
 	}
 	for name, v := range (jsontext.Text{Raw: s.b[:end]}).Members(start) {
 		switch {
-		case !isWrapper(name) || !holdsRecords(v, nesting+1):
+		case !Wraps(name) || !holdsRecords(v, nesting+1):
 		case v.Kind == jsontext.String:
 			ok = true
 			s.text(v.Start, nesting+1)
