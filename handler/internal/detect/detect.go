@@ -68,10 +68,25 @@ type Result struct {
 	Audits int // records of platform logs and messages that were looked at, also for a sample
 	Unread int // records and messages that could not be read; they count in Audits too
 
+	Records []Record // of a Plain batch, in order: all of them, and what cannot be read
+
 	Opened  int // records that were read
 	Matches int // rule and event
 	Routine int // of those, the ones that are Kubernetes' own work
 	Repeats int // of those, the ones that the batch has already
+}
+
+// A Record is a record of a Plain batch, or a piece that cannot be read, and what
+// came of it.
+type Record struct {
+	Offset   int    // in bytes of the message
+	Text     []byte // shares the batch's memory
+	Dataset  string // of its first event; "" for none of a known log
+	Metric   bool   // a metric, which is no log
+	Findings int    // of Result.Findings, how many are of this record or one before it
+	Routine  int    // matches that are Kubernetes' own work
+	Repeats  int    // matches that the batch has already
+	Unread   string // why it, or a part of it, could not be read
 }
 
 // Unreadable is a piece of a message that could not be read.
@@ -93,7 +108,11 @@ func (d *Detector) Detect(b Batch, sample bool) Result {
 	if sample {
 		r.sample()
 	}
-	r.follow()
+	if _, r.all = b.(plain); r.all {
+		r.message(0)
+	} else {
+		r.follow()
+	}
 	r.countPods()
 	return r.Result
 }

@@ -343,11 +343,14 @@ func TestAnAuditRecordCutBeforeItsVerbIsUnreadableAndFoundOnceAnHour(t *testing.
 		return fmt.Sprintf(`{"category":"kube-audit","operationName":"x","properties":{"log":%s,"stream":"stdout","pod":"p"},"resourceId":"%s","time":"2026-11-09T%02d:14:22Z"}`, text, shop, hour)
 	}
 	d := detect.New(builtIn, false)
-	for name, b := range map[string]detect.Batch{
-		"quoted": read(t, d, wrapped(record(1), cut(8), record(2), cut(8)), wrapped(cut(9), deletion(3)), cut(9)),
-		"plain":  detect.Plain([]byte(wrapped(record(1), cut(8), record(2), cut(8), cut(9), deletion(3), cut(9)))),
+	for name, tt := range map[string]struct {
+		batch  detect.Batch
+		opened int
+	}{
+		"quoted": {read(t, d, wrapped(record(1), cut(8), record(2), cut(8)), wrapped(cut(9), deletion(3)), cut(9)), 5},
+		"plain":  {detect.Plain([]byte(wrapped(record(1), cut(8), record(2), cut(8), cut(9), deletion(3), cut(9)))), 7},
 	} {
-		got := d.Detect(b, false)
+		got := d.Detect(tt.batch, false)
 		var rules []string
 		for _, f := range got.Findings {
 			rules = append(rules, f.Rule.ID)
@@ -355,7 +358,7 @@ func TestAnAuditRecordCutBeforeItsVerbIsUnreadableAndFoundOnceAnHour(t *testing.
 		if diff := cmp.Diff([]string{"podwatch-unreadable", "podwatch-unreadable", "9da204e2-ea1e-43bc-a95b-7b348f839616"}, rules); diff != "" {
 			t.Errorf("%s: findings (-want +got):\n%s", name, diff)
 		}
-		if len(got.Unreadable) != 4 || got.Unread != 4 || got.Audits != 5 || got.Opened != 5 || got.Repeats != 2 {
+		if len(got.Unreadable) != 4 || got.Unread != 4 || got.Audits != tt.opened || got.Opened != tt.opened || got.Repeats != 2 {
 			t.Errorf("%s: %d unreadable, %d of %d not read, %d opened, %d repeats", name, len(got.Unreadable), got.Unread, got.Audits, got.Opened, got.Repeats)
 		}
 	}
@@ -368,5 +371,29 @@ func TestASampleCountsWhatItCannotRead(t *testing.T) {
 	got := d.Detect(read(t, d, wrapped(record(1)), wrapped(), "", `{"shape":"new","entries":[]}`, "no JSON", wrapped(broken[:strings.Index(broken, `\"vrb\"`)]+`","x":"y"}}`)), true)
 	if got.Audits != 4 || got.Unread != 3 {
 		t.Errorf("%d of %d could not be read, want 3 of 4", got.Unread, got.Audits)
+	}
+}
+
+// TestEachRecordOfAPlainBatchIsTold, also those that no rule has a word of.
+func TestEachRecordOfAPlainBatchIsTold(t *testing.T) {
+	d := detect.New(builtIn, false)
+	body := strings.Join([]string{record(1), deletion(2), deletion(2), `{"a":1}`, `{"a":"MICROSOFT.KUBERNETES/CONNECTEDCLUSTERS/PODS/DELETE"}`, `{"time":"x","category":"kube`}, "\n")
+	got := d.Detect(detect.Plain([]byte(body)), false)
+	var told []string
+	before := 0
+	for _, r := range got.Records {
+		told = append(told, fmt.Sprintf("%d %q findings=%d repeats=%d unread=%t", strings.Count(body[:r.Offset], "\n"), r.Dataset, r.Findings-before, r.Repeats, r.Unread != ""))
+		before = r.Findings
+		if !strings.HasPrefix(body[r.Offset:], string(r.Text)) {
+			t.Errorf("the text at %d is %s", r.Offset, r.Text)
+		}
+	}
+	want := []string{
+		`0 "azure.platformlogs" findings=0 repeats=0 unread=false`, `1 "azure.platformlogs" findings=1 repeats=0 unread=false`,
+		`2 "azure.platformlogs" findings=0 repeats=1 unread=false`, `3 "" findings=0 repeats=0 unread=false`,
+		`4 "" findings=0 repeats=0 unread=true`, `5 "" findings=0 repeats=0 unread=true`,
+	}
+	if diff := cmp.Diff(want, told); diff != "" {
+		t.Errorf("records (-want +got):\n%s", diff)
 	}
 }

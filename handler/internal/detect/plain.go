@@ -6,7 +6,8 @@ import (
 )
 
 // Plain returns a batch of one message that is not quoted, all of which is to be
-// read: the body of a message from a file or an event hub.
+// read: the body of a message from a file or an event hub. Its Result tells of each
+// record.
 func Plain(body []byte) Batch { return plain(body) }
 
 type plain []byte

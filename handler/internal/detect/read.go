@@ -24,6 +24,9 @@ type reading struct {
 	raised map[string]bool // ids of the findings
 	kept   int             // bytes of messages that pieces share
 
+	all   bool   // every record is read, whether a rule may match it or not
+	first Record // what the first event of the record that was read last says
+
 	deletions []place // by routine
 
 	// Reused from record to record.
@@ -70,14 +73,21 @@ func (r *reading) message(i int) {
 	findings, unreadable, deletions := len(r.Findings), len(r.Unreadable), len(r.deletions)
 	for p := range export.Pieces(plain) {
 		it := piece{Text: jsontext.Text{Raw: p.JSON}, at: end - len(text.Raw), whole: true, message: i, offset: p.Offset, mended: p.Mended}
+		before := r.Result
 		switch {
 		case p.Reason != "":
 			r.unreadable(it, p.Reason)
+		case r.all:
+			it.at += p.Offset
+			r.read(it)
 		case r.mayMatch(p.JSON):
 			r.read(it)
 		}
+		if r.all {
+			r.note(it, before)
+		}
 	}
-	if r.kept+len(plain) > maxKept && len(r.Unreadable) > unreadable {
+	if r.kept+len(plain) > maxKept && len(r.Unreadable) > unreadable && !r.all {
 		it := piece{Text: text, whole: true, message: i}
 		first := r.Unreadable[unreadable].Reason
 		r.Unreadable = append(r.Unreadable[:unreadable], it.unreadable(first))
@@ -87,6 +97,17 @@ func (r *reading) message(i int) {
 		r.whole = nil // they share it
 		r.kept += len(plain)
 	}
+}
+
+// note adds to the records what came of a piece since before.
+func (r *reading) note(p piece, before Result) {
+	it := r.first
+	it.Offset, it.Text, it.Findings = p.offset, p.Raw, len(r.Findings)
+	it.Routine, it.Repeats = r.Routine-before.Routine, r.Repeats-before.Repeats
+	if n := len(before.Unreadable); len(r.Unreadable) > n {
+		it.Unread = r.Unreadable[n].Reason
+	}
+	r.Records, r.first = append(r.Records, it), Record{}
 }
 
 // maxKept bounds the unquoted messages that the unreadable pieces of a batch share,
@@ -162,6 +183,9 @@ func wellFormed(record []byte) bool {
 // evaluate notes the rules that an event matches.
 func (r *reading) evaluate(p piece, ev *event.Event, n int) {
 	r.Logs[ev.Dataset()]++
+	if n == 0 {
+		r.first = Record{Dataset: ev.Dataset(), Metric: ev.Metric()}
+	}
 	r.matches = r.rules.Match(r.matches[:0], ev)
 	for _, m := range r.matches {
 		r.Matches++
@@ -218,6 +242,8 @@ func (r *reading) unreadPart(ev *event.Event) string {
 		return "the audit text does not tell what was done and to what: it is missing, cut or malformed before that"
 	case len(ev.Unread()) > 0 && r.filter.Contains(ev.Unread()):
 		return "the audit text has a part that is no audit event"
+	case r.all && !r.filter.Contains(ev.Raw()):
+		return "" // nothing that a rule may look for
 	case ev.Audit() == nil && ev.Dataset() != "" && r.audits.Contains(ev.Raw()):
 		return "a record of another log, or in another form, with an audit event that no rule sees"
 	case ev.Dataset() == "" && len(r.matches) == 0 && r.filter != nil && !ev.Metric():
