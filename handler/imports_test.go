@@ -55,6 +55,7 @@ var mayImport = map[string][]string{
 
 	"podwatch/azure":         {"outbound"},
 	"podwatch/deployment":    {"arm", "config", "podwatch/azure", "podwatch/hub", "state", "storage"},
+	"podwatch/files":         {"export", "jsontext"},
 	"podwatch/hub":           {},
 	"podwatch/devhost":       {"child", "config", "emulator", "invocation"},
 	"podwatch/devhost/inbox": {},
