@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -27,7 +28,7 @@ import (
 type replayOptions struct {
 	rules, exceptions string
 	summary, routine  bool
-	deliver           bool
+	explain, deliver  bool
 	hub               hubReplayOptions
 }
 
@@ -39,8 +40,12 @@ func newReplayCommand() *cobra.Command {
 		Long: `Replay evaluates message bodies as the deployed handler would and prints each
 alert as one line of JSON. They come from files or from an event hub.
 
-A FILE holds one message body in any form that the export produces: {"records":
-[...]}, a bare record, an array, or records line by line. "-" reads standard input.
+A FILE holds what Azure, or a tool that reads it, has written: messages of the
+export, also saved with their properties or by Event Hubs Capture (Avro); the
+PT1H.json of a storage account; what "az monitor activity-log list" and the REST
+API print; rows of Log Analytics as JSON or CSV; the audit.log of an API server.
+It may be packed by gzip or in UTF-16, and of any size: it is read as a stream. A
+FOLDER stands for all files in it and below. "-" reads standard input.
 
 With --event-hub it reads what the hub still retains, all partitions at once, and
 ends at what was the newest message when it started. --from and --to bound the
@@ -61,10 +66,18 @@ also go to the sinks that the app settings in the environment name, each alert
 once where AzureWebJobsStorage names the storage with the app's ledger. An alert
 that a sink does not take ends the replay with an error.
 
-Repeats of the same deletion are one alert, as in Azure. Pieces that cannot be
-read are reported on standard error and make the exit status 1.`,
+Repeats of the same deletion are one alert, as in Azure. With --explain each record
+is printed instead, with what came of it: alerted, suppressed, repeat, routine,
+unreadable, no match or no rule's log; which log it is of; for each rule about that
+log the condition that decided, with the value that was wanted and the one that was
+found; and for an alert the exception that came nearest.
+
+The last line on standard error counts the records. What cannot be read is reported
+there too, of each file five pieces one by one, and makes the exit status 1. So does
+a file with records of which none is of a known log. A file may be empty.`,
 		Example: `  podwatch replay yesterday.json | jq -r '[.EventTime, .CallerName, .Namespace, .Pod] | @tsv'
-  podwatch replay --exceptions exceptions.yaml --summary exports/*.json
+  podwatch replay --exceptions exceptions.yaml --summary exports
+  az monitor activity-log list --offset 1d | podwatch replay --explain -
   az storage blob download ... -f - | podwatch replay -
   podwatch replay --event-hub podwatch-logs --namespace NAME.servicebus.windows.net --from 24h --summary
   podwatch replay --event-hub --from 2026-11-09 --to 2026-11-10 --position-file day.json >>day.jsonl`,
@@ -80,12 +93,8 @@ read are reported on standard error and make the exit status 1.`,
 			if err != nil {
 				return err
 			}
-			err = r.hub(cmd.Context(), o.hub)
-			for _, name := range args {
-				if err != nil {
-					break
-				}
-				err = r.file(cmd.Context(), name, cmd.InOrStdin())
+			if err = r.hub(cmd.Context(), o.hub); err == nil {
+				err = r.files(cmd.Context(), args, cmd.InOrStdin())
 			}
 			return r.finish(err)
 		},
@@ -98,6 +107,8 @@ func (o *replayOptions) flags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&o.rules, "rules", "", "folder or file of further rules")
 	cmd.Flags().StringVar(&o.exceptions, "exceptions", "", "exceptions file to try")
 	cmd.Flags().BoolVar(&o.summary, "summary", false, "print counts instead of alerts")
+	cmd.Flags().BoolVar(&o.explain, "explain", false, "print each record and what decided about it, instead of alerts")
+	cmd.MarkFlagsMutuallyExclusive("summary", "explain")
 	cmd.Flags().BoolVar(&o.routine, "routine", false, "print routine deletions as well, marked Routine")
 	cmd.Flags().BoolVar(&o.deliver, "deliver", false, "deliver the alerts as well, to the sinks that the app settings in the environment name")
 	o.hub.flags(cmd)
@@ -122,13 +133,17 @@ type replay struct {
 	console *app.Console
 	out     io.Writer
 	summary bool
+	explain bool
 	deliver bool
 
-	mu     sync.Mutex // guards what follows
-	err    io.Writer
-	status *statusLine
-	counts app.Counts
-	seen   map[string]bool // ids of alerts
+	mu       sync.Mutex // guards what follows
+	err      io.Writer
+	status   *statusLine
+	counts   app.Counts
+	records  int
+	ofRules  int                    // of those, in logs that rules read
+	verdicts [len(verdictNames)]int // on records
+	seen     map[[16]byte]struct{}  // ids of alerts
 }
 
 // newReplay wires the stages: those that detect, and with --deliver also those
@@ -136,8 +151,8 @@ type replay struct {
 func newReplay(cmd *cobra.Command, o replayOptions) (*replay, error) {
 	out := cmd.OutOrStdout()
 	r := &replay{
-		out: out, console: app.NewConsole(out), err: cmd.ErrOrStderr(), summary: o.summary, deliver: o.deliver,
-		status: newStatusLine(cmd.ErrOrStderr()), seen: map[string]bool{},
+		out: out, console: app.NewConsole(out), err: cmd.ErrOrStderr(), summary: o.summary, explain: o.explain, deliver: o.deliver,
+		status: newStatusLine(cmd.ErrOrStderr()), seen: map[[16]byte]struct{}{},
 	}
 	log := slog.New(slog.NewTextHandler(writerFunc(r.write), &slog.HandlerOptions{Level: slog.LevelWarn}))
 	cfg, err := config.Files(settings, executableDir())
@@ -187,42 +202,32 @@ func settings(name string) string {
 	return os.Getenv(name)
 }
 
-// maxFile bounds a file that is one message body: the hub itself takes 1 MiB.
-const maxFile = 256 << 20
-
-func (r *replay) file(ctx context.Context, name string, stdin io.Reader) error {
-	in, label := stdin, "standard input"
-	if name != "-" {
-		f, err := os.Open(name)
-		if err != nil {
-			return fmt.Errorf("replay: %w", fileError(err))
-		}
-		defer f.Close()
-		in, label = f, visible(name)
-	}
-	body, err := io.ReadAll(io.LimitReader(in, maxFile+1))
-	if err != nil {
-		return fmt.Errorf("replay: %w", fileError(err))
-	}
-	if len(body) > maxFile {
-		return fmt.Errorf("replay %s: more than %d MiB in one message body", label, maxFile>>20)
-	}
-	err = r.evaluate(ctx, body, func(u detect.Unreadable) string { return fmt.Sprintf("%s: byte %d", label, u.Offset) })
-	return errors.Join(err, ctx.Err())
+// A teller is told of each record of one source, as it is evaluated.
+type teller interface {
+	where(offset int) string // in the message that is evaluated
+	told(record detect.Record)
 }
 
-// evaluate evaluates one message and reports what could not be read; where says
-// where a piece is. The error is about alerts that were not accepted.
-func (r *replay) evaluate(ctx context.Context, body []byte, where func(detect.Unreadable) string) error {
+// evaluate evaluates one message and tells t of its records. The error is about
+// alerts that were not accepted.
+func (r *replay) evaluate(ctx context.Context, body []byte, t teller) error {
 	batch := detect.Plain(body)
 	found := r.app.Detector.Detect(batch, false)
-	for _, u := range found.Unreadable {
-		r.say("podwatch: %s: %s", where(u), visible(u.Reason))
-	}
 	fresh := r.fresh(found.Findings)
 	around := r.app.Detector.Around(batch, fresh)
 	printing := r.printing(r.app.Enricher.Enrich(ctx, fresh, around))
 	result := r.app.Dispatcher.Deliver(ctx, printing.pieces)
+	first := 0
+	for _, record := range found.Records {
+		t.told(record)
+		findings := found.Findings[first:record.Findings]
+		first = record.Findings
+		verdict := r.verdictOf(record, findings, printing.raised)
+		r.note(record, verdict)
+		if r.explain && printing.err == nil {
+			printing.err = r.explainRecord(t.where(record.Offset), record, verdict, findings, printing.raised)
+		}
+	}
 
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -238,31 +243,52 @@ func (r *replay) evaluate(ctx context.Context, body []byte, where func(detect.Un
 	return nil
 }
 
+// note counts what came of a record.
+func (r *replay) note(record detect.Record, v verdict) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.records++
+	r.verdicts[v]++
+	if r.app.Rules.Reads(record.Dataset) {
+		r.ofRules++
+	}
+}
+
 // fresh returns the findings that were not met before.
 func (r *replay) fresh(findings []alert.Finding) []alert.Finding {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.DeleteFunc(slices.Clone(findings), func(f alert.Finding) bool {
-		met := r.seen[f.ID]
-		r.seen[f.ID] = true
+		var id [16]byte // an id is its hexadecimal form
+		if _, err := hex.Decode(id[:], []byte(f.ID)); err != nil {
+			return false
+		}
+		_, met := r.seen[id]
+		r.seen[id] = struct{}{}
 		return met
 	})
 }
 
-// A printing prints alerts on their way to the sinks.
+// A printing prints alerts on their way to the sinks, and remembers those of one
+// message.
 type printing struct {
 	pieces iter.Seq[[]*alert.Alert]
+	raised map[string]*alert.Alert // by id
 	err    error
 }
 
 func (r *replay) printing(alerts iter.Seq[[]*alert.Alert]) *printing {
-	p := &printing{pieces: alerts}
-	if !r.summary {
-		p.pieces = func(yield func([]*alert.Alert) bool) {
-			for piece := range alerts {
-				if _, p.err = r.console.Post(context.Background(), alert.Group{Alerts: piece}); p.err != nil || !yield(piece) {
-					return
-				}
+	p := &printing{raised: map[string]*alert.Alert{}}
+	p.pieces = func(yield func([]*alert.Alert) bool) {
+		for piece := range alerts {
+			for _, a := range piece {
+				p.raised[a.AlertId] = a
+			}
+			if !r.summary && !r.explain {
+				_, p.err = r.console.Post(context.Background(), alert.Group{Alerts: piece})
+			}
+			if p.err != nil || !yield(piece) {
+				return
 			}
 		}
 	}
@@ -282,25 +308,43 @@ func (r *replay) write(text []byte) (int, error) {
 	return r.err.Write(text)
 }
 
-// finish prints the summary, also of a replay that ended early because of err,
-// and says whether everything could be read.
+// finish prints the counts, also of a replay that ended early because of err, and
+// says whether everything could be read.
 func (r *replay) finish(err error) error {
 	r.mu.Lock()
-	counts := r.counts
+	counts, records, ofRules := r.counts, r.records, r.ofRules
 	r.mu.Unlock()
 	if counts.Held > 0 {
 		r.say("%d alerts are held for the summary of a storm, which the app's Heartbeat posts", counts.Held)
 	}
 	if r.summary {
-		text, failure := json.Marshal(counts)
-		if failure != nil {
-			return failure
+		if err := r.summarize(); err != nil {
+			return err
 		}
-		fmt.Fprintf(r.out, "%s\n", text)
 	}
+	// For scripts too: the words do not change with the numbers.
+	r.say("read %d records, %d of logs that rules read, %d alerts, %d unread", records, ofRules, counts.Alerts, counts.Unreadable)
 	if err == nil && counts.Unreadable > 0 {
 		err = fmt.Errorf("%d pieces could not be read", counts.Unreadable)
 	}
+	return err
+}
+
+// summarize prints the counts as JSON.
+func (r *replay) summarize() error {
+	verdicts := map[string]int{}
+	for v, n := range r.verdicts {
+		verdicts[verdict(v).String()] = n
+	}
+	text, err := json.Marshal(struct {
+		Records int `json:"records"`
+		app.Counts
+		Verdicts map[string]int `json:"verdicts"` // on records
+	}{r.records, r.counts, verdicts})
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(r.out, "%s\n", text)
 	return err
 }
 

@@ -183,9 +183,7 @@ func (r *replay) evaluateHub(ctx context.Context, from hub.Partition, messages [
 		ctx = context.WithoutCancel(ctx)
 	}
 	for _, m := range messages {
-		err := r.evaluate(ctx, m.Body, func(u detect.Unreadable) string {
-			return fmt.Sprintf("partition %s, message %d, byte %d", from.ID, m.Sequence, u.Offset)
-		})
+		err := r.evaluate(ctx, m.Body, hubTeller{r, from, m})
 		switch {
 		case err != nil && ctx.Err() != nil:
 			return ctx.Err()
@@ -194,4 +192,21 @@ func (r *replay) evaluateHub(ctx context.Context, from hub.Partition, messages [
 		}
 	}
 	return nil
+}
+
+// A hubTeller tells of the records of one message.
+type hubTeller struct {
+	*replay
+	from    hub.Partition
+	message hub.Message
+}
+
+func (t hubTeller) where(offset int) string {
+	return fmt.Sprintf("partition %s, message %d, byte %d", t.from.ID, t.message.Sequence, offset)
+}
+
+func (t hubTeller) told(record detect.Record) {
+	if record.Unread != "" {
+		t.say("podwatch: %s: %s", t.where(record.Offset), visible(record.Unread))
+	}
 }

@@ -40,3 +40,18 @@ func fileError(err error) error {
 	}
 	return err
 }
+
+func isPathError(err error) bool {
+	var p *fs.PathError
+	return errors.As(err, &p)
+}
+
+// withoutPath returns the cause alone of an error about a file whose name is said
+// already.
+func withoutPath(err error) error {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		return p.Err
+	}
+	return err
+}

@@ -16,6 +16,7 @@
 package exception
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"slices"
@@ -88,6 +89,47 @@ func (e *Exception) meets(a *alert.Alert, document kql.Document) bool {
 		e.match.Judge(document) == kql.True &&
 		(e.schedule == nil || e.schedule.covers(a.EventTime)) &&
 		(e.precededBy == nil || e.precededBy.holds(a))
+}
+
+// An Explanation is why an exception does not suppress an alert, or that it does.
+type Explanation struct {
+	Exception *Exception
+	Holds     bool
+	Why       []string // the parts of it that do not hold
+
+	misses int
+}
+
+// Explain returns for each exception that is for the alert's rule why it does not
+// hold, the nearest to holding first.
+func (s *Set) Explain(a *alert.Alert, event kql.Document) []Explanation {
+	document := newDocument(a, event)
+	var all []Explanation
+	for _, e := range s.exceptions {
+		if !e.isFor(a) {
+			continue
+		}
+		x := Explanation{Exception: e, Holds: e.meets(a, document), misses: e.match.Misses(document)}
+		if x.misses > 0 {
+			x.Why = append(x.Why, e.match.Explain(document).String())
+		}
+		for _, part := range []struct {
+			failed bool
+			why    string
+		}{
+			{e.Expired(a.EventTime), "it ended at " + e.Expires.Format(time.RFC3339)},
+			{e.schedule != nil && !e.schedule.covers(a.EventTime), "outside of its schedule"},
+			{e.precededBy != nil && !e.precededBy.holds(a), "nothing that it asks for is known to have preceded"},
+		} {
+			if part.failed {
+				x.misses++
+				x.Why = append(x.Why, part.why)
+			}
+		}
+		all = append(all, x)
+	}
+	slices.SortStableFunc(all, func(x, y Explanation) int { return cmp.Compare(x.misses, y.misses) })
+	return all
 }
 
 // Expired reports whether the exception has ended at t.

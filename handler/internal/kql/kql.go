@@ -109,8 +109,36 @@ type Reason struct {
 }
 
 // Explain returns the condition that decided the outcome of [Query.Judge]: of an
-// "and" the first that did not hold, of an "or" one that did, else the last.
+// "and" the first that did not hold, of an "or" one that did, else that of the
+// alternative of which most held before it.
 func (q *Query) Explain(d Document) Reason { return q.root.explain(d, q.view) }
+
+// Misses returns how many conditions of the query, joined by "and", are not True: how
+// far d is from meeting it.
+func (q *Query) Misses(d Document) int {
+	conditions, several := q.root.(allOf)
+	if !several {
+		conditions = allOf{q.root}
+	}
+	n := 0
+	for _, m := range conditions {
+		if m.judge(d, q.view) != True {
+			n++
+		}
+	}
+	return n
+}
+
+// String writes a reason for a person.
+func (r Reason) String() string {
+	switch {
+	case r.Field == "":
+		return r.Wanted
+	case r.Found == "":
+		return r.Field + " wants " + r.Wanted
+	}
+	return r.Field + " wants " + r.Wanted + ", found " + r.Found
+}
 
 // A Term is one condition of a query.
 type Term struct {

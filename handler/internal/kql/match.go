@@ -76,7 +76,31 @@ func (ms anyOf) judge(d Document, v view) Truth {
 	return most
 }
 
-func (ms anyOf) explain(d Document, v view) Reason { return explain(ms, ms.judge(d, v), False, d, v) }
+// explain tells of alternatives that all failed the one that came furthest.
+func (ms anyOf) explain(d Document, v view) Reason {
+	outcome := ms.judge(d, v)
+	if outcome != False {
+		return explain(ms, outcome, False, d, v)
+	}
+	furthest, most := ms[0], -1
+	for _, m := range ms {
+		if n := held(m, d, v); n >= most {
+			furthest, most = m, n
+		}
+	}
+	return furthest.explain(d, v)
+}
+
+// held counts the conditions of an "and" that hold before the first that does not.
+func held(m matcher, d Document, v view) int {
+	conditions, _ := m.(allOf)
+	for n, c := range conditions {
+		if c.judge(d, v) != True {
+			return n
+		}
+	}
+	return len(conditions)
+}
 
 type negation struct{ matcher }
 

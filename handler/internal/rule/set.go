@@ -122,14 +122,22 @@ func (s *Set) Rules() []*Rule {
 	return all
 }
 
+// Reads reports whether a rule is about events of the data set.
+func (s *Set) Reads(dataset string) bool { return dataset != "" && len(s.bucket(dataset).rules()) > 0 }
+
+// bucket returns the rules that can match events of the data set.
+func (s *Set) bucket(dataset string) *bucket {
+	if b := s.datasets[dataset]; b != nil {
+		return b
+	}
+	return s.other
+}
+
 // Match appends to dst the rules that ev meets, in the order in which they were
 // loaded. It evaluates only rules that can match events of ev's data set and
 // operation.
 func (s *Set) Match(dst []Match, ev *event.Event) []Match {
-	b := s.datasets[ev.Dataset()]
-	if b == nil {
-		b = s.other
-	}
+	b := s.bucket(ev.Dataset())
 	type verdict struct {
 		*compiled
 		meets kql.Truth
@@ -155,6 +163,29 @@ func (s *Set) Match(dst []Match, ev *event.Event) []Match {
 		dst = append(dst, m)
 	}
 	return dst
+}
+
+// An Explanation is why an event meets a rule or does not.
+type Explanation struct {
+	Rule    *Rule
+	Meets   kql.Truth  // Unknown: that depends on what was cut or withheld
+	Reason  kql.Reason // the condition that decided
+	Routine bool       // it meets the rule, and is routine
+	Why     kql.Reason // the condition that decided whether it is routine, if the rule says what is
+}
+
+// Explain returns why ev meets the rules that are about its data set, in the order in
+// which they were loaded.
+func (s *Set) Explain(ev *event.Event) []Explanation {
+	var all []Explanation
+	for _, c := range s.bucket(ev.Dataset()).rules() {
+		e := Explanation{Rule: c.rule, Meets: c.meets(ev), Reason: c.query.Explain(ev)}
+		if e.Meets != kql.False && c.routine != nil {
+			e.Routine, e.Why = c.routine.Judge(ev) == kql.True, c.routine.Explain(ev)
+		}
+		all = append(all, e)
+	}
+	return all
 }
 
 // meets reports whether ev meets the rule: as in Kibana, unless the rule is about
@@ -268,6 +299,16 @@ func (b *bucket) add(c *compiled) {
 		}
 	}
 	b.any = append(b.any, c)
+}
+
+// rules returns the rules of the bucket, in the order in which they were loaded.
+func (b *bucket) rules() []*compiled {
+	all := slices.Clone(b.any)
+	for i := range b.guards {
+		all = append(all, b.guards[i].all...)
+	}
+	slices.SortFunc(all, func(a, b *compiled) int { return a.order - b.order })
+	return all
 }
 
 func (b *bucket) guard(field string) *guard {
