@@ -69,9 +69,13 @@ var proofs = map[string]proof{
 
 	"go run ./infra/pack -o dist.zip dist": seen("package: stage ", "func TestPackageRunsAsItIsUnpacked("),
 
-	"bin/podwatch run":                 {runBy: "make run"},
-	"bin/podwatch preflight":           seen("func TestPreflight("),
-	"bin/podwatch replay FILE...":      {run: prints(`"AlertId":"`, "FILE...", "handler/cmd/podwatch/samples/*.json")},
+	"bin/podwatch preflight":                seen("func TestPreflight("),
+	"bin/podwatch run":                      {runBy: "make run"},
+	"bin/podwatch replay FILE...":           {run: prints(`"AlertId":"`, "FILE...", "handler/cmd/podwatch/samples/*.json")},
+	"bin/podwatch replay --explain FILE...": {run: prints("rule       Azure Kubernetes Pods Deleted: match", "FILE...", "handler/cmd/podwatch/samples/*.json")},
+	"bin/podwatch completion":               {run: prints("autocompletion script")},
+	"bin/podwatch feed":                     {runBy: "make run"},
+	"bin/podwatch feed --times 30 --kind eviction --who system:serviceaccount:ci:runner": seen("func TestFeedTellsWhatCameOfIt("),
 	"bin/podwatch check [RULE...]":     {run: prints("cases pass", " [RULE...]", "")},
 	"bin/podwatch check handler/rules": {run: prints("6 rules, 6 running")},
 	"bin/podwatch match --query QUERY": {run: prints("true\n", "QUERY", `'a: b' <<<'{"a":"b"}'`)},
@@ -473,7 +477,7 @@ func (w *workplace) block(t *testing.T, name, language string) string {
 var clock = regexp.MustCompile(`(?:\d{4}-\d\d-\d\d )?\d\d:\d\d:\d\d`)
 
 // runMakeRun does what docs/local.md promises: the samples, the alert
-// that is shown there, the line for curl, and an end that leaves nothing.
+// that is shown there, the line that feeds it, and an end that leaves nothing.
 func runMakeRun(t *testing.T, w *workplace, c command) {
 	text := w.makeCommand(c.text, "RUN_FLAGS=--port 0 --page-port 0 --drop "+filepath.Join(w.dir, "drop"))
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
@@ -509,11 +513,13 @@ func runMakeRun(t *testing.T, w *workplace, c command) {
 	})
 	await(said, "The sample export is fed: 7 messages, 5 cards in Teams, 6 rows in Log Analytics.")
 
-	feed := regexp.MustCompile(`(?m)^ *Feed it +(curl .*)$`).FindStringSubmatch(said.text.String())
+	feed := regexp.MustCompile(`(?m)^ *Feed it +(.*podwatch feed.*)$`).FindStringSubmatch(said.text.String())
 	if feed == nil {
-		t.Fatalf("make run prints no line for curl:\n%s", &said.text)
+		t.Fatalf("make run prints no line that feeds it:\n%s", &said.text)
 	}
-	w.bash(t, feed[1])
+	if out := w.bash(t, feed[1]); !strings.HasPrefix(out, "read 1 record: 1 ") {
+		t.Errorf("%s prints %s", feed[1], out)
+	}
 	await(alerts, "robin.vale@example.com")
 	drop := filepath.Join(w.dir, "drop", "one.json")
 	if err := os.WriteFile(drop, []byte(`{"records":[]}`), 0o600); err != nil {

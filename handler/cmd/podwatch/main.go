@@ -47,7 +47,7 @@ publishes, examines and removes the deployment.`,
 	root.SetVersionTemplate("podwatch {{.Version}}\n")
 	root.SetFlagErrorFunc(suggestFlag)
 	root.SetHelpCommand(newHelpCommand())
-	root.AddCommand(newRunCommand(), newPreflightCommand(), newSendCommand(), newReplayCommand(), newMatchCommand(), newCheckCommand(), newRequeueCommand(),
+	root.AddCommand(newRunCommand(), newPreflightCommand(), newFeedCommand(), newSendCommand(), newReplayCommand(), newMatchCommand(), newCheckCommand(), newRequeueCommand(),
 		newPublishCommand(), newDoctorCommand(), newDestroyCommand())
 	for _, cmd := range root.Commands() {
 		run := cmd.RunE

@@ -204,8 +204,8 @@ func settings(name string) string {
 
 // A teller is told of each record of one source, as it is evaluated.
 type teller interface {
-	where(offset int) string // in the message that is evaluated
-	told(record detect.Record)
+	where(offset int) string                                     // in the message that is evaluated
+	told(record detect.Record, v verdict, raised []*alert.Alert) // raised by the record
 }
 
 // evaluate evaluates one message and tells t of its records. The error is about
@@ -219,10 +219,10 @@ func (r *replay) evaluate(ctx context.Context, body []byte, t teller) error {
 	result := r.app.Dispatcher.Deliver(ctx, printing.pieces)
 	first := 0
 	for _, record := range found.Records {
-		t.told(record)
 		findings := found.Findings[first:record.Findings]
 		first = record.Findings
-		verdict := r.verdictOf(record, findings, printing.raised)
+		verdict, alerts := r.judge(record, findings, printing.raised)
+		t.told(record, verdict, alerts)
 		r.note(record, verdict)
 		if r.explain && printing.err == nil {
 			printing.err = r.explainRecord(t.where(record.Offset), record, verdict, findings, printing.raised)

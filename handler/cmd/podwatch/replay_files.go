@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"podwatch/handler/cmd/podwatch/internal/files"
+	"podwatch/handler/internal/alert"
 	"podwatch/handler/internal/detect"
 	"podwatch/handler/internal/jsontext"
 )
@@ -101,7 +102,7 @@ const maxComplaints = 5
 
 func (f *fileTally) where(offset int) string { return f.label + ": " + f.place(offset) }
 
-func (f *fileTally) told(record detect.Record) {
+func (f *fileTally) told(record detect.Record, _ verdict, _ []*alert.Alert) {
 	if record.Unread != "" {
 		if f.unread++; f.unread <= maxComplaints {
 			f.say("podwatch: %s: %s", f.where(record.Offset), visible(record.Unread))

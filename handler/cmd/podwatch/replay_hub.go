@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"podwatch/handler/cmd/podwatch/internal/hub"
+	"podwatch/handler/internal/alert"
 	"podwatch/handler/internal/detect"
 )
 
@@ -205,7 +206,7 @@ func (t hubTeller) where(offset int) string {
 	return fmt.Sprintf("partition %s, message %d, byte %d", t.from.ID, t.message.Sequence, offset)
 }
 
-func (t hubTeller) told(record detect.Record) {
+func (t hubTeller) told(record detect.Record, _ verdict, _ []*alert.Alert) {
 	if record.Unread != "" {
 		t.say("podwatch: %s: %s", t.where(record.Offset), visible(record.Unread))
 	}

@@ -46,12 +46,13 @@ var (
 )
 
 const (
-	dropPoll       = 300 * time.Millisecond
-	dropFolder     = ".podwatch/drop"
-	maxMessage     = 1 << 20 // an Event Hub takes no larger one
-	finishWithin   = 15 * time.Second
-	localPartition = "0" // where dropped files go
-	partitions     = 4   // over which the samples are spread
+	dropPoll   = 300 * time.Millisecond
+	dropFolder = ".podwatch/drop"
+
+	defaultPagePort = 7072
+	finishWithin    = 15 * time.Second
+	localPartition  = "0" // where dropped files go
+	partitions      = 4   // over which the samples are spread
 )
 
 type runOptions struct {
@@ -77,9 +78,8 @@ for the Functions host that runs the staged app, and an inbox that takes the
 alerts in place of Teams and Log Analytics. It feeds the sample export, prints
 each alert, and goes on until Ctrl-C, which ends everything it started.
 
-More can be fed through the admin address of the host (run prints a command for
-it) and by putting files into the drop folder. A file is one message: a record,
-{"records": [...]}, an array, or a record a line.
+More can be fed with podwatch feed and by putting files into the drop folder, in any
+form that podwatch replay reads. What came of a file is printed.
 
 With --event-hub it follows a real hub, or the stand-in of infra/local, instead of
 feeding the samples: from its oldest message on, or with --latest from what comes
@@ -111,7 +111,7 @@ func (o *runOptions) flags(cmd *cobra.Command) {
 	f.StringVar(&o.app, "app", "dist", "staged app: host.json, the functions and the handler")
 	f.StringVar(&o.local, "local", "", "folder with the local services' node_modules (default infra/local of the project)")
 	f.IntVar(&o.port, "port", 7071, "port of the admin address, 0 for any")
-	f.IntVar(&o.pagePort, "page-port", 7072, "port of the page, 0 for any")
+	f.IntVar(&o.pagePort, "page-port", defaultPagePort, "port of the page, 0 for any")
 	f.StringVar(&o.drop, "drop", dropFolder, "folder whose new files are fed")
 	f.BoolVar(&o.noSamples, "no-samples", false, "do not feed the sample export")
 	f.BoolVar(&o.asJSON, "json", false, "print alerts as one JSON object a line")
@@ -142,8 +142,10 @@ type localRun struct {
 	admin   string // address of the host
 	host    *devhost.Host
 	invoked chan struct{}      // holds one when an invocation has ended
+	ready   atomic.Bool        // host is set
 	taken   atomic.Int64       // messages of the hub that were evaluated
 	fed     map[string]dropped // by name: what of the drop folder is fed, or was there before
+	leftOut map[string]bool    // entries of the drop folder that were named
 }
 
 // runLocally runs until ctx ends or a part of it fails. Nothing that it started
@@ -194,8 +196,8 @@ func runLocally(ctx context.Context, o runOptions, stdout, stderr io.Writer) err
 	lasting, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	group, ctx := errgroup.WithContext(ctx)
-	r.inbox = inbox.New(inbox.Options{Modules: filepath.Join(r.o.local, "node_modules"), Feed: feedCommand(r.admin)})
-	group.Go(func() error { return devhost.Serve(lasting, r.page, r.inbox, r.log) })
+	r.inbox = inbox.New(inbox.Options{Modules: filepath.Join(r.o.local, "node_modules"), Feed: r.feedCommand()})
+	group.Go(func() error { return devhost.Serve(lasting, r.page, r.pages(), r.log) })
 	group.Go(func() error { return r.printAlerts(lasting) })
 	group.Go(func() error {
 		defer end()
@@ -233,6 +235,7 @@ func (r *localRun) work(ctx context.Context) error {
 	}
 	interrupted() // from now on close decides
 	r.host = host
+	r.ready.Store(true)
 	defer host.Close()
 	r.greet()
 	if r.o.started != nil {
@@ -408,16 +411,7 @@ podwatch runs: %s
 %s  Storage     %s
 
   Ctrl-C ends everything.
-`, strings.Join(names, ", "), r.page.Addr(), feedCommand(r.admin), r.o.drop, r.o.hub.greeting(), storage)
-}
-
-// feedCommand is a line for a shell that makes one alert each time it is run.
-func feedCommand(admin string) string {
-	const record = `{\"time\":\"'$(date -u +%FT%TZ)'\",\"category\":\"Delete\",\"resultType\":\"Success\",` +
-		`\"operationName\":\"MICROSOFT.KUBERNETES/CONNECTEDCLUSTERS/PODS/DELETE\",\"callerIpAddress\":\"203.0.113.80\",` +
-		`\"identity\":{\"claims\":{\"name\":\"Robin Vale\",\"http://schemas.xmlsoap.org/ws/2005/05/identity/claims/upn\":\"robin.vale@example.com\"}},` +
-		`\"resourceId\":\"/SUBSCRIPTIONS/9B1F4E62-7C35-4D8A-8F20-6AD1C2E9B703/RESOURCEGROUPS/RG-EDGE-PROD/PROVIDERS/MICROSOFT.KUBERNETES/CONNECTEDCLUSTERS/ARC-PLANT-07/NAMESPACES/SHOP/PODS/CART-0\"}`
-	return "curl http://" + admin + `/admin/functions/Detect -H 'Content-Type: application/json' -d '{"input":"` + record + `"}'`
+`, strings.Join(names, ", "), r.page.Addr(), r.feedCommand(), r.o.drop, r.o.hub.greeting(), storage)
 }
 
 // console shows of the handler's lines what a person should see.
@@ -489,36 +483,19 @@ func (r *localRun) watchDrop(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		r.nameIgnored()
 		for _, name := range slices.Sorted(maps.Keys(files)) {
 			switch now := files[name]; {
 			case r.fed[name] == now:
 			case growing[name] != now:
 				growing[name] = now // look again: it may still be written
 			default:
-				r.fed[name] = now
 				delete(growing, name)
-				r.feedFile(ctx, filepath.Join(r.o.drop, name), now.size)
+				if r.feedFile(ctx, filepath.Join(r.o.drop, name)) {
+					r.fed[name] = now
+				}
 			}
 		}
-	}
-}
-
-func (r *localRun) feedFile(ctx context.Context, path string, size int64) {
-	shown := visible(path)
-	if size > maxMessage {
-		r.say("%s is not fed: %d bytes, and an Event Hub message is at most %d", shown, size, maxMessage)
-		return
-	}
-	body, err := os.ReadFile(path)
-	if err == nil {
-		before := r.inbox.Counts().Rows
-		if err = r.feed(ctx, r.o.hub.dropPartition(), body); err == nil {
-			r.say("%s is fed: %d new rows", shown, r.inbox.Counts().Rows-before)
-			return
-		}
-	}
-	if ctx.Err() == nil {
-		r.say("%s is not fed: %v", shown, fileError(err))
 	}
 }
 

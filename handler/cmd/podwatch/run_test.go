@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -67,24 +66,26 @@ func TestRunFeedsShowsAndEndsEverything(t *testing.T) {
 	defer cancel()
 	app := stageRun(t)
 	var stdout, stderr watched
-	done := make(chan error, 1)
+	done, addresses := make(chan error, 1), make(chan string, 1)
 	go func() {
 		done <- runLocally(ctx, runOptions{
 			app: app, local: filepath.Join(repository, "infra", "local"), drop: drop, asJSON: true,
+			started: func(r *localRun) { addresses <- r.admin },
 		}, &stdout, &stderr)
 	}()
 	ended := func() bool { return len(done) > 0 }
 	stderr.await(t, "The sample export is fed: 7 messages, 0 cards in Teams, 7 rows in Log Analytics.", ended)
 
-	admin := regexp.MustCompile(`curl (http://127\.0\.0\.1:\d+)/admin/functions/Detect`).FindStringSubmatch(stderr.String())[1]
+	admin := "http://" + <-addresses
 	page := regexp.MustCompile(`Alerts +(http://127\.0\.0\.1:\d+)/`).FindStringSubmatch(stderr.String())[1]
 	stdout.awaitCount(t, `"AlertId":"a1"`, 7, ended)
 
 	write("new.json", `{"records":[]}`)
 	write(".hidden", `{}`)
-	write("large.json", strings.Repeat("x", maxMessage+1))
-	stderr.await(t, filepath.Join(drop, "new.json")+" is fed: 1 new rows", ended)
-	stderr.await(t, "large.json is not fed", ended)
+	write("text.json", strings.Repeat("x", 1<<20+1))
+	stderr.await(t, filepath.Join(drop, "new.json")+" is fed: empty: no record\n", ended)
+	stderr.await(t, "text.json is fed: read 1 record: 1 unreadable (byte 0: text that is no JSON)\n", ended)
+	stderr.await(t, ".hidden is left out: hidden\n", ended)
 
 	if err := os.RemoveAll(drop); err != nil {
 		t.Fatal(err)
@@ -119,7 +120,7 @@ func TestRunFeedsShowsAndEndsEverything(t *testing.T) {
 	if !strings.Contains(text, "App settings of this shell that are not used: TEAMS_WEBHOOK_URL, RULES_DIR\n") {
 		t.Errorf("the settings of the shell are not reported:\n%s", text)
 	}
-	for _, no := range []string{"usual", "old.json", ".hidden", "must.not"} {
+	for _, no := range []string{"usual", "old.json", "must.not"} {
 		if strings.Contains(text, no) {
 			t.Errorf("standard error has %q:\n%s", no, text)
 		}
@@ -258,30 +259,6 @@ func writeFile(t *testing.T, path, text string) {
 	t.Helper()
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
-	}
-}
-
-// The line that run prints is pasted into a shell.
-func TestFeedCommandIsWhatAShellAndTheHostUnderstand(t *testing.T) {
-	line := feedCommand("127.0.0.1:7071")
-	out, err := exec.CommandContext(t.Context(), "sh", "-c", strings.Replace(line, "curl ", "printf '%s\\n' ", 1)).Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	args := strings.Split(strings.TrimSuffix(string(out), "\n"), "\n")
-	var request struct{ Input string }
-	if err := json.Unmarshal([]byte(args[len(args)-1]), &request); err != nil {
-		t.Fatalf("%q: %v", args[len(args)-1], err)
-	}
-	var record struct {
-		Time          time.Time
-		OperationName string
-	}
-	if err := json.Unmarshal([]byte(request.Input), &record); err != nil {
-		t.Fatalf("%q: %v", request.Input, err)
-	}
-	if record.Time.IsZero() || !strings.Contains(record.OperationName, "PODS/DELETE") {
-		t.Errorf("record = %+v", record)
 	}
 }
 

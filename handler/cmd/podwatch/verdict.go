@@ -22,10 +22,10 @@ var verdictNames = [...]string{"alerted", "suppressed", "repeat", "routine", "un
 
 func (v verdict) String() string { return verdictNames[v] }
 
-// verdictOf judges a record by the findings of it, and by the alerts that they
-// became; those that were met before became none.
-func (r *replay) verdictOf(record detect.Record, findings []alert.Finding, raised map[string]*alert.Alert) verdict {
-	best := noRule
+// judge judges a record by the findings of it, and returns the alerts that they became;
+// those that were met before became none.
+func (r *replay) judge(record detect.Record, findings []alert.Finding, raised map[string]*alert.Alert) (best verdict, alerts []*alert.Alert) {
+	best = noRule
 	if r.app.Rules.Reads(record.Dataset) {
 		best = noMatch
 	}
@@ -40,7 +40,11 @@ func (r *replay) verdictOf(record detect.Record, findings []alert.Finding, raise
 		take(repeated)
 	}
 	for _, f := range findings {
-		switch a := raised[f.ID]; {
+		a := raised[f.ID]
+		if a != nil {
+			alerts = append(alerts, a)
+		}
+		switch {
 		case a == nil:
 			take(repeated)
 		case a.Routine:
@@ -51,5 +55,5 @@ func (r *replay) verdictOf(record detect.Record, findings []alert.Finding, raise
 			take(alerted)
 		}
 	}
-	return best
+	return best, alerts
 }

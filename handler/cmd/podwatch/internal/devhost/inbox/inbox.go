@@ -209,6 +209,21 @@ func (b *Inbox) Next(ctx context.Context, after int) ([]Entry, error) {
 	}
 }
 
+// Last returns the id of the latest entry, also of one that is gone.
+func (b *Inbox) Last() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.last
+}
+
+// Since returns the entries after the one with that id.
+func (b *Inbox) Since(after int) []Entry {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	i, _ := slices.BinarySearchFunc(b.entries, after+1, func(e Entry, id int) int { return e.ID - id })
+	return slices.Clone(b.entries[i:])
+}
+
 // add keeps entries of one delivery, in order.
 func (b *Inbox) add(entries ...Entry) {
 	now := time.Now().UTC()

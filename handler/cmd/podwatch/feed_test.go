@@ -1,0 +1,180 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"podwatch/handler/internal/alert"
+	"podwatch/handler/internal/config"
+)
+
+// What feed makes raises an alert that names what the flags say.
+func TestFeedMakesDeletions(t *testing.T) {
+	t.Parallel()
+	const id = "71e3b9a8-4c60-4f12-8e9d-2d5c6b7a8f90"
+	for _, tt := range []struct {
+		feedOptions
+		caller, callerKind, deletion string
+	}{
+		{feedOptions{kind: "arc", who: "a.b@example.com"}, "a.b@example.com", "user", "delete"},
+		{feedOptions{kind: "arc", who: id}, id, "servicePrincipal", "delete"},
+		{feedOptions{kind: "delete", who: "a.b@example.com"}, "a.b@example.com", "user", "delete"},
+		{feedOptions{kind: "eviction", who: "system:serviceaccount:ci:runner"}, "system:serviceaccount:ci:runner", "kubernetes", "eviction"},
+		{feedOptions{kind: "deletecollection", who: "a.b@example.com", cluster: "blue"}, "a.b@example.com", "user", "deletecollection"},
+	} {
+		tt.pod, tt.namespace = "web", "front"
+		message := append(tt.record(time.Now().UTC(), 0), '\n')
+		message = append(message, tt.record(time.Now().UTC(), 1)...)
+		status, out, errs := replayed(t, string(message), "-")
+		lines := strings.SplitAfter(out, "\n")
+		if status != 0 || len(lines) != 3 {
+			t.Errorf("%+v: status %d, %s%s", tt, status, out, errs)
+			continue
+		}
+		a, err := alert.Parse([]byte(lines[0]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		pod := "web"
+		if tt.deletion == "deletecollection" {
+			pod = ""
+		}
+		name := a.CallerName
+		if name == "" {
+			name = a.CallerId
+		}
+		if !strings.EqualFold(name, tt.caller) || a.CallerKind != tt.callerKind || a.DeletionKind != tt.deletion || !strings.EqualFold(a.Namespace, "front") || !strings.EqualFold(a.Pod, pod) {
+			t.Errorf("%+v: the alert has caller %q (%s), %s of %q in %q", tt, name, a.CallerKind, a.DeletionKind, a.Pod, a.Namespace)
+		}
+		if tt.cluster != "" && !strings.EqualFold(a.ClusterName, tt.cluster) {
+			t.Errorf("cluster %q", a.ClusterName)
+		}
+	}
+}
+
+func TestFeedSaysWhatIsWrong(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+	port := fmt.Sprint(l.Addr().(*net.TCPAddr).Port)
+	for _, tt := range []struct {
+		args   []string
+		status int
+		want   string
+	}{
+		{[]string{"--kind", "scale"}, 2, `--kind "scale" is none of arc, delete, deletecollection, eviction`},
+		{[]string{"--times", "0"}, 2, "--times 0 is not between"},
+		{[]string{"--pod", "x", "file"}, 2, "leave out the files"},
+		{[]string{"--page-port", "0"}, 2, "--page-port 0 is no port"},
+		{[]string{"--page-port", port}, 1, "no podwatch run answers on 127.0.0.1:" + port},
+		{[]string{"--page-port", port, "nowhere\x1b.json"}, 1, "nowhere<U+001B>.json: no such file"},
+	} {
+		var out, errs bytes.Buffer
+		root := newRootCommand()
+		root.SetArgs(append([]string{"feed"}, tt.args...))
+		root.SetOut(&out)
+		root.SetErr(&errs)
+		if status := execute(t.Context(), root); status != tt.status || !strings.Contains(errs.String(), tt.want) {
+			t.Errorf("%q: status %d, %s\nwant %d with %q", tt.args, status, errs.String(), tt.status, tt.want)
+		}
+	}
+}
+
+// A run with the real handler tells what came of what it is fed, by the command and by
+// the drop folder.
+func TestFeedTellsWhatCameOfIt(t *testing.T) {
+	for _, name := range config.Settings() {
+		t.Setenv(name, "")
+	}
+	t.Setenv("HTTP_PROXY", "http://127.0.0.1:1")
+	app := stageRun(t)
+	build := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", filepath.Join(app, "handler"), filepath.Join(repository, "handler"))
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	writeFile(t, filepath.Join(app, "exceptions.yaml"), "exceptions:\n  - {name: known, reason: r, owner: o, match: 'caller.name: known@example.com'}\n")
+	drop := t.TempDir()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var stdout, stderr watched
+	done, pages := make(chan error, 1), make(chan string, 1)
+	go func() {
+		done <- runLocally(ctx, runOptions{
+			app: app, local: filepath.Join(repository, "infra", "local"), drop: drop, noSamples: true, asJSON: true,
+			started: func(r *localRun) { pages <- fmt.Sprint(r.page.Addr().(*net.TCPAddr).Port) },
+		}, &stdout, &stderr)
+	}()
+	var port string
+	select {
+	case port = <-pages:
+	case err := <-done:
+		t.Fatalf("run = %v\n%s", err, stderr.String())
+	}
+	feed := func(stdin string, args ...string) string {
+		t.Helper()
+		var out bytes.Buffer
+		root := newRootCommand()
+		root.SetArgs(append([]string{"feed", "--page-port", port}, args...))
+		root.SetIn(strings.NewReader(stdin))
+		root.SetOut(&out)
+		root.SetErr(&out)
+		execute(t.Context(), root)
+		return out.String()
+	}
+	if out, want := feed(""), "read 1 record: 1 alerted (1 card)\n"; out != want {
+		t.Errorf("feed printed %s, want %s", out, want)
+	}
+	if out, want := feed("", "--who", "known@example.com"), "read 1 record: 1 suppressed\n"; out != want {
+		t.Errorf("what an exception expects: %s, want %s", out, want)
+	}
+	log := deletion(1) + "\n" + unrelated
+	for _, want := range []string{"1 alerted (1 card), 1 no match", "1 repeat, 1 no match"} {
+		if out := feed(log, "-"); out != "standard input: read 2 records: "+want+"\n" {
+			t.Errorf("a log: %s, want %s", out, want)
+		}
+	}
+	if out := feed("oops", "-"); !strings.HasPrefix(out, "standard input: read 1 record: 1 unreadable (byte 0: text that is no JSON)\n") {
+		t.Errorf("text: %s", out)
+	}
+	if out := feed("", "-"); out != "standard input: empty: no record\n" {
+		t.Errorf("nothing: %s", out)
+	}
+	var groups []string
+	for n := range 30 {
+		groups = append(groups, deletion(100+n))
+	}
+	if out := feed(strings.Join(groups, "\n"), "-"); !strings.Contains(out, " alerted (") {
+		t.Errorf("a storm: %s", out)
+	}
+	if out := feed(deletion(500), "-"); !strings.Contains(out, "1 "+held) {
+		t.Errorf("an alert in a storm: %s, want it held", out)
+	}
+	ended := func() bool { return len(done) > 0 }
+	packed := filepath.Join(drop, "log.json.gz")
+	writeFile(t, packed, gzipped(t, log))
+	stderr.await(t, packed+" is fed: read 2 records: 1 repeat, 1 no match\n", ended)
+	capture, err := os.ReadFile("testdata/files/cap.avro")
+	if err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, filepath.Join(drop, "cap.avro"), string(capture))
+	stderr.await(t, "cap.avro is fed: read 25 records: ", ended)
+	writeFile(t, filepath.Join(drop, "cut.gz"), gzipped(t, log)[:40])
+	stderr.await(t, "cut.gz is not fed to its end: unpack gzip: unexpected EOF", ended)
+	cancel()
+	if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
+		t.Errorf("run = %v", err)
+	}
+}
