@@ -49,7 +49,7 @@ var mayImport = map[string][]string{
 
 	"app": {
 		"alert", "config", "deliver", "detect", "directory", "enrich", "exception", "invocation", "outbound",
-		"rule", "sink/loganalytics", "sink/teams", "state", "storage", "surroundings",
+		"rule", "sink/loganalytics", "sink/teams", "state", "storage", "surroundings", "version",
 	},
 	"server": {"invocation"},
 

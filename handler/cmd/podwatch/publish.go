@@ -19,7 +19,7 @@ func newPublishCommand() *cobra.Command {
 		Long: `publish brings a package of make package to run in the function app of a deployed
 podwatch, on the Flex Consumption or the Premium plan. It ends with status 0 only
 when Detect, Heartbeat and Redeliver are loaded, the host runs without errors, and
-the handler of this package has logged its start. What passes by itself, such as a
+the handler of this package has logged its version. What passes by itself, such as a
 role that does not act yet, is tried again for as long as that usually takes.
 
 Interrupted, it can be run again. Each package is kept in the app's storage account;

@@ -14,6 +14,7 @@ import (
 	"podwatch/handler/internal/invocation"
 	"podwatch/handler/internal/state"
 	"podwatch/handler/internal/storage"
+	"podwatch/handler/internal/version"
 )
 
 // checkFor bounds the check of the feed, which must be on time whatever else a
@@ -38,7 +39,9 @@ func (a *App) Heartbeat(ctx context.Context, body io.Reader) (*invocation.Reply,
 	for _, f := range summaries.Failed {
 		err = errors.Join(err, f.Err)
 	}
-	attrs := []slog.Attr{slog.Bool("past_due", late), slog.Any("counts", CountsOf(detect.Result{}, 0, summaries))}
+	// podwatch doctor reads from the version and the rules what runs now.
+	attrs := []slog.Attr{slog.Bool("past_due", late), slog.String("version", version.String()), slog.Int("rules", len(a.Rules.Rules())),
+		slog.Any("counts", CountsOf(detect.Result{}, 0, summaries))}
 	if err != nil {
 		return nil, attrs, err
 	}

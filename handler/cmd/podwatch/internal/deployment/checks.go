@@ -46,7 +46,7 @@ func (d *Deployment) lacks() (names []string) {
 	return names
 }
 
-// checkPackage compares what was published with what has started.
+// checkPackage compares what was published with what runs.
 func (v *visit) checkPackage(ctx context.Context) Finding {
 	store, err := v.packages(ctx)
 	if err == nil {
@@ -68,21 +68,21 @@ func (v *visit) checkPackage(ctx context.Context) Finding {
 			v.changed = last.Time
 		}
 	}
-	start, err := v.latestStart(ctx)
+	runs, err := v.running(ctx)
 	switch young := v.recently(startWithin); {
 	case err != nil:
 		return v.problem(azure.Querying, err)
-	case last.Version == "" && start.Version == "":
+	case last.Version == "" && runs.Version == "":
 		return failed("bin/podwatch publish --subscription ... dist.zip", "no package was published")
-	case start.Version == "" && young, start.Version != last.Version && last.Version != "" && young:
+	case runs.Version == "" && young, runs.Version != last.Version && last.Version != "" && young:
 		return waiting(last.Time, "the first log line of %s, which takes 2 to 5 minutes", last.Version)
-	case start.Version == "":
-		return failed("read the app's log stream: a setting or a rule is wrong", "%s was published at %s, and no handler has started", last.Version, stamp(last.Time))
-	case start.Version != last.Version && last.Version != "":
-		return failed("publish it again: bin/podwatch publish --subscription ... dist.zip", "%s was published at %s, but the latest handler that started is %s (%s)",
-			last.Version, stamp(last.Time), start.Version, stamp(start.At))
+	case runs.Version == "":
+		return failed("read the app's log stream: a setting or a rule is wrong", "%s was published at %s, and no handler has logged anything", last.Version, stamp(last.Time))
+	case runs.Version != last.Version && last.Version != "":
+		return failed("publish it again: bin/podwatch publish --subscription ... dist.zip", "%s was published at %s, and %s ran at %s",
+			last.Version, stamp(last.Time), runs.Version, stamp(runs.At))
 	}
-	return ok("%s runs, started %s ago", start.Version, ago(v.c.Now().Sub(start.At)))
+	return ok("%s runs, as it logged %s ago", runs.Version, ago(v.c.Now().Sub(runs.At)))
 }
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
@@ -360,16 +360,16 @@ func (v *visit) checkHeartbeat(ctx context.Context) Finding {
 const heartbeatWithin = 20 * time.Minute
 
 func (v *visit) checkRules(ctx context.Context) Finding {
-	start, err := v.latestStart(ctx)
+	runs, err := v.running(ctx)
 	switch {
 	case err != nil:
 		return v.problem(azure.Querying, err)
-	case start.Rules == "" && v.recently(startWithin):
+	case runs.Rules == "" && v.recently(startWithin):
 		return waiting(v.changed, "the first log line of the handler")
-	case start.Rules == "" || start.Rules == "0":
-		return failed("see the line package", "no start of a handler with rules is known")
+	case runs.Rules == "" || runs.Rules == "0":
+		return failed("see the line package", "no log line names the rules that run")
 	}
-	return ok("%s run", start.Rules)
+	return ok("%s run", runs.Rules)
 }
 
 // checkQueue counts what has not been delivered.

@@ -41,7 +41,7 @@ func TestDoctorOfAPodwatchThatRuns(t *testing.T) {
 			t.Errorf("doctor changes something: %s", call)
 		}
 	}
-	for _, want := range []string{"resource group rg-podwatch-westeurope", "v1 runs, started 24 h ago", "the activity log, cluster aks-shop", "aks-shop 0 s ago"} {
+	for _, want := range []string{"resource group rg-podwatch-westeurope", "v1 runs, as it logged 24 h ago", "the activity log, cluster aks-shop", "aks-shop 0 s ago"} {
 		if !strings.Contains(w.text(page), want) {
 			t.Errorf("the page lacks %q:\n%s", want, w.text(page))
 		}
@@ -70,8 +70,8 @@ func TestDoctorSees(t *testing.T) {
 		"the deployment did not finish": {func(w *world) { w.Remove(azuretest.Rule); w.Remove(azuretest.Workspace) }, "deployment", Failed, "no workspace, no data collection rule", "make deploy"},
 		"the record may not be read":    {func(w *world) { w.Fail(-1, "GET", "deployments/podwatch-westeurope", 403, "") }, "deployment", Failed, "you are not allowed to", "role"},
 
-		"another package started": {func(w *world) { w.Running = "v0" }, "package", Failed, "but the latest handler that started is v0", "publish"},
-		"no handler started":      {func(w *world) { w.Running = "" }, "package", Failed, "no handler has started", "log stream"},
+		"another package started": {func(w *world) { w.Running = "v0" }, "package", Failed, ", and v0 ran at ", "publish"},
+		"no handler started":      {func(w *world) { w.Running = "" }, "package", Failed, "no handler has logged anything", "log stream"},
 		"the latest publication failed": {func(w *world) {
 			w.Statuses, w.Failure = []int{3}, "InaccessibleStorageException 403"
 		}, "package", Failed, "the latest publication failed: InaccessibleStorage", "Storage Blob Data Owner"},

@@ -15,8 +15,8 @@ import (
 // The queries. %s is the name of the app or the correlation id of a deletion, neither
 // of which can hold a quote.
 const (
-	queryStart = `AppTraces | where AppRoleName =~ "%s" and Message has "listening" | extend Line = parse_json(Message)
-| where tostring(Line.msg) == "listening" | top 1 by TimeGenerated
+	queryRuns = `AppTraces | where AppRoleName =~ "%s" and Message startswith "{" and Message has_any ("listening", "Heartbeat") | extend Line = parse_json(Message)
+| where isnotempty(Line.version) | top 1 by TimeGenerated
 | project At = TimeGenerated, Version = tostring(Line.version), Rules = tostring(Line.rules)`
 	queryHeartbeat = `AppRequests | where AppRoleName =~ "%s" and Name == "Heartbeat" | summarize At = maxif(TimeGenerated, Success == true), Tried = max(TimeGenerated)`
 	queryErrors    = `AppTraces | where AppRoleName =~ "%s" and TimeGenerated > ago(1h) and Message startswith "{" | extend Line = parse_json(Message)
@@ -65,19 +65,20 @@ func noTable(err error) bool {
 	return errors.As(err, &e) && e.Status == http.StatusBadRequest && missingTable.MatchString(e.Text)
 }
 
-// A Start is the latest start of a handler that the workspace has heard of.
-type Start struct {
+// Running is the latest log line that names its version: of the start of a handler, or
+// of a heartbeat.
+type Running struct {
 	At             time.Time
 	Version, Rules string
 }
 
-// latestStart returns the zero Start where none is known.
-func (d *Deployment) latestStart(ctx context.Context) (Start, error) {
-	row, err := d.query(ctx, queryStart, d.AppName())
+// running returns the zero Running where nothing is known.
+func (d *Deployment) running(ctx context.Context) (Running, error) {
+	row, err := d.query(ctx, queryRuns, d.AppName())
 	if noTable(err) {
 		err = nil
 	}
-	return Start{timeOf(row["At"]), row["Version"], row["Rules"]}, err
+	return Running{timeOf(row["At"]), row["Version"], row["Rules"]}, err
 }
 
 // timeOf reads a time of a query's answer.

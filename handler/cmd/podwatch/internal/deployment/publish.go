@@ -30,8 +30,7 @@ const (
 )
 
 // Publish brings a package to run. It returns nil only when the functions are loaded,
-// the host runs, and the package's handler has written the line of its start with its
-// version. Interrupted, it can be called again.
+// the host runs, and the package's handler has logged its version. Interrupted, it can be called again.
 func (d *Deployment) Publish(ctx context.Context, p *Package) error {
 	site, err := d.Site(ctx)
 	if err != nil {
@@ -288,19 +287,19 @@ func (d *Deployment) hostTrouble(ctx context.Context) (string, error) {
 	return "", nil
 }
 
-// awaitStart waits for the line that the handler of the package writes at its start.
+// awaitStart waits for a log line of the package's handler.
 func (d *Deployment) awaitStart(ctx context.Context, p published) error {
 	return d.c.Until(ctx, azure.Wait{Where: azure.Querying, Every: 20 * time.Second, Limit: startWithin}, func(ctx context.Context) (string, error) {
-		start, err := d.latestStart(ctx)
+		runs, err := d.running(ctx)
 		switch {
 		case err != nil:
 			return "", err
-		case start.At.IsZero():
-			return "no handler has started, as far as the workspace knows; its telemetry takes 2 to 5 minutes", nil
-		case start.Version != p.Version:
-			return fmt.Sprintf("the latest handler that started is %s, at %s", cmp.Or(start.Version, "unknown"), start.At.Format(time.RFC3339)), nil
-		case start.At.Before(p.Time.Add(-clockSkew)):
-			return "the handler started before it was published again, at " + start.At.Format(time.RFC3339), nil
+		case runs.At.IsZero():
+			return "no log line of a handler, which takes 2 to 5 minutes to arrive", nil
+		case runs.Version != p.Version:
+			return fmt.Sprintf("%s ran at %s, which is the latest that its log says", runs.Version, stamp(runs.At)), nil
+		case runs.At.Before(p.Time.Add(-clockSkew)):
+			return "the latest log line is of " + stamp(runs.At) + ", before it was published again", nil
 		}
 		return "", nil
 	})

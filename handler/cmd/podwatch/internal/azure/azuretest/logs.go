@@ -44,7 +44,7 @@ func (a *Azure) query(text string) answer {
 		return rows(object{"At": stamp(a.Beat), "Tried": stamp(a.Beat)})
 	case table == "DCRLogErrors" && a.Refused != "":
 		return rows(object{"At": stamp(a.Now()), "Message": a.Refused})
-	case strings.Contains(text, `"listening"`) && a.Running != "":
+	case strings.Contains(text, "Line.version") && a.Running != "":
 		return rows(object{"At": stamp(a.Started), "Version": a.Running, "Rules": "6"})
 	case strings.Contains(text, `"ERROR"`) && a.Error != "":
 		return rows(object{"At": stamp(a.Now()), "Message": a.Error})
