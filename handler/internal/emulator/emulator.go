@@ -57,7 +57,7 @@ type Azurite struct {
 }
 
 const (
-	startWithin = 90 * time.Second // Node.js alone takes seconds on a busy machine
+	startWithin = 3 * time.Minute  // Node.js alone takes minutes on a crowded machine
 	saveWithin  = 20 * time.Second // to write the last changes of a Data folder
 )
 
