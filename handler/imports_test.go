@@ -35,7 +35,7 @@ var mayImport = map[string][]string{
 
 	"caller":            {"arm", "event"},
 	"rule":              {"arm", "event", "kql", "prefilter"},
-	"alert":             {"caller", "event", "jsontext", "rule", "version"},
+	"alert":             {"arm", "caller", "event", "jsontext", "rule", "version"},
 	"directory":         {"arm", "caller", "outbound"},
 	"surroundings":      {"arm", "caller", "event", "outbound"},
 	"exception":         {"alert", "event", "kql", "rule", "surroundings"},
