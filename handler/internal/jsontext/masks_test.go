@@ -1,6 +1,7 @@
 package jsontext
 
 import (
+	"bytes"
 	"encoding/json"
 	"math/rand/v2"
 	"testing"
@@ -50,5 +51,48 @@ func TestCheckStrings(t *testing.T) {
 	}
 	if escapes, _ := CheckStrings([]byte(`{"a":"b\`)); escapes || malformed < 1000 || malformed > 99_000 {
 		t.Errorf("an escape that is cut: %t; %d malformed of 100,000", escapes, malformed)
+	}
+}
+
+// TestSkipStringInBlocks: long strings with runs of backslashes end where a reading
+// character by character ends them.
+func TestSkipStringInBlocks(t *testing.T) {
+	t.Parallel()
+	random := rand.New(rand.NewPCG(1, 2))
+	early := 0
+	for range 50_000 {
+		depth := random.IntN(4)
+		unit := 1 << depth
+		text := bytes.Repeat([]byte{'\\'}, unit-1)
+		for text = append(text, '"'); len(text) < 100+random.IntN(200); {
+			run := 2*unit - 1
+			if random.IntN(30) == 0 {
+				run = random.IntN(6 * unit)
+			}
+			text = append(append(append(text, "value"[:random.IntN(6)]...), bytes.Repeat([]byte{'\\'}, run)...), '"')
+		}
+		want, wantOK, run := len(text), false, 0
+		for i := unit; i < len(text); i++ {
+			if text[i] == '\\' {
+				run++
+				continue
+			}
+			if text[i] == '"' && ((run+1)%unit != 0 || run/unit%2 == 0) {
+				if want, wantOK = i-run, false; (run+1)%unit == 0 {
+					want, wantOK = i+1, true
+				}
+				break
+			}
+			run = 0
+		}
+		if end, ok := (Text{text, depth}).skipString(0); end != want || ok != wantOK {
+			t.Fatalf("depth %d, %s: %d, %t, want %d, %t", depth, text, end, ok, want, wantOK)
+		}
+		if want < len(text) {
+			early++
+		}
+	}
+	if early < 10_000 || early > 45_000 {
+		t.Errorf("%d of 50,000 strings end early", early)
 	}
 }
