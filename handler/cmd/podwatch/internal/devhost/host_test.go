@@ -17,6 +17,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -578,10 +579,20 @@ func TestStopWaitsForTheTryButNotForTheNext(t *testing.T) {
 }
 
 func TestFunctionTimeoutKillsTheHandler(t *testing.T) {
-	w := start(t, map[string]string{
+	var w *world
+	var graces atomic.Int32
+	w = start(t, map[string]string{
 		"host.json":            strings.Replace(hostJSON, "00:00:05", "00:00:01", 1),
 		"Detect/function.json": strings.Replace(detectJSON, `"maxRetryCount": 2`, `"maxRetryCount": 0`, 1),
-	}, func(o *devhost.Options) { o.MaxErrors = 1 }) // the host's own kill is not counted
+	}, func(o *devhost.Options) {
+		o.MaxErrors = 1 // the host's own kill is not counted
+		o.Scale = func(d time.Duration) time.Duration {
+			if d == 2*time.Second && graces.Add(1) == 3 { // the other one has ended the process
+				eventually(t, func() bool { _, starts := w.Process(); return starts == 3 })
+			}
+			return 0
+		}
+	})
 	err := w.Deliver(t.Context(), "0", body(command{Hang: true}))
 	if err == nil || !strings.Contains(err.Error(), "functionTimeout") {
 		t.Errorf("err = %v", err)
@@ -596,7 +607,6 @@ func TestFunctionTimeoutKillsTheHandler(t *testing.T) {
 		wg.Go(func() { _ = w.Deliver(t.Context(), partition, body(command{Hang: true})) })
 	}
 	wg.Wait()
-	eventually(t, func() bool { _, starts := w.Process(); return starts > 2 })
 	if err := w.Deliver(t.Context(), "1", body(command{})); err != nil {
 		t.Errorf("after the second restart: %v", err)
 	}
