@@ -330,17 +330,23 @@ func (r *replay) finish(err error) error {
 	return err
 }
 
-// summarize prints the counts as JSON.
+// summarize prints the counts as JSON: those of the handler's log line, and records by
+// what came of them.
 func (r *replay) summarize() error {
-	verdicts := map[string]int{}
-	for v, n := range r.verdicts {
-		verdicts[verdict(v).String()] = n
-	}
 	text, err := json.Marshal(struct {
-		Records int `json:"records"`
 		app.Counts
-		Verdicts map[string]int `json:"verdicts"` // on records
-	}{r.records, r.counts, verdicts})
+		Records    int `json:"records"`
+		Alerted    int `json:"recordsAlerted"`
+		Suppressed int `json:"recordsSuppressed"`
+		Repeated   int `json:"recordsRepeat"`
+		Routine    int `json:"recordsRoutine"`
+		Unreadable int `json:"recordsUnreadable"`
+		NoMatch    int `json:"recordsNoMatch"`
+		NoRule     int `json:"recordsNoRule"`
+	}{
+		r.counts, r.records, r.verdicts[alerted], r.verdicts[suppressed], r.verdicts[repeated],
+		r.verdicts[routine], r.verdicts[unreadable], r.verdicts[noMatch], r.verdicts[noRule],
+	})
 	if err != nil {
 		return err
 	}

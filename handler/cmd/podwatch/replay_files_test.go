@@ -257,20 +257,83 @@ func TestEveryRecordHasAVerdict(t *testing.T) {
 	log := filepath.Join(dir, "log.json")
 	writeFile(t, log, sampleLines(t)+sampleLines(t)+`{"id":1}`+"\noops\n"+unrelated)
 	status, out, errs := replayed(t, "", "--summary", "--exceptions", exceptions, log)
-	var summary struct {
-		Records  int
-		Verdicts map[string]int
-	}
+	var summary map[string]int
 	if err := json.Unmarshal([]byte(out), &summary); err != nil {
 		t.Fatal(err, errs)
 	}
-	sum := 0
-	for _, n := range summary.Verdicts {
-		sum += n
+	verdicts, sum := map[string]int{}, 0
+	for name, n := range summary {
+		if v, of := strings.CutPrefix(name, "records"); of && v != "" {
+			verdicts[v] = n
+			sum += n
+		}
 	}
-	want := `{"alerted":3,"no match":31,"no rule's log":3,"repeat":6,"routine":6,"suppressed":3,"unreadable":1}`
-	if got := asJSON(t, summary.Verdicts); status != 1 || got != want || summary.Records != 53 || sum != 53 {
-		t.Errorf("status %d, %d records, verdicts %s\nwant 53 and %s", status, summary.Records, got, want)
+	want := `{"Alerted":3,"NoMatch":31,"NoRule":3,"Repeat":6,"Routine":6,"Suppressed":3,"Unreadable":1}`
+	if got := asJSON(t, verdicts); status != 1 || got != want || summary["records"] != 53 || sum != 53 {
+		t.Errorf("status %d, %d records, verdicts %s\nwant 53 and %s", status, summary["records"], got, want)
+	}
+}
+
+// records writes n records, one of fifty a deletion, and looks at the heap at each
+// quarter.
+type records struct {
+	n, made int
+	list    bool // as an array
+	heap    []float64
+	text    []byte
+}
+
+func (r *records) Read(p []byte) (int, error) {
+	for len(r.text) == 0 {
+		if r.made == r.n {
+			return 0, io.EOF
+		}
+		if r.made%(r.n/4) == r.n/4-1 {
+			r.heap = append(r.heap, liveHeap())
+		}
+		record, separator := strings.Replace(unrelated, `"Success"`, `"Success","properties":{"text":"`+strings.Repeat("x", 1500)+`"}`, 1), "\n"
+		if r.made%50 == 0 {
+			record = deletion(r.made)
+		}
+		if r.list {
+			separator = ","
+			if r.made == 0 {
+				separator = "["
+			}
+			record, separator = separator+record, ""
+			if r.made == r.n-1 {
+				separator = "]"
+			}
+		}
+		r.text = []byte(record + separator)
+		r.made++
+	}
+	n := copy(p, r.text)
+	r.text = r.text[n:]
+	return n, nil
+}
+
+// A file of any size occupies the memory of a few bodies, and every record of it is
+// counted.
+func TestReplayOfALongFileHoldsLittle(t *testing.T) {
+	const n, allowance = 20_000, 16 // records, of 33 MB in all, and MiB
+	for _, list := range []bool{false, true} {
+		in := &records{n: n, list: list}
+		var out, errs bytes.Buffer
+		root := newRootCommand()
+		root.SetArgs([]string{"replay", "--summary", "-"})
+		root.SetIn(in)
+		root.SetOut(&out)
+		root.SetErr(&errs)
+		status := execute(t.Context(), root)
+		want := fmt.Sprintf("read %d records, %d of logs that rules read, %d alerts, 0 unread\n", n, n, n/50)
+		if status != 0 || !strings.HasSuffix(errs.String(), want) {
+			t.Errorf("array %t: status %d, %s, want %s", list, status, errs.String(), want)
+		}
+		t.Logf("live heap at each quarter: %.1f MiB", in.heap)
+		if len(in.heap) != 4 || in.heap[3] > in.heap[0]+allowance {
+			t.Errorf("array %t: live heap at each quarter: %.1f MiB", list, in.heap)
+		}
 	}
 }
 

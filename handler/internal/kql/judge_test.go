@@ -145,26 +145,32 @@ func TestJudgeIsSound(t *testing.T) {
 func TestExplain(t *testing.T) {
 	doc := hiding{document(t, `{"verb":"get","user":{"name":"jane"},"code":201,"tags":["a","b"],"n":[{"k":"v"}],"secret":1}`), "secret"}
 	for query, want := range map[string]Reason{
-		"user.name:jane and verb:delete":                {"verb", "delete", `"get"`},
-		"user.name:(eve or mallory) and verb:delete":    {"user.name", "(eve or mallory)", `"jane"`},
-		"user.name:jane and code >= 200":                {"code", ">= 200", `"201"`},
-		"user.name:jane and not verb:get":               {"verb", "not get", `"get"`},
-		"verb:patch or user.name:j*":                    {"user.name", "j*", `"jane"`},
-		"verb:patch or code:404":                        {"code", "404", `"201"`},
-		"secret:1 and user.name:jane":                   {"secret", "1", "not known"},
-		"secret:1 and verb:delete":                      {"verb", "delete", `"get"`}, // certain, so it decides
-		"not missing:*":                                 {"missing", "not *", "nothing"},
-		"tags:c":                                        {"tags", "c", "[a b]"},
-		"us*.name:eve":                                  {"us*.name", "eve", ""},
-		"user.name:jane and kube-hunter":                {"", "kube-hunter", ""},
-		"n:{k:w}":                                       {"n", "{...}", "[map[k:v]]"},
-		"code:null":                                     {"code", "null", `"201"`},
-		"*:*":                                           {"", "*:*", ""},
-		"not (user.name:jane and (verb:get or code:1))": {"verb", "not get", `"get"`},
+		"user.name:jane and verb:delete":                 {"verb", "delete", `"get"`},
+		"user.name:(eve or mallory) and verb:delete":     {"user.name", "(eve or mallory)", `"jane"`},
+		"user.name:jane and code >= 200":                 {"code", ">= 200", `"201"`},
+		"user.name:jane and not verb:get":                {"verb", "not get", `"get"`},
+		"verb:patch or user.name:j*":                     {"user.name", "j*", `"jane"`},
+		"verb:patch or code:404":                         {"code", "404", `"201"`},
+		"(verb:get and code:404) or (verb:list and x:1)": {"code", "404", `"201"`}, // the one that came furthest
+		"secret:1 and user.name:jane":                    {"secret", "1", "not known"},
+		"secret:1 and verb:delete":                       {"verb", "delete", `"get"`}, // certain, so it decides
+		"not missing:*":                                  {"missing", "not *", "nothing"},
+		"tags:c":                                         {"tags", "c", "[a b]"},
+		"us*.name:eve":                                   {"us*.name", "eve", ""},
+		"user.name:jane and kube-hunter":                 {"", "kube-hunter", ""},
+		"n:{k:w}":                                        {"n", "{...}", "[map[k:v]]"},
+		"code:null":                                      {"code", "null", `"201"`},
+		"*:*":                                            {"", "*:*", ""},
+		"not (user.name:jane and (verb:get or code:1))":  {"verb", "not get", `"get"`},
 	} {
 		got := Compile(parse(t, query), Options{}).Explain(doc)
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", query, diff)
+		}
+	}
+	for query, want := range map[string]int{"verb:get": 0, "verb:list": 1, "verb:list and code:201 and secret:2 and not tags:a": 3, "verb:list or code:404": 1} {
+		if got := Compile(parse(t, query), Options{}).Misses(doc); got != want {
+			t.Errorf("%s misses %d, want %d", query, got, want)
 		}
 	}
 	long := Compile(parse(t, "a:x"), Options{}).Explain(Map{"a": strings.Repeat("é", 500)})
