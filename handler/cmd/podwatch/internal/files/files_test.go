@@ -39,13 +39,19 @@ func contents(t testing.TB, bodies iter.Seq2[Body, error]) (numbers []int, unrea
 		}
 		longest = max(longest, len(b.Text))
 		for p := range export.Pieces(b.Text) {
-			var r struct{ N int }
+			var r struct {
+				N    int
+				Text string
+			}
 			if p.Reason != "" {
 				unread = append(unread, b.Place(p.Offset)+": "+p.Reason)
 			} else if err := json.Unmarshal(p.JSON, &r); err != nil {
 				t.Fatal(err)
 			} else {
 				numbers = append(numbers, r.N)
+			}
+			if strings.Contains(r.Text, "\n") {
+				t.Fatalf("record %d was changed: %.100q", r.N, r.Text)
 			}
 		}
 	}
@@ -430,4 +436,19 @@ func FuzzBodies(f *testing.F) {
 	f.Fuzz(func(t *testing.T, file []byte) {
 		contents(t, Bodies(bytes.NewReader(file)))
 	})
+}
+
+// After a quote that is missing the text in strings passes for structure: it stays as
+// it is.
+func TestTextBehindAMissingQuoteIsNotChanged(t *testing.T) {
+	t.Parallel()
+	var list []string
+	for n := range 1200 {
+		list = append(list, fmt.Sprintf(`{"time":"x","category":"y","n":%d,"text":"a, b, c %s"}`, n, strings.Repeat("x", 1000)))
+	}
+	list[3] = strings.Replace(list[3], `"x"`, `"x`, 1)
+	numbers, _, _, err := contents(t, Bodies(strings.NewReader("["+strings.Join(list, ",")+"]")))
+	if len(numbers) < 1197 || err != nil {
+		t.Errorf("%d records, error %v", len(numbers), err)
+	}
 }
