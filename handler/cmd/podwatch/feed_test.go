@@ -158,7 +158,7 @@ func TestFeedTellsWhatCameOfIt(t *testing.T) {
 	if out := feed(strings.Join(groups, "\n"), "-"); !strings.Contains(out, " alerted (") {
 		t.Errorf("a storm: %s", out)
 	}
-	if out := feed(deletion(500), "-"); !strings.Contains(out, "1 "+held) {
+	if out := feed(deletion(500), "-"); !strings.Contains(out, "1 held until ") {
 		t.Errorf("an alert in a storm: %s, want it held", out)
 	}
 	ended := func() bool { return len(done) > 0 }

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"podwatch/handler/cmd/podwatch/internal/devhost/inbox"
 	"podwatch/handler/cmd/podwatch/internal/files"
@@ -21,6 +22,8 @@ import (
 	"podwatch/handler/internal/app"
 	"podwatch/handler/internal/config"
 	"podwatch/handler/internal/detect"
+	"podwatch/handler/internal/state"
+	"podwatch/handler/internal/storage"
 )
 
 // What podwatch feed asks of a run, on its page's address: a message as the body of
@@ -76,6 +79,7 @@ type outcome struct {
 	Records  int            `json:"records"`
 	Verdicts map[string]int `json:"verdicts"` // as of a replay, and held
 	Cards    int            `json:"cards"`
+	Until    time.Time      `json:"until,omitzero"`   // when the summary of what is held comes
 	Unread   []string       `json:"unread,omitempty"` // where and why, the first of them
 }
 
@@ -94,6 +98,8 @@ func (o outcome) String() string {
 		case n == 0:
 		case name == alerted.String():
 			parts = append(parts, fmt.Sprintf("%d alerted (%s)", n, count(o.Cards, "card", "cards")))
+		case name == held && !o.Until.IsZero():
+			parts = append(parts, fmt.Sprintf("%d held until %s", n, o.Until.Local().Format("15:04")))
 		case name == unreadable.String() && len(o.Unread) > 0:
 			parts = append(parts, fmt.Sprintf("%d unreadable (%s)", n, strings.Join(o.Unread, "; ")))
 		default:
@@ -169,7 +175,23 @@ func (r *localRun) feedBodies(ctx context.Context, bodies iter.Seq2[files.Body, 
 		}
 		j.settle(r.inbox.Since(before))
 	}
+	if j.Verdicts[held] > 0 {
+		j.Until = r.summaryDue(ctx)
+	}
 	return j.outcome, nil
+}
+
+// summaryDue is when the summary of what is held comes, zero if that is not known.
+func (r *localRun) summaryDue(ctx context.Context) time.Time {
+	account, err := storage.Open(&config.Storage{ConnectionString: config.Secret(r.storage.ConnectionString)}, nil)
+	if err != nil {
+		return time.Time{}
+	}
+	waiting, err := r.held(ctx, state.NewStorms(account.Documents(state.StateContainer), time.Now))
+	if err != nil {
+		return time.Time{}
+	}
+	return waiting.Due
 }
 
 // settle judges the alerts of a body by what was delivered: one without a row of its
