@@ -55,6 +55,8 @@ var proofs = map[string]proof{
 	"make bench":        {run: runMakeBench},
 	"make bench-beside": seen("bench-beside: ", "func TestTableAndSoak("),
 	"make soak":         seen("soak: ", "func TestTableAndSoak("),
+	"make storm":        seen("storm: ", "func TestAStormOfDeletions"),
+	"make faults":       seen("faults: ", "func TestNothingIsLost", "func TestHandlersOnOneStorage"),
 	"make test":         seen("make test"),
 	"make browser-test": seen("make browser-test"),
 	"make race lint":    seen("make race", "make lint"),
