@@ -142,7 +142,7 @@ faults: deps ## Seeded runs with faults: one handler, two and four on one storag
 # What cannot be built leaves the last staged app as it is.
 .PHONY: stage
 stage: need-go
-	staging=$$(mktemp -d "$(DIST).new.XXXXXX"); trap 'rm -rf "$$staging"' EXIT; chmod 755 "$$staging"; \
+	mkdir -p "$$(dirname "$(DIST)")"; staging=$$(mktemp -d "$(DIST).new.XXXXXX"); trap 'rm -rf "$$staging"' EXIT; chmod 755 "$$staging"; \
 	cp host.json "$$staging/"; cp -R function_app/. "$$staging/"; \
 	CGO_ENABLED=0 GOOS=$(HANDLER_GOOS) GOARCH=$(HANDLER_GOARCH) $(BUILD) -o "$$staging/handler" ./handler; \
 	echo '$(word 1,$(VERSION))' >"$$staging/version.txt"; \
