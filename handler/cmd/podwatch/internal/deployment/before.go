@@ -290,7 +290,7 @@ func (p *preflight) checkClusters(ctx context.Context) Finding {
 	for _, wanted := range p.Clusters {
 		var c Resource
 		id := wanted.id(p.Subscription)
-		if err := p.c.Get(ctx, id, apiClusters, nil, &c); notFound(err) {
+		if err := p.c.Get(ctx, id, apiOfCluster(id), nil, &c); notFound(err) {
 			return failed("correct clusters in the parameters file; az aks list shows the names", "there is no cluster %s", id)
 		} else if err != nil {
 			return p.problem(err)

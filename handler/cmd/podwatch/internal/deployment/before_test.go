@@ -170,7 +170,8 @@ func TestBeforeWithOldTools(t *testing.T) {
 func TestReadParameters(t *testing.T) {
 	dir := t.TempDir()
 	compiled, err := json.Marshal(map[string]any{"templateJson": "{}", "parametersJson": `{"parameters":{"name":{"value":"soc"},
-		"clusters":{"value":[{"name":"aks-shop","resourceGroup":"rg-shop","subscriptionId":"22222222-2222-3333-4444-555555555555"}]},"teamsWebhookUrl":{"value":""}}}`})
+		"clusters":{"value":[{"name":"aks-shop","resourceGroup":"rg-shop","subscriptionId":"22222222-2222-3333-4444-555555555555"},
+		{"kind":"arc","name":"arc-dock","resourceGroup":"rg-dock"}]},"teamsWebhookUrl":{"value":""}}}`})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -185,7 +186,9 @@ func TestReadParameters(t *testing.T) {
 		t.Fatal(err)
 	}
 	p, err := ReadParameters(t.Context(), file)
-	if err != nil || p.Name != "soc" || p.Plan != "flex" || p.UseTeams != nil || len(p.Clusters) != 1 ||
+	if err != nil || p.Name != "soc" || p.Plan != "flex" || p.UseTeams != nil || len(p.Clusters) != 2 ||
+		p.Clusters[1].id("x") != "/subscriptions/x/resourceGroups/rg-dock/providers/Microsoft.Kubernetes/connectedClusters/arc-dock" ||
+		apiOfCluster(p.Clusters[1].id("11111111-2222-3333-4444-555555555555")) != apiConnected || apiOfCluster(p.Clusters[0].id("x")) != apiClusters ||
 		p.Clusters[0].id("x") != "/subscriptions/22222222-2222-3333-4444-555555555555/resourceGroups/rg-shop/providers/Microsoft.ContainerService/managedClusters/aks-shop" {
 		t.Errorf("got %+v, %v", p, err)
 	}

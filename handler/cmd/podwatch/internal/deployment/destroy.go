@@ -112,7 +112,7 @@ func (m *demolition) exporters(ctx context.Context) {
 		// Azure answers 200 to the deletion of a setting of a cluster that does not
 		// exist: a misspelt id must be noticed here.
 		if c.Location == "" {
-			if err := m.c.Get(ctx, c.ID, apiClusters, nil, nil); err != nil {
+			if err := m.c.Get(ctx, c.ID, apiOfCluster(c.ID), nil, nil); err != nil {
 				m.failed("look at cluster "+c.ID, err)
 				continue
 			}

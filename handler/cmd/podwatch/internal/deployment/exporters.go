@@ -38,13 +38,25 @@ func (s setting) exports(category string) bool {
 const maxSettings = 5
 
 // A Cluster is one that exports its audit log, as the template's parameter names it.
-type Cluster struct{ Name, ResourceGroup, SubscriptionID string }
+type Cluster struct{ Kind, Name, ResourceGroup, SubscriptionID string }
 
 func (c Cluster) id(subscription string) string {
 	if c.SubscriptionID != "" {
 		subscription = c.SubscriptionID
 	}
-	return "/subscriptions/" + subscription + "/resourceGroups/" + c.ResourceGroup + "/providers/Microsoft.ContainerService/managedClusters/" + c.Name
+	kind := "Microsoft.ContainerService/managedClusters"
+	if c.Kind == "arc" {
+		kind = "Microsoft.Kubernetes/connectedClusters"
+	}
+	return "/subscriptions/" + subscription + "/resourceGroups/" + c.ResourceGroup + "/providers/" + kind + "/" + c.Name
+}
+
+// apiOfCluster is the API version of a cluster of either kind.
+func apiOfCluster(id string) string {
+	if c, ok := arm.Parse(id); ok && c.Is("Microsoft.Kubernetes", "connectedClusters") {
+		return apiConnected
+	}
+	return apiClusters
 }
 
 // settingsOf lists the diagnostic settings of a resource or subscription.
@@ -56,8 +68,8 @@ func settingsOf(ctx context.Context, c *azure.Client, id string) ([]setting, err
 	return list, nil
 }
 
-// clusters returns the ids of the clusters that may export: those of the subscription,
-// those of the latest deployment's parameters, and the named ones.
+// clusters returns the ids of the clusters that may export: the managed clusters of the
+// subscription, those of the latest deployment's parameters, and the named ones.
 func clusters(ctx context.Context, c *azure.Client, t Target, name string, named []string) (found []Resource, err error) {
 	found, err = azure.List[Resource](ctx, c, t.scope()+"/providers/Microsoft.ContainerService/managedClusters", apiClusters, nil)
 	if err != nil {

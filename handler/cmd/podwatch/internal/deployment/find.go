@@ -33,6 +33,7 @@ const (
 	apiWorkspace   = "2025-02-01"
 	apiRoles       = "2022-04-01"
 	apiClusters    = "2024-09-01"
+	apiConnected   = "2024-01-01" // of clusters that Arc enables
 	apiLogs        = "2018-03-01-preview"
 	apiIdentity    = "2023-01-31"
 	apiMetrics     = "2018-01-01"
