@@ -41,6 +41,7 @@ func TestAStormOfDeletions(t *testing.T) {
 	}
 	for _, callers := range []int{1, 5000} {
 		t.Run(fmt.Sprintf("callers=%d", callers), func(t *testing.T) {
+			t.Parallel()
 			connection := azurite.Start(t)
 			s := &storm{handler: start(t, nil, "AzureWebJobsStorage="+connection), account: open(t, connection)}
 			s.rage(total, callers)
