@@ -92,7 +92,7 @@ func TestRunFeedsShowsAndEndsEverything(t *testing.T) {
 	}
 	stderr.await(t, "was removed and is made again", ended)
 	write("again.json", `{"records":[]}`)
-	stderr.await(t, "again.json is fed: 1 new rows", ended)
+	stderr.await(t, "again.json is fed: empty: no record\n", ended)
 
 	resp, err := http.Post(admin+"/admin/functions/Detect", "application/json", strings.NewReader(`{"input":"{}"}`))
 	if err != nil || resp.StatusCode != http.StatusAccepted {
