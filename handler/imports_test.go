@@ -54,7 +54,7 @@ var mayImport = map[string][]string{
 	"server": {"invocation"},
 
 	"podwatch/azure":         {"outbound"},
-	"podwatch/deployment":    {"arm", "config", "podwatch/azure", "podwatch/hub", "state", "storage"},
+	"podwatch/deployment":    {"arm", "config", "podwatch/azure", "podwatch/hub", "state", "storage", "version"},
 	"podwatch/files":         {"export", "jsontext"},
 	"podwatch/hub":           {},
 	"podwatch/devhost":       {"child", "config", "emulator", "invocation"},

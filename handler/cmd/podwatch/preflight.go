@@ -9,11 +9,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
-	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"podwatch/handler/internal/version"
 )
 
 // A precondition is one thing that has to hold before run can work here.
@@ -110,29 +110,15 @@ func (p program) precondition() precondition {
 			return "", fmt.Errorf("%s is not installed: %s", p.name, p.cure)
 		}
 		out, err := exec.CommandContext(ctx, path, p.args...).CombinedOutput()
-		version := strings.TrimPrefix(strings.TrimSpace(string(out)), "go")
+		found := strings.TrimPrefix(strings.TrimSpace(string(out)), "go")
 		switch {
 		case err != nil:
-			return "", fmt.Errorf("%s does not run (%s): %s", p.name, cmp.Or(version, err.Error()), p.cure)
-		case older(version, p.oldest):
-			return "", fmt.Errorf("%s %s is too old: %s", p.name, version, p.cure)
+			return "", fmt.Errorf("%s does not run (%s): %s", p.name, cmp.Or(found, err.Error()), p.cure)
+		case version.Older(found, p.oldest):
+			return "", fmt.Errorf("%s %s is too old: %s", p.name, found, p.cure)
 		}
-		return version, nil
+		return found, nil
 	}}
-}
-
-var majorMinor = regexp.MustCompile(`(\d+)(?:\.(\d+))?`)
-
-// older compares the first two numbers of a version.
-func older(version, oldest string) bool {
-	numbers := func(text string) (n [2]int) {
-		for i, digits := range append(majorMinor.FindStringSubmatch(text), "", "", "")[1:3] {
-			n[i], _ = strconv.Atoi(digits) // what is missing is 0
-		}
-		return n
-	}
-	have, want := numbers(version), numbers(oldest)
-	return cmp.Or(cmp.Compare(have[0], want[0]), cmp.Compare(have[1], want[1])) < 0
 }
 
 var temporaryFolder = precondition{"temporary folder", func(context.Context) (string, error) {

@@ -60,14 +60,21 @@ func taken(t *testing.T) string {
 	return fmt.Sprint(l.Addr().(*net.TCPAddr).Port)
 }
 
-func TestPreflight(t *testing.T) {
-	t.Parallel()
-	tool := buildTool(t)
-	closed, err := devhost.ListenLocal("127.0.0.1:0")
+// absentHub returns an address of this machine at which nothing listens.
+func absentHub(t *testing.T) string {
+	t.Helper()
+	l, err := devhost.ListenLocal("127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	closed.Close()
+	defer l.Close()
+	return l.Addr().String()
+}
+
+func TestPreflight(t *testing.T) {
+	t.Parallel()
+	tool := buildTool(t)
+	absent := absentHub(t)
 	locked := t.TempDir()
 	release, err := lockFolder(locked, "--drop")
 	if err != nil {
@@ -75,7 +82,7 @@ func TestPreflight(t *testing.T) {
 	}
 	t.Cleanup(release)
 	hub := []string{"--event-hub", "h", "--connection-string",
-		"Endpoint=sb://" + closed.Addr().String() + ";SharedAccessKeyName=a;SharedAccessKey=b;UseDevelopmentEmulator=true"}
+		"Endpoint=sb://" + absent + ";SharedAccessKeyName=a;SharedAccessKey=b;UseDevelopmentEmulator=true"}
 	for name, c := range map[string]struct {
 		programs map[string]string
 		env      []string
@@ -94,7 +101,7 @@ func TestPreflight(t *testing.T) {
 		"a taken port":  {args: []string{"--page-port", taken(t)}, want: "is taken by another program: end that, or choose another port with --page-port"},
 		"no folder":     {args: []string{"--drop", "/proc/nowhere"}, want: "or choose another folder with --drop"},
 		"a locked one":  {args: []string{"--drop", locked}, want: fmt.Sprintf("is used by process %d, another podwatch run", os.Getpid())},
-		"an absent hub": {args: hub, want: "nothing answers at " + closed.Addr().String() + " on this machine: start the hub there"},
+		"an absent hub": {args: hub, want: "nothing answers at " + absent + " on this machine: start the hub there"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -177,16 +184,12 @@ func TestOldestVersions(t *testing.T) {
 func TestAnAbsentHubIsReportedAtOnce(t *testing.T) {
 	t.Parallel()
 	tool := buildTool(t)
-	closed, err := devhost.ListenLocal("127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	closed.Close()
+	absent := absentHub(t)
 	dir := t.TempDir()
 	writeFile(t, filepath.Join(dir, "message.json"), "{}")
 	writeFile(t, filepath.Join(dir, "host.json"), "{}")
 	hub := []string{"--event-hub", "h", "--connection-string",
-		"Endpoint=sb://" + closed.Addr().String() + ";SharedAccessKeyName=a;SharedAccessKey=b;UseDevelopmentEmulator=true"}
+		"Endpoint=sb://" + absent + ";SharedAccessKeyName=a;SharedAccessKey=b;UseDevelopmentEmulator=true"}
 	for name, args := range map[string][]string{
 		"run":    {"--app", dir, "--local", dir, "--port", "0", "--page-port", "0"},
 		"send":   {"message.json"},
@@ -196,7 +199,7 @@ func TestAnAbsentHubIsReportedAtOnce(t *testing.T) {
 			t.Parallel()
 			began := time.Now()
 			got := callTool(t, tool, dir, nil, append(append([]string{name}, hub...), args...)...)
-			if got.status != 1 || !strings.Contains(got.stderr, "nothing answers at "+closed.Addr().String()) {
+			if got.status != 1 || !strings.Contains(got.stderr, "nothing answers at "+absent) {
 				t.Errorf("%+v", got)
 			}
 			t.Logf("after %s: %s", time.Since(began), got.stderr)

@@ -14,6 +14,7 @@ import (
 
 	"podwatch/handler/cmd/podwatch/internal/azure"
 	"podwatch/handler/internal/arm"
+	"podwatch/handler/internal/version"
 )
 
 // Plans are what is known of a deployment before it begins.
@@ -95,7 +96,7 @@ func (p *preflight) checkTools(ctx context.Context) Finding {
 	var versions map[string]any
 	_ = json.Unmarshal(az, &versions)
 	core, _ := versions["azure-cli"].(string)
-	if older(core, leastAz) {
+	if version.Older(core, leastAz) {
 		return failed("az upgrade", "the Azure CLI is %s, at least %s is needed", core, leastAz)
 	}
 	command := []string{"az", "bicep", "version"}
@@ -104,7 +105,7 @@ func (p *preflight) checkTools(ctx context.Context) Finding {
 	}
 	bicep, err := run(ctx, command...)
 	number := versionNumber.FindString(string(bicep))
-	if err != nil || older(number, leastBicep) {
+	if err != nil || version.Older(number, leastBicep) {
 		return failed("az bicep upgrade", "the Bicep CLI is %q, at least %s is needed", number, leastBicep)
 	}
 	return ok("Azure CLI %s, Bicep CLI %s", core, number)

@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -88,18 +87,3 @@ func run(ctx context.Context, command ...string) ([]byte, error) {
 }
 
 var versionNumber = regexp.MustCompile(`\d+(?:\.\d+)+`)
-
-// older reports whether the first version number in text is below least.
-func older(text, least string) bool {
-	have, want := strings.Split(versionNumber.FindString(text), "."), strings.Split(least, ".")
-	for i := range want {
-		h := 0
-		if i < len(have) {
-			h, _ = strconv.Atoi(have[i])
-		}
-		if w, _ := strconv.Atoi(want[i]); h != w {
-			return h < w
-		}
-	}
-	return false
-}
