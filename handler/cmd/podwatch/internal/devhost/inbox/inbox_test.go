@@ -353,9 +353,11 @@ func TestStreamSendsWhatIsThereAndWhatComes(t *testing.T) {
 	old.want("run", "")
 	old.want("message", `"data":{"a":1}`)
 
+	// The page that stayed has read all of it before the inbox forgets it: what a slow
+	// page has not read by then, it need not learn.
+	s.want("message", `"data":{"a":3}`)
 	away := back.id
 	b.Clear()
-	s.want("message", `"data":{"a":3}`)
 	s.want("clear", "{}")
 	c.do(http.MethodPost, ingest, `[{"a":4}]`)
 	late := c.stream(away)
