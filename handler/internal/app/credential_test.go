@@ -22,7 +22,7 @@ func TestInAzureTheManagedIdentitySignsIn(t *testing.T) {
 			platform := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				asked = append(asked, r.URL.Query().Get("client_id"))
 				w.Header().Set("Content-Type", "application/json")
-				fmt.Fprintf(w, `{"access_token":"platform","expires_on":"%d","resource":"x","token_type":"Bearer"}`, time.Now().Add(time.Hour).Unix())
+				fmt.Fprintf(w, `{"access_token":"platform","expires_on":"%d","resource":"x","token_type":"Bearer"}`, time.Now().Add(time.Minute).Unix()) // too short to be kept for the next run
 			}))
 			defer platform.Close()
 			settings := map[string]string{

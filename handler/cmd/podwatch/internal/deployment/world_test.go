@@ -27,7 +27,7 @@ import (
 )
 
 // One Azurite serves all tests; each has an account of its own.
-const accounts = 200
+const accounts = 1000 // also for tests that are repeated
 
 var (
 	azurite string // connection string of the account test0
