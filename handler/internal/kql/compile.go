@@ -29,12 +29,12 @@ type term struct {
 }
 
 func (c *compiler) resolve(n *Node, base string) *term {
-	t := &term{Node: n, base: base}
+	t := &term{Node: n, base: base, terms: make([]*term, len(n.kids))}
 	if n.field.parts != nil {
 		t.full = join(base, n.field.text())
 	}
-	for _, k := range n.kids {
-		t.terms = append(t.terms, c.resolve(k, n.inside(base)))
+	for i, k := range n.kids {
+		t.terms[i] = c.resolve(k, n.inside(base))
 	}
 	switch {
 	case n.kind == nested && n.field.wildcard():
@@ -162,6 +162,7 @@ func (c *compiler) or(t *term) matcher {
 func (c *compiler) oneField(ts ...*term) matcher {
 	t := ts[0]
 	m := &oneField{terms: ts, name: t.field.text(), below: t.op == Exists || t.typ == TypeFlattened && !t.keyed}
+	m.fits = m.anyFits
 	if t.op != Exists {
 		m.test = c.test(t.typ, c.folds(t.full), ts...)
 		return m

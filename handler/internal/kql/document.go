@@ -12,7 +12,10 @@ import (
 type Map map[string]any
 
 // Lookup returns the value of a field.
-func (m Map) Lookup(field string) (value any, known bool) { return find(m, field), true }
+func (m Map) Lookup(field string) (value any, known bool) {
+	value, _ = find(m, field, true, func(any) bool { return false })
+	return value, true
+}
 
 // All returns the members that are not null.
 func (m Map) All() iter.Seq2[string, any] {
@@ -25,27 +28,34 @@ func (m Map) All() iter.Seq2[string, any] {
 	}
 }
 
-// find looks for path in an object under every way to spell it with dotted keys.
-func find(object map[string]any, path string) any {
-	found := object[path]
+// find looks for path in an object under every way to spell it with dotted keys,
+// until a value is enough. With below it collects the parts of an object, too, that
+// lie beside it under longer keys.
+func find(object map[string]any, path string, below bool, enough valueTest) (found any, done bool) {
+	if found = object[path]; found != nil && enough(found) {
+		return found, true
+	}
 	for end, n := 0, 0; ; end++ {
 		if n = strings.IndexByte(path[end:], '.'); n < 0 {
 			break
 		}
 		end += n
 		if v := object[path[:end]]; v != nil {
-			found = Combine(found, descend(v, path[end+1:]))
+			if v, done = descend(v, path[end+1:], below, enough); done {
+				return v, true
+			}
+			found = Combine(found, v)
 		}
 	}
-	if list, ok := found.([]any); found != nil && !container(found) || ok && !slices.ContainsFunc(list, container) {
-		return found
+	if list, ok := found.([]any); !below || found != nil && !container(found) || ok && !slices.ContainsFunc(list, container) {
+		return found, false
 	}
-	for key, v := range object { // more of an object may lie beside it
+	for key, v := range object {
 		if len(key) > len(path) && key[len(path)] == '.' && key[:len(path)] == path {
 			found = Combine(found, map[string]any{key[len(path)+1:]: v})
 		}
 	}
-	return found
+	return found, enough(found)
 }
 
 // container reports whether a value is an object or a list.
@@ -57,27 +67,30 @@ func container(v any) bool {
 	return false
 }
 
-// descend returns what the objects in v have at path.
-func descend(v any, path string) any {
+// descend is find in the objects in v.
+func descend(v any, path string, below bool, enough valueTest) (value any, done bool) {
 	switch v := v.(type) {
 	case map[string]any:
-		return find(v, path)
+		return find(v, path, below, enough)
 	case []any:
 		var found []any
 		for _, e := range v {
-			if value := descend(e, path); value != nil {
+			if value, done = descend(e, path, below, enough); done {
+				return value, true
+			}
+			if value != nil {
 				found = append(found, value)
 			}
 		}
 		switch len(found) {
 		case 0:
-			return nil
+			return nil, false
 		case 1:
-			return found[0]
+			return found[0], false
 		}
-		return found
+		return found, false
 	}
-	return nil
+	return nil, false
 }
 
 // Combine returns the value that two spellings of one key have together: two

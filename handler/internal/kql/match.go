@@ -118,6 +118,7 @@ type oneField struct {
 	name  string
 	below bool // the values of everything below the name count, too
 	test  valueTest
+	fits  valueTest // anyFits
 
 	// What is below an object by name, where some of it may be nested and so
 	// not visible; nil if all of it counts.
@@ -125,9 +126,9 @@ type oneField struct {
 }
 
 func (m *oneField) judge(d Document, v view) Truth {
-	value, known := d.Lookup(m.name)
+	value, known, fits := m.lookup(d)
 	switch {
-	case m.fits(value):
+	case fits:
 		return True
 	case v == asKibana:
 		return False
@@ -145,7 +146,18 @@ func (m *oneField) explain(d Document, _ view) Reason {
 	return r
 }
 
-func (m *oneField) fits(value any) bool {
+// lookup returns the value of the field and whether it fits. A [Map] is searched
+// only until a value fits.
+func (m *oneField) lookup(d Document) (value any, known, fits bool) {
+	if object, ok := d.(Map); ok {
+		value, fits = find(object, m.name, m.below, m.fits)
+		return value, true, fits
+	}
+	value, known = d.Lookup(m.name)
+	return value, known, m.anyFits(value)
+}
+
+func (m *oneField) anyFits(value any) bool {
 	if _, text := value.(string); text {
 		return m.test(value)
 	}
