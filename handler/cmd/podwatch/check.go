@@ -191,7 +191,7 @@ func checkRule(set *rule.Set, report *rule.Report, e *rule.Entry) checkedRule {
 	for _, m := range e.Mistakes {
 		r.Mistakes = append(r.Mistakes, m.Error())
 	}
-	for _, w := range e.Warnings {
+	for _, w := range e.Lint() {
 		r.Warnings = append(r.Warnings, checkWarning{File: w.File, Line: w.Line, Column: w.Column, Code: w.Code, Message: w.Msg})
 	}
 	cases, err := report.RunCases(set, e)

@@ -153,7 +153,7 @@ func TestBuiltInRulesKeepTheirCases(t *testing.T) {
 			if e.Verdict != rule.Runs {
 				t.Fatalf("%s: %s", e.Verdict, e.Reason)
 			}
-			for _, w := range e.Warnings {
+			for _, w := range e.Lint() {
 				t.Errorf("warning: %s", w)
 			}
 			cases, err := report.RunCases(set, e)
@@ -227,7 +227,7 @@ func TestACopyOfABuiltInRuleInheritsItsTable(t *testing.T) {
 	var replaced, warned bool
 	for _, e := range report.Entries {
 		replaced = replaced || e.Verdict == rule.Replaced && e.Rule.BuiltIn && e.Rule.ID == arcRule
-		for _, w := range e.Warnings {
+		for _, w := range e.Lint() {
 			warned = warned || w.Code == "replaces" && strings.Contains(w.Msg, "takes over its [podwatch] table")
 		}
 	}

@@ -106,7 +106,7 @@ func TestCorpusIsAccountedFor(t *testing.T) {
 		if (e.Reason == "") != (e.Verdict == rule.Runs) {
 			t.Errorf("%s: %s for the reason %q", e.File, e.Verdict, e.Reason)
 		}
-		for _, w := range e.Warnings {
+		for _, w := range e.Lint() {
 			if w.Code != "missing-field" && w.Code != "dataset" {
 				t.Errorf("warning: %s", w)
 			}

@@ -39,18 +39,27 @@ type document struct {
 	src    []byte
 	toml   bool
 	tree   map[string]any
-	places map[string]span // by path, such as rule.threat[0].tactic.id
+	places map[string]span // by path, such as rule.threat[0].tactic.id; of TOML once asked for
 }
 
 // A span is the part of the file that spells a value; for a table it is the
 // header or the key that opens it.
 type span struct{ start, end int }
 
+// place returns the part of the file that spells the value at path.
+func (d *document) place(path string) (s span, ok bool) {
+	if d.places == nil {
+		d.places = tomlPlaces(d.src)
+	}
+	s, ok = d.places[path]
+	return s, ok
+}
+
 // at returns line and column of what stands at path, or of the nearest table
 // above it: a missing key is reported where it is missed.
 func (d *document) at(path string) (line, column int) {
 	for {
-		if s, ok := d.places[path]; ok {
+		if s, ok := d.place(path); ok {
 			return d.position(s.start)
 		}
 		cut := strings.LastIndexAny(path, ".[")
@@ -59,7 +68,7 @@ func (d *document) at(path string) (line, column int) {
 		}
 		path = path[:cut]
 	}
-	if s, ok := d.places[""]; ok {
+	if s, ok := d.place(""); ok {
 		return d.position(s.start)
 	}
 	return 1, 1
@@ -68,7 +77,7 @@ func (d *document) at(path string) (line, column int) {
 // within returns line and column of the byte at offset in the text of the
 // string at path, as that text is written in the file.
 func (d *document) within(path, text string, offset int) (line, column int) {
-	s, ok := d.places[path]
+	s, ok := d.place(path)
 	if !ok || offset > len(text) {
 		return d.at(path)
 	}
@@ -177,11 +186,9 @@ func lineBreak(s string) string {
 	return ""
 }
 
-// parseTOML reads a TOML rule file. It decodes with the library and walks the
-// library's syntax tree beside it, because decoded values have lost their
-// place in the file.
+// parseTOML reads a TOML rule file.
 func parseTOML(file string, src []byte) (*document, error) {
-	d := &document{file: file, src: src, toml: true, tree: map[string]any{}, places: map[string]span{}}
+	d := &document{file: file, src: src, toml: true, tree: map[string]any{}}
 	if err := toml.Unmarshal(src, &d.tree); err != nil {
 		var mistake *toml.DecodeError
 		if errors.As(err, &mistake) {
@@ -190,7 +197,13 @@ func parseTOML(file string, src []byte) (*document, error) {
 		}
 		return nil, &FileError{File: file, Msg: strings.TrimPrefix(err.Error(), "toml: ")}
 	}
+	return d, nil
+}
 
+// tomlPlaces walks the syntax tree of a TOML file, because decoded values have lost
+// their place in it.
+func tomlPlaces(src []byte) map[string]span {
+	places := map[string]span{}
 	var p unstable.Parser
 	p.Reset(src)
 	table := ""
@@ -199,14 +212,14 @@ func parseTOML(file string, src []byte) (*document, error) {
 		n := p.Expression()
 		switch n.Kind {
 		case unstable.Table:
-			table = placeKey(d.places, elements, n, false)
+			table = placeKey(places, elements, n, false)
 		case unstable.ArrayTable:
-			table = placeKey(d.places, elements, n, true)
+			table = placeKey(places, elements, n, true)
 		case unstable.KeyValue:
-			placeValue(d.places, table, n)
+			placeValue(places, table, n)
 		}
 	}
-	return d, nil
+	return places
 }
 
 // placeKey records the header of a table and returns its path.

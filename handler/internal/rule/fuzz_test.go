@@ -56,7 +56,7 @@ func FuzzLoad(f *testing.F) {
 					t.Errorf("a mistake outside the file: %v", m)
 				}
 			}
-			for _, w := range e.Warnings {
+			for _, w := range e.Lint() {
 				if w.Line > len(lines) || w.Line > 0 && w.Column > len(lines[w.Line-1])+1 {
 					t.Errorf("a warning outside the file: %v", w)
 				}

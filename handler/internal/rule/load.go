@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"podwatch/handler/internal/event"
+	"podwatch/handler/internal/kql"
 )
 
 // A Verdict says what becomes of a rule that was read.
@@ -40,10 +41,10 @@ type Entry struct {
 	File     string
 	Rule     *Rule // what could be read of it; fields are empty where a broken rule has none
 	Verdict  Verdict
-	Reason   string   // why it does not run, in words; "" when it runs
-	Datasets []string // the logs that it reads; nil when it does not say
-	Warnings []Warning
-	Mistakes []error // of a broken rule: each names its place
+	Reason   string    // why it does not run, in words; "" when it runs
+	Datasets []string  // the logs that it reads; nil when it does not say
+	Warnings []Warning // what its file shows at once; [Entry.Lint] looks closer
+	Mistakes []error   // of a broken rule: each names its place
 
 	source Source
 	path   string // in source
@@ -135,8 +136,8 @@ func (l *loader) read(s Source, p string) error {
 func (l *loader) exported(docs []*document) []*document {
 	var found []*document
 	for _, d := range docs {
-		line, _ := d.at("")
 		skip := func(format string, args ...any) {
+			line, _ := d.at("")
 			l.report.Skipped = append(l.report.Skipped, Skipped{File: d.file, Line: line, What: fmt.Sprintf(format, args...)})
 		}
 		has := func(key string) bool { return d.tree[key] != nil }
@@ -214,9 +215,7 @@ func (l *loader) enter(s Source, p string, d *document) {
 	if builtIn != nil {
 		e.replace(builtIn)
 	}
-	slices.SortStableFunc(e.Warnings, func(a, b Warning) int {
-		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
-	})
+	sortWarnings(e.Warnings)
 	l.report.Entries = append(l.report.Entries, e)
 }
 
@@ -248,7 +247,8 @@ func (e *Entry) judge(dr *draft) {
 		return
 	}
 	var bounded bool
-	e.Datasets, bounded = datasetsOf(dr.query)
+	query := kql.Compile(dr.query, kql.Options{Type: FieldType})
+	e.Datasets, bounded = datasetsOf(dr.query, query)
 	fromQuery := bounded
 	if !bounded {
 		e.Datasets, bounded = datasetsOfIndex(dr.Index)
@@ -275,13 +275,11 @@ func (e *Entry) judge(dr *draft) {
 	if e.Verdict != Runs {
 		return
 	}
-	switch why := dr.cannotMatch(e.Datasets); {
+	switch why := cannotMatch(dr.query, query, e.Datasets); {
 	case !dr.Enabled:
 		e.Verdict, e.Reason = Off, "enabled is false in its file"
 	case why != "":
 		e.Verdict, e.Reason = CannotMatch, why
-	default:
-		e.Warnings = append(e.Warnings, dr.unfilled(e.Datasets)...)
 	}
 }
 

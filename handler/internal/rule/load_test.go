@@ -154,7 +154,7 @@ routine = 'user.name: backup'
 		t.Errorf("-want +got\n%s", diff)
 	}
 	var codes []string
-	for _, w := range report.Entries[0].Warnings {
+	for _, w := range report.Entries[0].Lint() {
 		codes = append(codes, fmt.Sprintf("%d %s", w.Line, w.Code))
 	}
 	if diff := cmp.Diff([]string{"32 not-honoured", "42 not-honoured", "81 missing-field"}, codes); diff != "" {
@@ -194,7 +194,7 @@ func TestKibanaExport(t *testing.T) {
 	var got []string
 	for _, e := range report.Entries {
 		got = append(got, strings.TrimSpace(e.Rule.Name+" "+string(e.Verdict)+" "+e.Reason))
-		for _, w := range e.Warnings {
+		for _, w := range e.Lint() {
 			got = append(got, w.String())
 		}
 	}
@@ -392,7 +392,7 @@ func TestWarnings(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			_, report := load(t, rule.FS("", files{"a.toml": head(idA) + test.src}))
 			var got []string
-			for _, w := range report.Entries[0].Warnings {
+			for _, w := range report.Entries[0].Lint() {
 				got = append(got, w.String())
 			}
 			if strings.Join(got, "\n") != test.want {
@@ -555,7 +555,7 @@ func TestCutIsLinted(t *testing.T) {
 				t.Fatal(err)
 			}
 			var found string
-			for _, w := range report.Entries[0].Warnings {
+			for _, w := range report.Entries[0].Lint() {
 				if strings.HasPrefix(w.Msg, "cut") {
 					found = w.Msg
 				}

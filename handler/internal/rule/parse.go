@@ -100,10 +100,6 @@ func parseRule(d *document) *draft {
 	if hasOwn {
 		dr.readOwn(own)
 		own.warnUnknown()
-		// With a table that only podwatch reads, a rule is not meant for others.
-		dr.warnings = slices.DeleteFunc(dr.warnings, func(w Warning) bool {
-			return w.Code == "flattened-pattern" || strings.HasPrefix(w.Code, "portable-")
-		})
 	}
 	t.known(unusedRuleKeys...)
 	t.warnUnknown()
@@ -319,23 +315,7 @@ func (dr *draft) parseKQL(path, key, query string) *kql.Node {
 		dr.mistakes = append(dr.mistakes, &FileError{File: dr.doc.file, Line: line, Column: column, Msg: key + ": " + msg})
 		return nil
 	}
-	for _, w := range kql.Lint(query, kql.Options{Type: FieldType}) {
-		line, column := dr.doc.within(path, query, w.Offset)
-		dr.warnings = append(dr.warnings, Warning{File: dr.doc.file, Line: line, Column: column, Code: w.Code, Msg: key + ": " + w.Msg})
-	}
 	return n
-}
-
-// fieldsOf returns the names of the fields in n, sorted; nil has none.
-func fieldsOf(n *kql.Node) []string {
-	var fields []string
-	if n != nil {
-		for _, t := range kql.Terms(n) {
-			fields = appendNew(fields, t.Field)
-		}
-	}
-	slices.Sort(fields)
-	return fields
 }
 
 // messageInFile returns the message of a mistake in the query at path. A message
@@ -344,7 +324,7 @@ func fieldsOf(n *kql.Node) []string {
 // works where the file spells the query as it is.
 func (dr *draft) messageInFile(path, query string, mistake *kql.SyntaxError) string {
 	line, column := dr.doc.within(path, query, 0)
-	if s := dr.doc.places[path]; !strings.Contains(string(dr.doc.src[s.start:s.end]), query) {
+	if s, _ := dr.doc.place(path); !strings.Contains(string(dr.doc.src[s.start:s.end]), query) {
 		return mistake.Msg
 	}
 	before := strings.Repeat("\n", line-1) + strings.Repeat(" ", column-1)
@@ -417,40 +397,11 @@ func list(before string, names []string) string {
 func (dr *draft) readOwn(t *table) {
 	dr.FoldCase = t.texts("fold_case")
 	dr.Daily = t.texts("daily")
-	for i, f := range dr.Daily {
-		if !slices.ContainsFunc(event.Fields(""), func(row event.Field) bool { return row.Covers(f) }) {
-			dr.warn(fmt.Sprintf("%s[%d]", t.at("daily"), i), "missing-field", "daily names %s, which is never filled here", f)
-		}
-	}
 	dr.Routine = t.text("routine")
 	if dr.Routine != "" {
 		dr.routine = dr.parseKQL(t.at("routine"), "routine", dr.Routine)
 	}
-	if dr.Cut = t.boolean("cut", false); dr.Cut {
-		dr.lintCut(t.at("cut"))
-	}
-	fields := append(fieldsOf(dr.query), fieldsOf(dr.routine)...)
-	for i, f := range dr.FoldCase {
-		if dr.query != nil && !slices.Contains(fields, f) {
-			dr.warn(fmt.Sprintf("%s[%d]", t.at("fold_case"), i), "value", "fold_case names %s, which the query does not use", f)
-		}
-	}
-}
-
-// lintCut warns of a rule that would match cut events without knowing anything of
-// them, or that cannot match any.
-func (dr *draft) lintCut(path string) {
-	switch {
-	case dr.query == nil:
-		dr.warn(path, "value", "cut has no effect: podwatch evaluates no query of this rule")
-	case kql.Cover(dr.query, func(t kql.Term) int {
-		if t.Many || sharedByMost(t.Field, strings.Join(t.Value, "*")) || !event.PrecedesCut(t.Field) {
-			return 0
-		}
-		return 1
-	}) == nil:
-		dr.warn(path, "value", "cut: the query asks for nothing that precedes a cut, such as the verb or the objectRef of an audit event, so that every cut event matches")
-	}
+	dr.Cut = t.boolean("cut", false)
 }
 
 // inherit takes over the [podwatch] table of a built-in rule of the same id: a copy

@@ -3,7 +3,6 @@ package rule
 import (
 	"fmt"
 	"iter"
-	"slices"
 	"strings"
 
 	"podwatch/handler/internal/event"
@@ -36,11 +35,11 @@ func (w world) All() iter.Seq2[string, any] {
 	return func(yield func(string, any) bool) { yield("", nil) }
 }
 
-// worlds are the possible events of a data set, as far as a query and the table
-// of fields distinguish them.
-func worlds(dataset string, n *kql.Node) []world {
-	all := []world{}
-	for _, t := range kql.Terms(n) {
+// worlds are the possible events of a data set, as far as the conditions of a query
+// and the table of fields distinguish them.
+func worlds(dataset string, terms []kql.Term) []world {
+	var all []world
+	for _, t := range terms {
 		if t.Field == dataset+".category" && t.Op == "" {
 			all = append(all, world{dataset, strings.Join(t.Value, ""), true})
 		}
@@ -51,16 +50,15 @@ func worlds(dataset string, n *kql.Node) []world {
 	return append(all, world{dataset, "another", true})
 }
 
-// cannotMatch returns why no event of the data sets meets the query, whatever is
-// in its fields; "" if one may.
-func (dr *draft) cannotMatch(datasets []string) string {
+// cannotMatch returns why no event of the data sets meets the query, which is compiled
+// from n, whatever is in its fields; "" if one may.
+func cannotMatch(n *kql.Node, query *kql.Query, datasets []string) string {
 	if datasets == nil {
 		datasets = event.Datasets()
 	}
-	query := kql.Compile(dr.query, kql.Options{Type: FieldType})
-	why := ""
+	why, terms := "", kql.Terms(n)
 	for _, d := range datasets {
-		for _, w := range worlds(d, dr.query) {
+		for _, w := range worlds(d, terms) {
 			if query.Judge(w) != kql.False {
 				return ""
 			}
@@ -83,43 +81,4 @@ func (dr *draft) cannotMatch(datasets []string) string {
 		return "no event can meet its query"
 	}
 	return why
-}
-
-// unfilled warns of conditions on fields that the events of the data sets never
-// have, in a query that other conditions can meet.
-func (dr *draft) unfilled(datasets []string) (warnings []Warning) {
-	if datasets == nil {
-		datasets = []string{""}
-	}
-	seen := map[string]bool{}
-	for _, q := range []struct {
-		key, text string
-		node      *kql.Node
-	}{{"query", dr.Query, dr.query}, {"routine", dr.Routine, dr.routine}} {
-		if q.node == nil || q.key == "routine" && dr.inherited {
-			continue
-		}
-		path := join(dr.path, q.key)
-		if q.key == "routine" {
-			path = "podwatch.routine"
-		}
-		for _, c := range kql.Conditions(q.node) {
-			nearest := ""
-			if c.Field == "" || seen[c.Field] || slices.ContainsFunc(datasets, func(d string) bool {
-				near, missing := event.Missing(d, "", c.Field)
-				nearest = near
-				return !missing
-			}) {
-				continue
-			}
-			seen[c.Field] = true
-			msg := fmt.Sprintf("%s: %s is never filled here, so no condition on it holds", q.key, c.Field)
-			if nearest != "" {
-				msg += "; is " + nearest + " meant?"
-			}
-			line, column := dr.doc.within(path, q.text, c.Offset)
-			warnings = append(warnings, Warning{File: dr.doc.file, Line: line, Column: column, Code: "missing-field", Msg: msg})
-		}
-	}
-	return warnings
 }

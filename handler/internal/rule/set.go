@@ -30,6 +30,8 @@ type Match struct {
 	RiskScore int
 	Routine   bool
 	Uncertain bool
+
+	order int // of Rule in the set
 }
 
 type compiled struct {
@@ -137,30 +139,23 @@ func (s *Set) bucket(dataset string) *bucket {
 // loaded. It evaluates only rules that can match events of ev's data set and
 // operation.
 func (s *Set) Match(dst []Match, ev *event.Event) []Match {
+	first := len(dst)
 	b := s.bucket(ev.Dataset())
-	type verdict struct {
-		*compiled
-		meets kql.Truth
-	}
-	var some [4]verdict
-	met := some[:0]
-	for _, c := range b.any {
-		if meets := c.meets(ev); meets != kql.False {
-			met = append(met, verdict{c, meets})
-		}
-	}
+	dst = appendMatches(dst, b.any, ev)
 	for i := range b.guards {
-		for _, c := range b.guards[i].candidates(ev) {
-			if meets := c.meets(ev); meets != kql.False {
-				met = append(met, verdict{c, meets})
-			}
-		}
+		dst = appendMatches(dst, b.guards[i].candidates(ev), ev)
 	}
-	slices.SortFunc(met, func(a, b verdict) int { return a.order - b.order })
-	for _, v := range met {
-		m := v.match(ev)
-		m.Uncertain = v.meets == kql.Unknown
-		dst = append(dst, m)
+	if met := dst[first:]; len(met) > 1 {
+		slices.SortFunc(met, func(a, b Match) int { return a.order - b.order })
+	}
+	return dst
+}
+
+func appendMatches(dst []Match, candidates []*compiled, ev *event.Event) []Match {
+	for _, c := range candidates {
+		if meets := c.meets(ev); meets != kql.False {
+			dst = append(dst, c.match(ev, meets))
+		}
 	}
 	return dst
 }
@@ -207,8 +202,8 @@ func (c *compiled) meets(ev *event.Event) kql.Truth {
 
 // match fills in what depends on the event that the rule matched. Only what is
 // certain is routine.
-func (c *compiled) match(doc kql.Document) Match {
-	m := Match{Rule: c.rule, Severity: c.rule.Severity, RiskScore: c.rule.RiskScore}
+func (c *compiled) match(doc kql.Document, meets kql.Truth) Match {
+	m := Match{Rule: c.rule, Severity: c.rule.Severity, RiskScore: c.rule.RiskScore, Uncertain: meets == kql.Unknown, order: c.order}
 	m.Routine = c.routine != nil && c.routine.Judge(doc) == kql.True
 	best := -1 // of several mappings that apply, the highest severity counts, and it may be lower than the rule's own
 	for _, o := range c.severity {

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"podwatch/handler/internal/event"
 	"podwatch/handler/internal/kql"
@@ -71,7 +72,7 @@ value = ""
 		t.Run(test.name, func(t *testing.T) {
 			got := set.Match(nil, vault(t, test.properties))
 			want := []rule.Match{{Rule: set.Rule(idA), Severity: test.severity, RiskScore: test.risk}}
-			if diff := cmp.Diff(want, got); diff != "" {
+			if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(rule.Match{})); diff != "" {
 				t.Errorf("-want +got\n%s", diff)
 			}
 		})
