@@ -257,7 +257,7 @@ func (c *check) printTable(checked []checkedRule, report *rule.Report, passed, f
 		}
 		lines = append(lines, r.Mistakes...)
 		for _, w := range r.Warnings {
-			lines = append(lines, "warning: "+rule.Warning{File: w.File, Line: w.Line, Column: w.Column, Code: w.Code, Msg: w.Message}.String())
+			lines = append(lines, "warning: "+rule.Warning{FileError: rule.FileError{File: w.File, Line: w.Line, Column: w.Column, Msg: w.Message}, Code: w.Code}.String())
 		}
 		if r.Cases != nil {
 			lines = append(lines, r.Cases.Failed...)

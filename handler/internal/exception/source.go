@@ -2,7 +2,6 @@ package exception
 
 import (
 	"bytes"
-	"cmp"
 	"errors"
 	"fmt"
 	"regexp"
@@ -57,9 +56,7 @@ func (s *source) mistake(at int, format string, args ...any) {
 
 // err joins the mistakes, in the order of the file.
 func (s *source) err() error {
-	slices.SortStableFunc(s.mistakes, func(a, b *rule.FileError) int {
-		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
-	})
+	slices.SortStableFunc(s.mistakes, (*rule.FileError).Compare)
 	var all []error
 	for _, m := range s.mistakes {
 		all = append(all, m)

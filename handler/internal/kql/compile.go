@@ -103,7 +103,7 @@ func (c *compiler) compile(t *term) matcher {
 	case t.dead != "" || t.certain():
 		return constant{truth(t.dead == ""), t}
 	case t.kind == and:
-		return allOf(c.compileAll(t.terms))
+		return junction{c.compileAll(t.terms), False}
 	case t.kind == or:
 		return c.or(t)
 	case t.kind == not:
@@ -127,7 +127,7 @@ func (c *compiler) compileAll(ts []*term) []matcher {
 // or compiles alternatives. Those on one field become a single look-up of the
 // field; with arrays, too, any value that fits any alternative is enough.
 func (c *compiler) or(t *term) matcher {
-	var ms anyOf
+	var ms []matcher
 	var alike [][]*term // alternatives on one field
 	place := map[string]int{}
 	var add func(*term)
@@ -148,14 +148,14 @@ func (c *compiler) or(t *term) matcher {
 		}
 	}
 	add(t)
-	fields := make(anyOf, 0, len(alike)+len(ms))
+	fields := make([]matcher, 0, len(alike)+len(ms))
 	for _, ts := range alike {
 		fields = append(fields, c.oneField(ts...))
 	}
 	if ms = append(fields, ms...); len(ms) == 1 {
 		return ms[0]
 	}
-	return ms
+	return junction{ms, True}
 }
 
 // oneField compiles conditions on one field, of which one value must meet any.

@@ -116,12 +116,8 @@ func (q *Query) Explain(d Document) Reason { return q.root.explain(d, q.view) }
 // Misses returns how many conditions of the query, joined by "and", are not True: how
 // far d is from meeting it.
 func (q *Query) Misses(d Document) int {
-	conditions, several := q.root.(allOf)
-	if !several {
-		conditions = allOf{q.root}
-	}
 	n := 0
-	for _, m := range conditions {
+	for _, m := range conditions(q.root) {
 		if m.judge(d, q.view) != True {
 			n++
 		}
@@ -146,15 +142,6 @@ type Term struct {
 	Many  bool     // Field has wildcards, or is "": the condition is on many fields
 	Op    Op       // "" for a value or pattern
 	Value []string // text between wildcards: one element for a plain value, none for null and for Exists
-}
-
-// Terms returns the conditions of n in the order of the query.
-func Terms(n *Node) []Term {
-	var terms []Term
-	for _, c := range Conditions(n) {
-		terms = append(terms, c.Term)
-	}
-	return terms
 }
 
 // A Condition is a Term and its place in the query.

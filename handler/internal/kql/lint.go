@@ -39,28 +39,20 @@ func Lint(src string, o Options) []Warning {
 		return nil
 	}
 	l.tree(newCompiler(o).resolve(n, ""))
-	slices.SortStableFunc(l.found, func(a, b finding) int { return a.offset - b.offset })
+	slices.SortStableFunc(l.found, func(a, b Warning) int { return a.Offset - b.Offset })
 	var ws []Warning
-	for _, f := range l.found {
-		line, column := position(src, f.offset)
-		if w := (Warning{line, column, f.offset, f.code, f.msg}); !slices.Contains(ws, w) {
+	for _, w := range l.found {
+		if w.Line, w.Column = position(src, w.Offset); !slices.Contains(ws, w) {
 			ws = append(ws, w)
 		}
 	}
 	return ws
 }
 
-type finding struct {
-	offset    int
-	code, msg string
-}
-
-type linter struct {
-	found []finding
-}
+type linter struct{ found []Warning }
 
 func (l *linter) warn(offset int, code, msg string) {
-	l.found = append(l.found, finding{offset, code, msg})
+	l.found = append(l.found, Warning{Offset: offset, Code: code, Msg: msg})
 }
 
 // tree checks what the query means, as against how it is written.

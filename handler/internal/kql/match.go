@@ -39,67 +39,58 @@ func (t *term) reason(d Document) Reason {
 	return Reason{Wanted: t.String()}
 }
 
-type allOf []matcher
-
-func (ms allOf) judge(d Document, v view) Truth {
-	least := True
-	for _, m := range ms {
-		if least = min(least, m.judge(d, v)); least == False {
-			break
-		}
-	}
-	return least
+// A junction is an "and", which one False decides, or an "or", which one True does.
+type junction struct {
+	parts    []matcher
+	decisive Truth
 }
 
-func (ms allOf) explain(d Document, v view) Reason { return explain(ms, ms.judge(d, v), True, d, v) }
+func (j junction) judge(d Document, v view) Truth {
+	outcome := True - j.decisive
+	for _, m := range j.parts {
+		switch t := m.judge(d, v); t {
+		case j.decisive:
+			return t
+		case Unknown:
+			outcome = Unknown
+		}
+	}
+	return outcome
+}
 
-// explain chooses the first condition that makes the outcome; if it takes all of
-// them to make it, the last.
-func explain(ms []matcher, outcome, all Truth, d Document, v view) Reason {
-	for _, m := range ms {
-		if outcome != all && m.judge(d, v) == outcome {
+// explain chooses the first part that makes the outcome. If it takes all of them to
+// make it that is, of an "and", the last; of an "or" the one that came furthest.
+func (j junction) explain(d Document, v view) Reason {
+	outcome := j.judge(d, v)
+	furthest, most := matcher(nil), -1
+	for _, m := range j.parts {
+		if outcome != True-j.decisive && m.judge(d, v) == outcome {
 			return m.explain(d, v)
 		}
-	}
-	return ms[len(ms)-1].explain(d, v)
-}
-
-type anyOf []matcher
-
-func (ms anyOf) judge(d Document, v view) Truth {
-	most := False
-	for _, m := range ms {
-		if most = max(most, m.judge(d, v)); most == True {
-			break
-		}
-	}
-	return most
-}
-
-// explain tells of alternatives that all failed the one that came furthest.
-func (ms anyOf) explain(d Document, v view) Reason {
-	outcome := ms.judge(d, v)
-	if outcome != False {
-		return explain(ms, outcome, False, d, v)
-	}
-	furthest, most := ms[0], -1
-	for _, m := range ms {
-		if n := held(m, d, v); n >= most {
+		if n := held(m, d, v); j.decisive == False || n >= most {
 			furthest, most = m, n
 		}
 	}
 	return furthest.explain(d, v)
 }
 
-// held counts the conditions of an "and" that hold before the first that does not.
-func held(m matcher, d Document, v view) int {
-	conditions, _ := m.(allOf)
-	for n, c := range conditions {
-		if c.judge(d, v) != True {
-			return n
-		}
+// conditions returns the parts of an "and"; anything else is one by itself.
+func conditions(m matcher) []matcher {
+	if j, ok := m.(junction); ok && j.decisive == False {
+		return j.parts
 	}
-	return len(conditions)
+	return []matcher{m}
+}
+
+// held counts the conditions of an "and" that hold before the first that does not.
+func held(m matcher, d Document, v view) (n int) {
+	for _, c := range conditions(m) {
+		if c.judge(d, v) != True {
+			break
+		}
+		n++
+	}
+	return n
 }
 
 type negation struct{ matcher }

@@ -16,13 +16,10 @@ func (p *parser) remarkOperator(at int, op string) {
 		p.note(at, "portable-case", "lib/kql wants operators in lower case")
 	}
 	before, after := p.src[:at], p.src[end:]
-	if len(before) > 0 && endsLine(strings.TrimRight(before, " \t\r")) && startsLine(strings.TrimLeft(after, " \t\r")) {
+	if strings.HasSuffix(strings.TrimRight(before, " \t\r"), "\n") && strings.HasPrefix(strings.TrimLeft(after, " \t\r"), "\n") {
 		p.note(at, "portable-own-line", "lib/kql refuses an operator on a line of its own")
 	}
 }
-
-func endsLine(s string) bool   { return strings.HasSuffix(s, "\n") }
-func startsLine(s string) bool { return strings.HasPrefix(s, "\n") }
 
 // remarkField checks how a field name between two offsets is written.
 func (p *parser) remarkField(at, end int) {

@@ -2,6 +2,7 @@ package rule
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -29,6 +30,11 @@ func (e *FileError) Error() string {
 		return e.File + ": " + e.Msg
 	}
 	return fmt.Sprintf("%s:%d:%d: %s", e.File, e.Line, e.Column, e.Msg)
+}
+
+// Compare orders mistakes by their places in a file.
+func (e *FileError) Compare(other *FileError) int {
+	return cmp.Or(cmp.Compare(e.Line, other.Line), cmp.Compare(e.Column, other.Column))
 }
 
 // A document is one rule as the file spells it: tables are map[string]any,
@@ -60,7 +66,7 @@ func (d *document) place(path string) (s span, ok bool) {
 func (d *document) at(path string) (line, column int) {
 	for {
 		if s, ok := d.place(path); ok {
-			return d.position(s.start)
+			return Position(d.src, s.start)
 		}
 		cut := strings.LastIndexAny(path, ".[")
 		if cut < 0 {
@@ -69,7 +75,7 @@ func (d *document) at(path string) (line, column int) {
 		path = path[:cut]
 	}
 	if s, ok := d.place(""); ok {
-		return d.position(s.start)
+		return Position(d.src, s.start)
 	}
 	return 1, 1
 }
@@ -84,12 +90,10 @@ func (d *document) within(path, text string, offset int) (line, column int) {
 	raw := string(d.src[s.start:s.end])
 	at, ok := stringOffset(raw, text, offset)
 	if !ok {
-		return d.position(s.start)
+		return Position(d.src, s.start)
 	}
-	return d.position(s.start + at)
+	return Position(d.src, s.start + at)
 }
-
-func (d *document) position(offset int) (line, column int) { return Position(d.src, offset) }
 
 // errorAt makes the error for a mistake at path.
 func (d *document) errorAt(path, format string, args ...any) *FileError {
@@ -114,7 +118,7 @@ func stringOffset(raw, text string, offset int) (at int, ok bool) {
 	at = len(quote)
 	end := len(raw) - len(quote)
 	if len(quote) == 3 { // a newline right after the opening quotes is not part of the text
-		at += len(lineBreak(raw[at:end]))
+		at = end - len(strings.TrimPrefix(strings.TrimPrefix(raw[at:end], "\r"), "\n"))
 	}
 	done := 0
 	for done < offset {
@@ -137,53 +141,23 @@ func stringOffset(raw, text string, offset int) (at int, ok bool) {
 // unescape decodes the escape sequence that s starts with, in TOML's or JSON's
 // spelling, and returns its length and the text it stands for.
 func unescape(s string) (length int, text string) {
-	if len(s) < 2 {
-		return 0, ""
+	if blank := len(s) - len(strings.TrimLeft(s[1:], " \t\r\n")); blank > 1 {
+		return blank, "" // a backslash at the end of a line swallows the blanks that follow
 	}
-	switch c := s[1]; c {
-	case 'b':
-		return 2, "\b"
-	case 'e':
-		return 2, "\x1b"
-	case 'f':
-		return 2, "\f"
-	case 'n':
-		return 2, "\n"
-	case 'r':
-		return 2, "\r"
-	case 't':
-		return 2, "\t"
-	case '"', '\\', '/':
-		return 2, s[1:2]
-	case 'x', 'u', 'U':
-		digits := map[byte]int{'x': 2, 'u': 4, 'U': 8}[c]
-		if len(s) < 2+digits {
-			return 0, ""
+	for _, n := range []int{2, 4, 12, 6, 10} { // \n, \xHH, JSON's surrogate pair, \uHHHH, \UHHHHHHHH
+		if n > len(s) {
+			continue
 		}
-		n, err := strconv.ParseUint(s[2:2+digits], 16, 32)
-		if err != nil {
-			return 0, ""
+		var decoded struct{ V string }
+		quoted := []byte(`"` + s[:n] + `"`)
+		if json.Unmarshal(quoted, &decoded.V) != nil && toml.Unmarshal(append([]byte("V="), quoted...), &decoded) != nil {
+			continue
 		}
-		if n >= 0xD800 && n < 0xDC00 && len(s) >= 12 && s[6:8] == `\u` { // JSON's surrogate pair
-			if low, err := strconv.ParseUint(s[8:12], 16, 32); err == nil && low >= 0xDC00 && low < 0xE000 {
-				return 12, string(rune((n-0xD800)<<10 | (low - 0xDC00) + 0x10000))
-			}
+		if utf8.RuneCountInString(decoded.V) == 1 {
+			return n, decoded.V
 		}
-		return 2 + digits, string(utf8.AppendRune(nil, rune(n)))
-	case ' ', '\t', '\r', '\n': // a backslash at the end of a line swallows the blanks that follow
-		return len(s) - len(strings.TrimLeft(s[1:], " \t\r\n")), ""
 	}
 	return 0, ""
-}
-
-func lineBreak(s string) string {
-	if strings.HasPrefix(s, "\r\n") {
-		return s[:2]
-	}
-	if strings.HasPrefix(s, "\n") {
-		return s[:1]
-	}
-	return ""
 }
 
 // parseTOML reads a TOML rule file.
@@ -292,56 +266,42 @@ func parseJSON(file string, src []byte) ([]*document, error) {
 	var docs []*document
 	dec := json.NewDecoder(bytes.NewReader(src))
 	dec.UseNumber()
-	add := func(tree any, places map[string]span) error {
-		d := &document{file: file, src: src, places: places}
-		table, ok := tree.(map[string]any)
-		if !ok {
-			return d.errorAt("", "expected a JSON object that holds a rule, got %s", describe(tree))
-		}
-		d.tree = table
-		docs = append(docs, d)
-		return nil
-	}
 	for {
 		p := jsonPlacer{dec: dec, src: src, places: map[string]span{}}
 		start := int(dec.InputOffset())
 		tree, err := p.value("")
-		if errors.Is(err, io.EOF) && p.empty() {
+		if errors.Is(err, io.EOF) && len(p.places) == 0 {
 			return docs, nil
 		}
-		if err == nil {
-			if list, ok := tree.([]any); ok {
-				for i, element := range list {
-					if err = add(element, below(p.places, "["+strconv.Itoa(i)+"]")); err != nil {
-						break
-					}
-				}
-			} else {
-				err = add(tree, p.places)
-			}
-		}
 		if err != nil {
-			d := &document{src: src}
-			var mistake *FileError
-			if errors.As(err, &mistake) {
-				if mistake.Line == 0 {
-					mistake.File = file
-					mistake.Line, mistake.Column = d.position(int(dec.InputOffset()))
-				}
-				return docs, mistake
-			}
-			offset, msg := int(dec.InputOffset()), err.Error()
+			mistake, offset := &FileError{Msg: err.Error()}, int(dec.InputOffset())
 			var whole json.RawMessage
 			var syntax *json.SyntaxError
-			// The decoder's own offsets mean different things for different mistakes.
-			if err != errTooDeep && errors.As(json.Unmarshal(src[start:], &whole), &syntax) {
-				offset, msg = start+int(syntax.Offset)-1, syntax.Error()
+			switch {
+			case errors.As(err, &mistake): // not one of syntax
+			case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+				offset, mistake.Msg = len(src), "the file ends inside a JSON value"
+			case errors.As(json.Unmarshal(src[start:], &whole), &syntax): // the decoder's own offsets mean different things for different mistakes
+				offset, mistake.Msg = start+int(syntax.Offset)-1, syntax.Error()
 			}
-			if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-				offset, msg = len(src), "the file ends inside a JSON value"
+			mistake.File = file
+			mistake.Line, mistake.Column = Position(src, offset)
+			return docs, mistake
+		}
+		list, several := tree.([]any)
+		if !several {
+			list = []any{tree}
+		}
+		for i, element := range list {
+			d := &document{file: file, src: src, places: p.places}
+			if several {
+				d.places = below(p.places, "["+strconv.Itoa(i)+"]")
 			}
-			line, column := d.position(offset)
-			return docs, &FileError{File: file, Line: line, Column: column, Msg: msg}
+			var ok bool
+			if d.tree, ok = element.(map[string]any); !ok {
+				return docs, d.errorAt("", "expected a JSON object that holds a rule, got %s", describe(element))
+			}
+			docs = append(docs, d)
 		}
 	}
 }
@@ -368,13 +328,9 @@ type jsonPlacer struct {
 // maxDepth bounds the nesting of a JSON rule; real ones stay below ten.
 const maxDepth = 100
 
-var errTooDeep = fmt.Errorf("nested deeper than %d levels", maxDepth)
-
-func (p *jsonPlacer) empty() bool { return len(p.places) == 0 }
-
 func (p *jsonPlacer) value(path string) (any, error) {
 	if p.depth++; p.depth > maxDepth {
-		return nil, errTooDeep
+		return nil, &FileError{Msg: fmt.Sprintf("nested deeper than %d levels", maxDepth)}
 	}
 	defer func() { p.depth-- }()
 	start := int(p.dec.InputOffset())

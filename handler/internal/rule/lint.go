@@ -1,7 +1,6 @@
 package rule
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -42,9 +41,7 @@ func (e *Entry) Lint() []Warning {
 }
 
 func sortWarnings(ws []Warning) {
-	slices.SortStableFunc(ws, func(a, b Warning) int {
-		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
-	})
+	slices.SortStableFunc(ws, func(a, b Warning) int { return a.Compare(&b.FileError) })
 }
 
 // A query is one of a rule file.
@@ -56,7 +53,7 @@ type query struct {
 // warnWithin warns of what stands at an offset of a query.
 func (dr *draft) warnWithin(q query, offset int, code, msg string) {
 	line, column := dr.doc.within(q.path, q.text, offset)
-	dr.warnings = append(dr.warnings, Warning{File: dr.doc.file, Line: line, Column: column, Code: code, Msg: q.key + ": " + msg})
+	dr.warnings = append(dr.warnings, Warning{FileError{dr.doc.file, line, column, q.key + ": " + msg}, code})
 }
 
 // lintFields warns of conditions on fields that the events of the data sets never
@@ -97,7 +94,7 @@ func (dr *draft) lintOwn() {
 		}
 	}
 	names := func(n *kql.Node, field string) bool {
-		return n != nil && slices.ContainsFunc(kql.Terms(n), func(t kql.Term) bool { return t.Field == field })
+		return n != nil && slices.ContainsFunc(kql.Conditions(n), func(c kql.Condition) bool { return c.Field == field })
 	}
 	for i, f := range dr.FoldCase {
 		if dr.query != nil && !names(dr.query, f) && !names(dr.routine, f) {

@@ -27,13 +27,10 @@ func (s *Set) Literals() (lits []prefilter.Literal, all bool) {
 		}
 	}
 	slices.SortFunc(lits, func(a, b prefilter.Literal) int {
-		if c := cmp.Compare(a.Text, b.Text); c != 0 {
+		switch c := cmp.Compare(a.Text, b.Text); {
+		case c != 0 || a.Whole == b.Whole:
 			return c
-		}
-		if a.Whole == b.Whole {
-			return 0
-		}
-		if a.Whole {
+		case a.Whole:
 			return 1
 		}
 		return -1

@@ -1,7 +1,6 @@
 package rule
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"path"
@@ -205,9 +204,7 @@ func (l *loader) enter(s Source, p string, d *document) {
 			builtIn = nil
 		}
 	}
-	slices.SortStableFunc(dr.mistakes, func(a, b *FileError) int {
-		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
-	})
+	slices.SortStableFunc(dr.mistakes, (*FileError).Compare)
 	for _, m := range dr.mistakes {
 		e.Mistakes = append(e.Mistakes, m)
 	}
@@ -222,8 +219,7 @@ func (l *loader) enter(s Source, p string, d *document) {
 // replace puts e in the place of the built-in rule of its id. A rule that does not
 // run, unless it is switched off, must not take the built-in one away.
 func (e *Entry) replace(builtIn *Entry) {
-	line, column := e.draft.doc.at(join(e.draft.path, "rule_id"))
-	w := Warning{File: e.File, Line: line, Column: column, Code: "replaces", Msg: fmt.Sprintf("replaces the built-in rule %q", builtIn.Rule.Name)}
+	w := Warning{*e.draft.doc.errorAt(join(e.draft.path, "rule_id"), "replaces the built-in rule %q", builtIn.Rule.Name), "replaces"}
 	switch {
 	case e.Verdict != Runs && e.Verdict != Off:
 		w.Msg = fmt.Sprintf("has the id of the built-in rule %q, which stays, because this one does not run", builtIn.Rule.Name)
@@ -258,7 +254,7 @@ func (e *Entry) judge(dr *draft) {
 	switch {
 	case !bounded, len(e.Datasets) > 0 && len(missing) == 0:
 	case len(missing) < len(e.Datasets):
-		e.Warnings = append(e.Warnings, Warning{File: e.File, Code: "dataset", Msg: "reads " + what + " too, which is not collected"})
+		e.Warnings = append(e.Warnings, Warning{FileError{File: e.File, Msg: "reads " + what + " too, which is not collected"}, "dataset"})
 	default:
 		reads := "reads " + what
 		if what == "" && fromQuery {

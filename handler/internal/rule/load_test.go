@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -117,7 +116,7 @@ routine = 'user.name: backup'
 `
 	set, report := load(t, rule.FS("mine", files{"a/rule.toml": src}))
 	want := &rule.Rule{
-		ID: idA, Name: "Key vault opened", Description: "Somebody opened a key vault.",
+		ID: idA, Name: "Key vault opened",
 		Type: "query", Language: "kuery",
 		Query:    `data_stream.dataset: "azure.platformlogs" and event.action: SecretGet`,
 		Routine:  "user.name: backup",
@@ -128,27 +127,11 @@ routine = 'user.name: backup'
 		MaxSignals:       7, BuildingBlock: true, Enabled: true,
 		Tactics:    []string{"TA0006 Credential Access", "TA0010 Exfiltration"},
 		Techniques: []string{"T1555 Credentials from Password Stores", "T1555.006 Cloud Secrets Management Stores"},
-		Threats: []rule.Threat{
-			{
-				Framework: "MITRE ATT&CK",
-				Tactic:    rule.Reference{ID: "TA0006", Name: "Credential Access", URL: "https://attack.mitre.org/tactics/TA0006/"},
-				Techniques: []rule.Reference{
-					{ID: "T1555", Name: "Credentials from Password Stores", URL: "https://attack.mitre.org/techniques/T1555/"},
-					{ID: "T1555.006", Name: "Cloud Secrets Management Stores", URL: "https://attack.mitre.org/techniques/T1555/006/"},
-				},
-			},
-			{Framework: "MITRE ATT&CK", Tactic: rule.Reference{ID: "TA0010", Name: "Exfiltration", URL: "https://attack.mitre.org/tactics/TA0010/"}},
-		},
-		Note: "## What happened", Setup: "Send the log.",
+		Note:       "## What happened",
 		References: []string{"https://example.com"}, FalsePositives: []string{"Backup"},
-		Tags: []string{"Domain: Cloud"}, Authors: []string{"A", "B"}, License: "Apache-2.0",
 		Highlighted: []string{"source.ip"},
 		Index:       []string{"logs-azure.platformlogs-*"},
-		Interval:    15 * time.Minute, From: "now-20m", To: "now-1m",
-		TimestampOverride: "event.ingested", NameOverride: "event.action",
-		Suppression: &rule.Suppression{GroupBy: []string{"source.ip"}, Duration: 2 * time.Hour, AlertOnMissing: true},
-		Maturity:    "production", MinStack: "8.13.0",
-		Source: filepath.FromSlash("mine/a/rule.toml"),
+		Source:      filepath.FromSlash("mine/a/rule.toml"),
 	}
 	if diff := cmp.Diff(want, set.Rule(idA)); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
@@ -166,9 +149,9 @@ func TestDefaultsOfAShortRule(t *testing.T) {
 	set, _ := load(t, rule.FS("", files{"a.toml": head(idA) + "type = 'query'\nquery = 'event.dataset: azure.auditlogs'"}))
 	got := set.Rule(strings.ToUpper(idA)) // ids are UUIDs, whose case means nothing
 	want := &rule.Rule{
-		ID: idA, Name: "Key vault opened", Description: "A test.", Type: "query", Language: "kuery",
+		ID: idA, Name: "Key vault opened", Type: "query", Language: "kuery",
 		Query: "event.dataset: azure.auditlogs", Severity: "low", RiskScore: 21,
-		MaxSignals: 100, Enabled: true, Interval: 5 * time.Minute, From: "now-6m", To: "now", Source: "a.toml",
+		MaxSignals: 100, Enabled: true, Source: "a.toml",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got\n%s", diff)

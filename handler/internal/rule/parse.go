@@ -6,7 +6,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"time"
 	"unicode"
 
 	"podwatch/handler/internal/arm"
@@ -17,15 +16,11 @@ import (
 // A Warning is something in a rule file that an author should look at although
 // the rule can be read.
 type Warning struct {
-	File         string
-	Line, Column int    // from 1; 0 when it is about the rule as a whole
-	Code         string // unknown-key, not-honoured, value, missing-field, dataset, replaces, or one of package kql's
-	Msg          string
+	FileError
+	Code string // unknown-key, not-honoured, value, missing-field, dataset, replaces, or one of package kql's
 }
 
-func (w Warning) String() string {
-	return (&FileError{File: w.File, Line: w.Line, Column: w.Column, Msg: w.Msg}).Error() + " [" + w.Code + "]"
-}
+func (w Warning) String() string { return w.Error() + " [" + w.Code + "]" }
 
 // The keys that a rule may carry and that have no meaning here: bookkeeping of
 // Kibana and of the rule repository, and settings of parts that podwatch does
@@ -47,7 +42,7 @@ var (
 	}
 	knownTypes      = []string{"query", "saved_query", "threshold", "new_terms", "threat_match", "eql", "esql", "machine_learning"}
 	severities      = []string{"low", "medium", "high", "critical"} // ascending
-	durationPattern = regexp.MustCompile(`^([1-9][0-9]{0,5})([smhd])$`)
+	intervalPattern = regexp.MustCompile(`^[1-9][0-9]{0,5}[smhd]$`)
 )
 
 // A draft is a rule as read, with what compiling it needs and what was found.
@@ -73,8 +68,9 @@ func parseRule(d *document) *draft {
 	if d.toml {
 		dr.path = "rule"
 		if m, ok := top.table("metadata"); ok {
-			dr.Maturity = m.text("maturity")
-			dr.MinStack = m.text("min_stack_version")
+			if m.text("min_stack_version"); m.text("maturity") == "deprecated" {
+				dr.warn(m.at("maturity"), "value", "its author has deprecated this rule")
+			}
 			m.known(unusedMetadataKeys...)
 			m.warnUnknown()
 		}
@@ -114,8 +110,7 @@ func (dr *draft) mistake(path, format string, args ...any) {
 }
 
 func (dr *draft) warn(path, code, format string, args ...any) {
-	line, column := dr.doc.at(path)
-	dr.warnings = append(dr.warnings, Warning{File: dr.doc.file, Line: line, Column: column, Code: code, Msg: fmt.Sprintf(format, args...)})
+	dr.warnings = append(dr.warnings, Warning{*dr.doc.errorAt(path, format, args...), code})
 }
 
 func (dr *draft) readIdentity(t *table) {
@@ -127,48 +122,38 @@ func (dr *draft) readIdentity(t *table) {
 	if first := strings.IndexFunc(dr.Name, func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) }); first == 0 {
 		dr.warn(t.at("name"), "value", "name should start with a letter or a digit")
 	}
-	dr.Description = t.text("description")
-	if dr.Description == "" {
+	if t.text("description") == "" {
 		dr.warn(t.at("description"), "value", "no description: say what the rule finds")
 	}
-	dr.Type = t.required("type")
-	if dr.Type != "" && !slices.Contains(knownTypes, dr.Type) {
-		dr.mistake(t.at("type"), "type %q is none of %s", dr.Type, strings.Join(knownTypes, ", "))
+	if dr.Type = t.required("type"); dr.Type != "" {
+		t.oneOf("type", dr.Type, knownTypes)
 	}
 	dr.Enabled = t.boolean("enabled", true)
 	dr.Note = t.text("note")
-	dr.Setup = t.text("setup")
-	dr.License = t.text("license")
 	dr.References = t.texts("references")
 	dr.FalsePositives = t.texts("false_positives")
-	dr.Tags = t.texts("tags")
-	dr.Authors = t.texts("author")
+	for _, unused := range []string{"setup", "license", "timestamp_override"} {
+		t.text(unused)
+	}
+	for _, unused := range []string{"tags", "author"} {
+		t.texts(unused)
+	}
 	if f, ok := t.table("investigation_fields"); ok {
 		dr.Highlighted = f.texts("field_names")
 		f.warnUnknown()
 	}
-	if dr.Maturity == "deprecated" {
-		dr.warn("metadata.maturity", "value", "its author has deprecated this rule")
-	}
 }
 
 func (dr *draft) readScoring(t *table) {
-	dr.Severity = t.required("severity")
-	if dr.Severity != "" && !slices.Contains(severities, dr.Severity) {
-		dr.mistake(t.at("severity"), "severity %q is none of %s", dr.Severity, strings.Join(severities, ", "))
-	}
+	dr.Severity = t.severity()
 	if t.has("risk_score") {
 		dr.RiskScore = t.integer("risk_score", 0, 0, 100)
 	} else {
 		dr.mistake(t.at("risk_score"), "risk_score is missing")
 	}
 	for _, m := range t.tables("severity_mapping") {
-		o := SeverityOverride{Field: m.required("field"), Value: m.text("value"), Severity: m.required("severity")}
+		dr.SeverityMapping = append(dr.SeverityMapping, SeverityOverride{Field: m.required("field"), Value: m.text("value"), Severity: m.severity()})
 		m.operator()
-		if o.Severity != "" && !slices.Contains(severities, o.Severity) {
-			dr.mistake(m.at("severity"), "severity %q is none of %s", o.Severity, strings.Join(severities, ", "))
-		}
-		dr.SeverityMapping = append(dr.SeverityMapping, o)
 		m.warnUnknown()
 	}
 	for _, m := range t.tables("risk_score_mapping") {
@@ -184,12 +169,11 @@ func (dr *draft) readScoring(t *table) {
 	default:
 		dr.mistake(t.at("building_block_type"), "building_block_type %q is not default", block)
 	}
-	if dr.NameOverride = t.text("rule_name_override"); dr.NameOverride != "" {
+	if t.text("rule_name_override") != "" {
 		dr.warn(t.at("rule_name_override"), "not-honoured", "rule_name_override is not honoured: alerts keep the rule's own name, never one from a log")
 	}
 	if s, ok := t.table("alert_suppression"); ok {
-		dr.Suppression = s.suppression()
-		s.warnUnknown()
+		s.suppression()
 		dr.warn(t.at("alert_suppression"), "not-honoured", "alert_suppression is not honoured: every event that meets the rule raises its alert")
 	}
 	for _, key := range []string{"actions", "response_actions"} {
@@ -208,30 +192,20 @@ func (dr *draft) readScoring(t *table) {
 
 func (dr *draft) readThreat(t *table) {
 	for _, m := range t.tables("threat") {
-		threat := Threat{Framework: m.text("framework")}
+		m.text("framework")
 		if tactic, ok := m.table("tactic"); ok {
-			threat.Tactic = tactic.reference()
-			tactic.warnUnknown()
-			dr.Tactics = appendNew(dr.Tactics, threat.Tactic.String())
+			dr.Tactics = appendNew(dr.Tactics, tactic.reference())
 		}
 		for _, technique := range m.tables("technique") {
-			threat.Techniques = append(threat.Techniques, technique.reference())
-			for _, sub := range technique.tables("subtechnique") {
-				threat.Techniques = append(threat.Techniques, sub.reference())
-				sub.warnUnknown()
+			subs := technique.tables("subtechnique")
+			dr.Techniques = appendNew(dr.Techniques, technique.reference())
+			for _, sub := range subs {
+				dr.Techniques = appendNew(dr.Techniques, sub.reference())
 			}
-			technique.warnUnknown()
 		}
-		for _, technique := range threat.Techniques {
-			dr.Techniques = appendNew(dr.Techniques, technique.String())
-		}
-		dr.Threats = append(dr.Threats, threat)
 		m.warnUnknown()
 	}
 }
-
-// String returns "T1489 Service Stop".
-func (r Reference) String() string { return strings.TrimSpace(r.ID + " " + r.Name) }
 
 func appendNew(list []string, s string) []string {
 	if s == "" || slices.Contains(list, s) {
@@ -241,20 +215,14 @@ func appendNew(list []string, s string) []string {
 }
 
 func (dr *draft) readSchedule(t *table) {
-	dr.Interval = t.duration("interval", 5*time.Minute)
-	dr.From, dr.To = "now-6m", "now"
-	if from := t.text("from"); from != "" {
-		dr.From = from
+	if s := t.text("interval"); s != "" && !intervalPattern.MatchString(s) {
+		dr.mistake(t.at("interval"), "interval %q is not a number followed by s, m, h or d", s)
 	}
-	if to := t.text("to"); to != "" {
-		dr.To = to
-	}
-	for _, k := range [][2]string{{"from", dr.From}, {"to", dr.To}} {
-		if !strings.HasPrefix(k[1], "now") {
-			dr.warn(t.at(k[0]), "value", "%s %q does not start with now", k[0], k[1])
+	for _, key := range []string{"from", "to"} {
+		if s := t.text(key); s != "" && !strings.HasPrefix(s, "now") {
+			dr.warn(t.at(key), "value", "%s %q does not start with now", key, s)
 		}
 	}
-	dr.TimestampOverride = t.text("timestamp_override")
 	const most = 1000 // Kibana's own limit on the alerts of one run
 	dr.MaxSignals = t.integer("max_signals", 100, 1, 1<<31-1)
 	if dr.MaxSignals > most {
@@ -284,9 +252,8 @@ func (dr *draft) readQuery(t *table) {
 			dr.Language = "kuery"
 		}
 	}
-	if !slices.Contains([]string{"", "kuery", "lucene", "eql", "esql"}, dr.Language) {
-		dr.mistake(t.at("language"), "language %q is none of kuery, lucene, eql, esql", dr.Language)
-		return
+	if dr.Language != "" {
+		t.oneOf("language", dr.Language, []string{"kuery", "lucene", "eql", "esql"})
 	}
 	if dr.Language != "kuery" || dr.Type == "saved_query" {
 		return

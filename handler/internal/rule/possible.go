@@ -37,11 +37,11 @@ func (w world) All() iter.Seq2[string, any] {
 
 // worlds are the possible events of a data set, as far as the conditions of a query
 // and the table of fields distinguish them.
-func worlds(dataset string, terms []kql.Term) []world {
+func worlds(dataset string, conditions []kql.Condition) []world {
 	var all []world
-	for _, t := range terms {
-		if t.Field == dataset+".category" && t.Op == "" {
-			all = append(all, world{dataset, strings.Join(t.Value, ""), true})
+	for _, c := range conditions {
+		if c.Field == dataset+".category" && c.Op == "" {
+			all = append(all, world{dataset, strings.Join(c.Value, ""), true})
 		}
 	}
 	for _, category := range []string{"kube-audit", "kube-audit-admin"} {
@@ -56,9 +56,9 @@ func cannotMatch(n *kql.Node, query *kql.Query, datasets []string) string {
 	if datasets == nil {
 		datasets = event.Datasets()
 	}
-	why, terms := "", kql.Terms(n)
+	why, conditions := "", kql.Conditions(n)
 	for _, d := range datasets {
-		for _, w := range worlds(d, terms) {
+		for _, w := range worlds(d, conditions) {
 			if query.Judge(w) != kql.False {
 				return ""
 			}

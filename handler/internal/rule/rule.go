@@ -12,18 +12,17 @@
 // would stay as they are.
 package rule
 
-import "time"
-
-// A Rule is one detection as its file describes it. It must not be changed.
+// A Rule is one detection as its file describes it, as far as podwatch uses that. It
+// must not be changed.
 type Rule struct {
-	ID, Name, Description string
-	Type                  string   // query, threshold, new_terms, eql, esql, machine_learning, threat_match or saved_query
-	Language              string   // kuery, lucene, eql, esql; "" for machine_learning
-	Query                 string   // as written
-	Routine               string   // KQL: a match that also meets it is routine; "" for none
-	FoldCase              []string // fields whose values compare ignoring case
-	Cut                   bool     // matches a cut or withheld event unless Query is certainly false, see Match.Uncertain
-	Daily                 []string // fields: one alert a day for each cluster and values of these; nil for one for each event
+	ID, Name string
+	Type     string   // query, threshold, new_terms, eql, esql, machine_learning, threat_match or saved_query
+	Language string   // kuery, lucene, eql, esql; "" for machine_learning
+	Query    string   // as written
+	Routine  string   // KQL: a match that also meets it is routine; "" for none
+	FoldCase []string // fields whose values compare ignoring case
+	Cut      bool     // matches a cut or withheld event unless Query is certainly false, see Match.Uncertain
+	Daily    []string // fields: one alert a day for each cluster and values of these; nil for one for each event
 
 	Severity            string // low, medium, high or critical; see Match for the one in force
 	RiskScore           int    // 0 to 100
@@ -32,45 +31,16 @@ type Rule struct {
 	MaxSignals          int      // alerts that Elastic would raise in one run; podwatch groups instead of dropping
 	BuildingBlock       bool     // recorded, not notified
 	Enabled             bool
-	Tactics, Techniques []string // "TA0040 Impact", "T1489 Service Stop"; sub-techniques stand among the techniques
-	Threats             []Threat
-	Note, Setup         string // Markdown for the analyst
+	Tactics, Techniques []string // "TA0040 Impact", "T1489 Service Stop"; sub-techniques are among the techniques
+	Note                string   // Markdown for the analyst
 	References          []string
 	FalsePositives      []string
-	Tags, Authors       []string
-	License             string
 	Highlighted         []string // fields that an analyst should see first
 
-	Index             []string // index patterns; they bound the rule when its query names no dataset
-	Interval          time.Duration
-	From, To          string // as written: now-9m
-	TimestampOverride string
-	NameOverride      string       // field that would rename the alert; read, not honoured
-	Suppression       *Suppression // read, not honoured: see Entry.Warnings
-	Maturity          string
-	MinStack          string
-
-	Source  string // the file it came from
+	Index   []string // index patterns; they bound the rule when its query names no dataset
+	Source  string   // the file it came from
 	BuiltIn bool
 }
 
 // A SeverityOverride sets Severity when the event has Value in Field.
 type SeverityOverride struct{ Field, Value, Severity string }
-
-// A Threat places a rule in a framework such as MITRE ATT&CK.
-type Threat struct {
-	Framework  string
-	Tactic     Reference
-	Techniques []Reference // sub-techniques follow the technique that they belong to
-}
-
-// A Reference is one entry of a framework.
-type Reference struct{ ID, Name, URL string }
-
-// Suppression is Elastic's alert_suppression: one alert a group instead of one
-// an event.
-type Suppression struct {
-	GroupBy        []string
-	Duration       time.Duration // 0: one rule run
-	AlertOnMissing bool          // events without the fields alert one by one
-}

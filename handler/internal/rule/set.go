@@ -233,12 +233,6 @@ func riskScore(v any) (score int, ok bool) {
 		text = v.String()
 	case string:
 		text = v
-	case float64:
-		return int(v), v >= 0 && v <= 100
-	case int64:
-		return int(v), v >= 0 && v <= 100
-	case int:
-		return v, v >= 0 && v <= 100
 	case []any:
 		for _, element := range v {
 			if n, valid := riskScore(element); valid && (!ok || n > score) {

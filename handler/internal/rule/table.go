@@ -2,9 +2,9 @@ package rule
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
-	"time"
 )
 
 // A table reads the keys of one table with their types checked, and remembers
@@ -37,19 +37,24 @@ func (t *table) known(keys ...string) {
 	}
 }
 
+// as returns the value of a key, which must be a T.
+func as[T any](t *table, key, want string) (v T, ok bool) {
+	got, ok := t.get(key)
+	if !ok {
+		return v, false
+	}
+	if v, ok = got.(T); !ok {
+		t.wrongType(key, want, got)
+	}
+	return v, ok
+}
+
 func (t *table) wrongType(key, want string, got any) {
 	t.dr.mistake(t.at(key), "%s must be %s, not %s", key, want, describe(got))
 }
 
 func (t *table) text(key string) string {
-	v, ok := t.get(key)
-	if !ok {
-		return ""
-	}
-	s, ok := v.(string)
-	if !ok {
-		t.wrongType(key, "a string", v)
-	}
+	s, _ := as[string](t, key, "a string")
 	return s
 }
 
@@ -63,43 +68,43 @@ func (t *table) required(key string) string {
 	return s
 }
 
-// texts reads a list of strings; a single string is a list of one.
-func (t *table) texts(key string) []string {
-	v, ok := t.get(key)
-	if !ok {
-		return nil
+// oneOf checks that a value is one of several.
+func (t *table) oneOf(key, value string, of []string) {
+	if !slices.Contains(of, value) {
+		t.dr.mistake(t.at(key), "%s %q is none of %s", key, value, strings.Join(of, ", "))
 	}
-	if s, ok := v.(string); ok {
+}
+
+func (t *table) severity() string {
+	s := t.required("severity")
+	if s != "" {
+		t.oneOf("severity", s, severities)
+	}
+	return s
+}
+
+// texts reads a list of strings; a single string is a list of one.
+func (t *table) texts(key string) (texts []string) {
+	if s, ok := t.m[key].(string); ok {
+		t.known(key)
 		return []string{s}
 	}
-	list, ok := v.([]any)
-	if !ok {
-		t.wrongType(key, "a list of strings", v)
-		return nil
-	}
-	var texts []string
+	list, _ := as[[]any](t, key, "a list of strings")
 	for i, element := range list {
-		s, ok := element.(string)
-		if !ok {
+		if s, ok := element.(string); ok {
+			texts = append(texts, s)
+		} else {
 			t.wrongType(fmt.Sprintf("%s[%d]", key, i), "a string", element)
-			continue
 		}
-		texts = append(texts, s)
 	}
 	return texts
 }
 
 func (t *table) boolean(key string, otherwise bool) bool {
-	v, ok := t.get(key)
-	if !ok {
-		return otherwise
+	if b, ok := as[bool](t, key, "true or false"); ok {
+		return b
 	}
-	b, ok := v.(bool)
-	if !ok {
-		t.wrongType(key, "true or false", v)
-		return otherwise
-	}
-	return b
+	return otherwise
 }
 
 func (t *table) integer(key string, otherwise, least, most int) int {
@@ -127,62 +132,32 @@ func (t *table) integer(key string, otherwise, least, most int) int {
 	return int(n)
 }
 
-func (t *table) duration(key string, otherwise time.Duration) time.Duration {
-	s := t.text(key)
-	if s == "" {
-		return otherwise
-	}
-	m := durationPattern.FindStringSubmatch(s)
-	if m == nil {
-		t.dr.mistake(t.at(key), "%s %q is not a number followed by s, m, h or d", key, s)
-		return otherwise
-	}
-	unit := map[string]time.Duration{"s": time.Second, "m": time.Minute, "h": time.Hour, "d": 24 * time.Hour}[m[2]]
-	n := 0
-	for _, digit := range m[1] {
-		n = n*10 + int(digit-'0')
-	}
-	return time.Duration(n) * unit
-}
-
 func (t *table) table(key string) (*table, bool) {
-	v, ok := t.get(key)
+	m, ok := as[map[string]any](t, key, "a table")
 	if !ok {
-		return nil, false
-	}
-	m, ok := v.(map[string]any)
-	if !ok {
-		t.wrongType(key, "a table", v)
 		return nil, false
 	}
 	return newTable(t.dr, t.at(key), m), true
 }
 
-func (t *table) tables(key string) []*table {
-	v, ok := t.get(key)
-	if !ok {
-		return nil
-	}
-	list, ok := v.([]any)
-	if !ok {
-		t.wrongType(key, "a list of tables", v)
-		return nil
-	}
-	var tables []*table
+func (t *table) tables(key string) (tables []*table) {
+	list, _ := as[[]any](t, key, "a list of tables")
 	for i, element := range list {
 		name := fmt.Sprintf("%s[%d]", key, i)
-		m, ok := element.(map[string]any)
-		if !ok {
+		if m, ok := element.(map[string]any); ok {
+			tables = append(tables, newTable(t.dr, t.at(name), m))
+		} else {
 			t.wrongType(name, "a table", element)
-			continue
 		}
-		tables = append(tables, newTable(t.dr, t.at(name), m))
 	}
 	return tables
 }
 
-func (t *table) reference() Reference {
-	return Reference{ID: t.text("id"), Name: t.text("name"), URL: t.text("reference")}
+// reference reads an entry of a framework such as MITRE ATT&CK: T1489 Service Stop.
+func (t *table) reference() string {
+	t.text("reference")
+	defer t.warnUnknown()
+	return strings.TrimSpace(t.text("id") + " " + t.text("name"))
 }
 
 // operator checks the operator of an override, of which there is only one.
@@ -192,37 +167,25 @@ func (t *table) operator() {
 	}
 }
 
-func (t *table) suppression() *Suppression {
-	s := &Suppression{GroupBy: t.texts("group_by")}
+// suppression checks Elastic's alert_suppression, which is not honoured.
+func (t *table) suppression() {
+	t.texts("group_by")
 	if d, ok := t.table("duration"); ok {
-		unit := d.text("unit")
-		of, known := map[string]time.Duration{"s": time.Second, "m": time.Minute, "h": time.Hour}[unit]
-		if !known {
-			t.dr.mistake(d.at("unit"), "unit %q is none of s, m, h", unit)
-		}
-		s.Duration = time.Duration(d.integer("value", 1, 1, 1<<20)) * of
+		d.oneOf("unit", d.text("unit"), []string{"s", "m", "h"})
+		d.integer("value", 1, 1, 1<<20)
 		d.warnUnknown()
 	}
-	switch strategy := t.text("missing_fields_strategy"); strategy {
-	case "", "suppress":
-	case "doNotSuppress":
-		s.AlertOnMissing = true
-	default:
+	if strategy := t.text("missing_fields_strategy"); !slices.Contains([]string{"", "suppress", "doNotSuppress"}, strategy) {
 		t.dr.mistake(t.at("missing_fields_strategy"), "missing_fields_strategy %q is neither suppress nor doNotSuppress", strategy)
 	}
-	return s
+	t.warnUnknown()
 }
 
 // warnUnknown reports the keys that nothing asked for.
 func (t *table) warnUnknown() {
-	var unknown []string
-	for key := range t.m {
+	for _, key := range slices.Sorted(maps.Keys(t.m)) {
 		if !t.seen[key] {
-			unknown = append(unknown, key)
+			t.dr.warn(t.at(key), "unknown-key", "key %s is not known here and has no effect", key)
 		}
-	}
-	slices.Sort(unknown)
-	for _, key := range unknown {
-		t.dr.warn(t.at(key), "unknown-key", "key %s is not known here and has no effect", key)
 	}
 }
