@@ -2,7 +2,6 @@ package exception
 
 import (
 	"iter"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -10,18 +9,16 @@ import (
 	"podwatch/handler/internal/alert"
 	"podwatch/handler/internal/event"
 	"podwatch/handler/internal/kql"
+	"podwatch/handler/internal/rule"
 )
 
-// A Field is one that an exception's match may query besides the event's own
-// fields.
-type Field struct {
-	Name string // a name that ends in a dot and a star is any below it
-	Type string // Elasticsearch's name of the type
-	Text string // what it holds
-
-	Values []string // all that it can have; nil: any
-
-	by origin
+// A field is one that a query of an exception may name.
+type field struct {
+	name   string                      // one that ends in a dot and a star is any below it
+	typ    kql.Type                    // of the fields of an alert
+	of     func(a *alert.Alert) string // its value in an alert; nil: not a text of one
+	values []string                    // all that it can have; nil: any
+	by     origin
 }
 
 // An origin is who determines the value of a field.
@@ -40,48 +37,54 @@ var (
 	deletions  = []string{"delete", "deletecollection", "eviction"}
 )
 
-// Fields lists what an exception can query besides the fields of the event. Texts among them
+// alertFields are what an exception can query besides the fields of the event. They
 // compare ignoring case, as Azure compares its names.
-func Fields() []Field {
-	return []Field{
-		{"rule.id", "keyword", "id of the rule that matched", nil, facts},
-		{"rule.name", "keyword", "its name", nil, facts},
-		{"alert.severity", "keyword", "low, medium, high or critical", severities, facts},
-		{"alert.source", "keyword", "azure.activitylogs or azure.platformlogs", event.Datasets(), facts},
-		{"alert.operation", "keyword", "what was done: the operation, or verb and resource of kube-audit", nil, facts},
-		{"alert.time", "date", "when it happened", nil, facts},
-		{"caller.kind", "keyword", "user, servicePrincipal, managedIdentity, microsoftApplication, kubernetes, externalIdentity or unknown", callers, facts},
-		{"caller.name", "keyword", "sign-in name, application name or Kubernetes user name", nil, caller},
-		{"caller.id", "keyword", "object id or Kubernetes user name", nil, caller},
-		{"caller.app_id", "keyword", "application id of the client or of the caller itself", nil, caller},
-		{"caller.app_name", "keyword", "name of that application", nil, caller},
-		{"caller.ip", "ip", "address the call came from", nil, caller},
-		{"caller.role", "keyword", "role that allowed the call", nil, facts},
-		{"caller.owner_resource", "keyword", "Azure resource a managed identity belongs to", nil, caller},
-		{"caller.user_agent", "keyword", "what the client calls itself: the client chooses it", nil, client},
-		{"cluster.id", "keyword", "resource id of the cluster", nil, facts},
-		{"cluster.name", "keyword", "its name", nil, facts},
-		{"cluster.kind", "keyword", "aks, arc or fleet", clusters, facts},
-		{"resource.id", "keyword", "resource id as logged", nil, facts},
-		{"resource.group", "keyword", "resource group", nil, facts},
-		{"resource.subscription_id", "keyword", "subscription", nil, facts},
-		{"resource.tags.*", "keyword", "tags of the cluster, names in lower case (needs ACTIVITY_LOOKUPS)", nil, facts},
-		{"kubernetes.namespace", "keyword", "namespace of the pods", nil, facts},
-		{"kubernetes.pod", "keyword", "name of the pod; empty for deletecollection", nil, client},
-		{"kubernetes.workload_kind", "keyword", "kind of the workload that was deleted or scaled: Deployment, Job, ...", nil, facts},
-		{"kubernetes.workload", "keyword", "its name", nil, client},
-		{"kubernetes.node", "keyword", "name of the node that was deleted", nil, facts},
-		{"kubernetes.deletion_kind", "keyword", "delete, deletecollection or eviction", deletions, facts},
-	}
+var alertFields = []field{
+	{name: "rule.id", typ: kql.TypeKeyword, of: func(a *alert.Alert) string { return a.RuleId }},
+	{name: "rule.name", typ: kql.TypeKeyword, of: func(a *alert.Alert) string { return a.RuleName }},
+	{name: "alert.severity", typ: kql.TypeKeyword, of: func(a *alert.Alert) string { return a.Severity }, values: severities},
+	{name: "alert.source", typ: kql.TypeKeyword, of: func(a *alert.Alert) string { return a.Source }, values: event.Datasets()},
+	{name: "alert.operation", typ: kql.TypeKeyword, of: func(a *alert.Alert) string { return a.Operation }},
+	{name: "alert.time", typ: kql.TypeDate, of: func(a *alert.Alert) string { return a.EventTime.UTC().Format(time.RFC3339Nano) }},
+	{name: "caller.kind", typ: kql.TypeKeyword, of: func(a *alert.Alert) string { return a.CallerKind }, values: callers},
+	{name: "caller.name", typ: kql.TypeKeyword, of: func(a *alert.Alert) string { return a.CallerName }, by: caller},
+	{name: "caller.id", typ: kql.TypeKeyword, of: func(a *alert.Alert) string { return a.CallerId }, by: caller},
+	{name: "caller.app_id", typ: kql.TypeKeyword, of: func(a *alert.Alert) string { return a.CallerAppId }, by: caller},
+	{name: "caller.app_name", typ: kql.TypeKeyword, of: func(a *alert.Alert) string { return a.CallerAppName }, by: caller},
+	{name: "caller.ip", typ: kql.TypeIP, of: func(a *alert.Alert) string { return a.CallerIp }, by: caller},
+	{name: "caller.role", typ: kql.TypeKeyword, of: func(a *alert.Alert) string { return a.CallerRole }},
+	{name: "caller.owner_resource", typ: kql.TypeKeyword, of: func(a *alert.Alert) string { return a.CallerOwnerResource }, by: caller},
+	{name: "caller.user_agent", typ: kql.TypeKeyword, of: func(a *alert.Alert) string { return a.UserAgent }, by: client},
+	{name: "cluster.id", typ: kql.TypeKeyword, of: func(a *alert.Alert) string { return a.ClusterId }},
+	{name: "cluster.name", typ: kql.TypeKeyword, of: func(a *alert.Alert) string { return a.ClusterName }},
+	{name: "cluster.kind", typ: kql.TypeKeyword, of: func(a *alert.Alert) string { return a.ClusterKind }, values: clusters},
+	{name: "resource.id", typ: kql.TypeKeyword, of: func(a *alert.Alert) string { return a.ResourceId }},
+	{name: "resource.group", typ: kql.TypeKeyword, of: func(a *alert.Alert) string { return a.ResourceGroup }},
+	{name: "resource.subscription_id", typ: kql.TypeKeyword, of: func(a *alert.Alert) string { return a.SubscriptionId }},
+	{name: "resource.tags.*", typ: kql.TypeKeyword}, // by lower-case names
+	{name: "kubernetes.namespace", typ: kql.TypeKeyword, of: func(a *alert.Alert) string { return a.Namespace }},
+	{name: "kubernetes.pod", typ: kql.TypeKeyword, of: func(a *alert.Alert) string { return a.Pod }, by: client},
+	{name: "kubernetes.workload_kind", typ: kql.TypeKeyword, of: func(a *alert.Alert) string { return a.WorkloadKind }},
+	{name: "kubernetes.workload", typ: kql.TypeKeyword, of: func(a *alert.Alert) string { return a.WorkloadName }, by: client},
+	{name: "kubernetes.node", typ: kql.TypeKeyword, of: func(a *alert.Alert) string { return a.Node }},
+	{name: "kubernetes.deletion_kind", typ: kql.TypeKeyword, of: func(a *alert.Alert) string { return a.DeletionKind }, values: deletions},
 }
 
-var aboutAlertFields = Fields()
+// alertRoots has what the names of alertFields begin with.
+var alertRoots = func() map[string]bool {
+	roots := map[string]bool{}
+	for _, f := range alertFields {
+		root, _, _ := strings.Cut(f.name, ".")
+		roots[root] = true
+	}
+	return roots
+}()
 
 // A document is what an exception's match sees of an alert: the fields of its
-// event and those of [Fields]. Empty values are left out, so that `field: *`
+// event and alertFields. Empty values are left out, so that `field: *`
 // asks whether the alert has one.
 type document struct {
-	own   kql.Map // by root
+	own   kql.Map
 	event kql.Document
 	tags  bool // the cluster's tags are known
 }
@@ -90,25 +93,21 @@ const tagsField = "resource.tags"
 
 func newDocument(a *alert.Alert, ev kql.Document) *document {
 	d := &document{own: kql.Map{}, event: ev, tags: a.ResourceTags != nil && !tagsWritten(a.Timeline)}
-	set := func(root string, values map[string]any) {
-		maps.DeleteFunc(values, func(_ string, v any) bool { return v == "" || v == nil })
-		d.own[root] = values
+	for _, f := range alertFields {
+		if f.of == nil {
+			continue
+		}
+		if v := f.of(a); v != "" {
+			d.own[f.name] = v
+		}
 	}
-	set("rule", map[string]any{"id": a.RuleId, "name": a.RuleName})
-	set("alert", map[string]any{
-		"severity": a.Severity, "source": a.Source, "operation": a.Operation,
-		"time": a.EventTime.UTC().Format(time.RFC3339Nano),
-	})
-	set("caller", map[string]any{
-		"kind": a.CallerKind, "name": a.CallerName, "id": a.CallerId, "app_id": a.CallerAppId, "app_name": a.CallerAppName,
-		"ip": a.CallerIp, "role": a.CallerRole, "owner_resource": a.CallerOwnerResource, "user_agent": a.UserAgent,
-	})
-	set("cluster", map[string]any{"id": a.ClusterId, "name": a.ClusterName, "kind": a.ClusterKind})
-	set("resource", map[string]any{"id": a.ResourceId, "group": a.ResourceGroup, "subscription_id": a.SubscriptionId, "tags": d.tagsByName(a)})
-	set("kubernetes", map[string]any{
-		"namespace": a.Namespace, "pod": a.Pod, "deletion_kind": a.DeletionKind,
-		"workload_kind": a.WorkloadKind, "workload": a.WorkloadName, "node": a.Node,
-	})
+	if d.tags && len(a.ResourceTags) > 0 {
+		tags := map[string]any{}
+		for name, value := range a.ResourceTags {
+			tags[strings.ToLower(name)] = value
+		}
+		d.own[tagsField] = tags
+	}
 	return d
 }
 
@@ -126,11 +125,11 @@ func tagsWritten(timeline []alert.TimelineEntry) bool {
 	})
 }
 
-// Lookup returns the value of one of [Fields] or of the event. Tags are not
+// Lookup returns the value of one of alertFields or of the event. Tags are not
 // known unless they were looked up and nobody wrote them shortly before.
 func (d *document) Lookup(field string) (value any, known bool) {
 	root, _, _ := strings.Cut(field, ".")
-	if _, own := d.own[root]; !own {
+	if !alertRoots[root] {
 		return d.event.Lookup(field)
 	}
 	if name, ok := strings.CutPrefix(field, tagsField+"."); ok {
@@ -156,30 +155,24 @@ func (d *document) All() iter.Seq2[string, any] {
 	}
 }
 
-// tagsByName keys the cluster's tags by lower-case name, if they are known: Azure
-// compares tag names ignoring case.
-func (d *document) tagsByName(a *alert.Alert) any {
-	if !d.tags || len(a.ResourceTags) == 0 {
-		return nil
+// alertField returns the row of a field; ok is false for one of the event.
+func alertField(name string) (f field, ok bool) {
+	i := slices.IndexFunc(alertFields, func(f field) bool { return f.covers(name) })
+	if i < 0 {
+		return field{}, false
 	}
-	tags := make(map[string]any, len(a.ResourceTags))
-	for name, value := range a.ResourceTags {
-		tags[strings.ToLower(name)] = value
-	}
-	return tags
+	return alertFields[i], true
 }
 
-// ours reports whether a field is one of Fields rather than of the event.
-func ours(field string) (Field, bool) {
-	for _, f := range aboutAlertFields {
-		if f.covers(field) {
-			return f, true
-		}
+// fieldType gives a field's type, an alert's first and then the event's.
+func fieldType(name string) kql.Type {
+	if f, ok := alertField(name); ok {
+		return f.typ
 	}
-	return Field{}, false
+	return rule.FieldType(name)
 }
 
 func foldCase(field string) bool {
-	_, ok := ours(field)
+	_, ok := alertField(field)
 	return ok
 }

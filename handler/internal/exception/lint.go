@@ -18,20 +18,20 @@ import (
 type view struct {
 	key     string
 	options kql.Options
-	own     []Field
+	own     []field
 	events  bool // it also sees the fields of the event
 }
 
 var (
 	aboutAlert = view{
-		key: "match", events: true, own: aboutAlertFields,
+		key: "match", events: true, own: alertFields,
 		options: kql.Options{Type: fieldType, FoldCase: foldCase, MissingUnknown: true},
 	}
 	aboutOperation = view{
 		key: "preceded_by: match",
-		own: []Field{
-			{Name: "operation"}, {Name: "words"}, {Name: "target"}, {Name: "caller", by: caller},
-			{Name: "outcome", Values: []string{"succeeded", "failed", "started", "accepted"}},
+		own: []field{
+			{name: "operation"}, {name: "words"}, {name: "target"}, {name: "caller", by: caller},
+			{name: "outcome", values: []string{"succeeded", "failed", "started", "accepted"}},
 		},
 		options: kql.Options{FoldCase: func(string) bool { return true }, MissingUnknown: true},
 	}
@@ -39,48 +39,48 @@ var (
 
 // eventFields are the event's fields with few values, or with values that the
 // client chooses.
-var eventFields = []Field{
-	{Name: "event.outcome", Values: []string{"success", "failure", "unknown"}},
-	{Name: "event.kind", Values: []string{"event"}},
-	{Name: "event.dataset", Values: event.Datasets()},
-	{Name: "data_stream.dataset", Values: event.Datasets()},
-	{Name: "user_agent.original", by: client},
-	{Name: "user.*", by: caller},
-	{Name: "source.*", by: caller},
-	{Name: "azure.activitylogs.identity.*", by: caller},
-	{Name: "azure.platformlogs.properties.log.user.*", by: caller},
-	{Name: "azure.platformlogs.properties.log.sourceIPs", by: client},
-	{Name: "azure.platformlogs.properties.log.userAgent", by: client},
-	{Name: "azure.platformlogs.properties.log.requestURI", by: client},
-	{Name: "azure.platformlogs.properties.log.auditID", by: client},
-	{Name: "azure.platformlogs.properties.log.objectRef.name", by: client},
-	{Name: "azure.platformlogs.properties.log.requestObject.*", by: client},
-	{Name: "azure.platformlogs.properties.log.responseObject.*", by: client},
+var eventFields = []field{
+	{name: "event.outcome", values: []string{"success", "failure", "unknown"}},
+	{name: "event.kind", values: []string{"event"}},
+	{name: "event.dataset", values: event.Datasets()},
+	{name: "data_stream.dataset", values: event.Datasets()},
+	{name: "user_agent.original", by: client},
+	{name: "user.*", by: caller},
+	{name: "source.*", by: caller},
+	{name: "azure.activitylogs.identity.*", by: caller},
+	{name: "azure.platformlogs.properties.log.user.*", by: caller},
+	{name: "azure.platformlogs.properties.log.sourceIPs", by: client},
+	{name: "azure.platformlogs.properties.log.userAgent", by: client},
+	{name: "azure.platformlogs.properties.log.requestURI", by: client},
+	{name: "azure.platformlogs.properties.log.auditID", by: client},
+	{name: "azure.platformlogs.properties.log.objectRef.name", by: client},
+	{name: "azure.platformlogs.properties.log.requestObject.*", by: client},
+	{name: "azure.platformlogs.properties.log.responseObject.*", by: client},
 }
 
 // covers reports whether a field is the one of f, or one of those that it stands
 // for.
-func (f Field) covers(name string) bool {
-	prefix, all := strings.CutSuffix(f.Name, "*")
-	return f.Name == name || all && strings.HasPrefix(name, prefix)
+func (f field) covers(name string) bool {
+	prefix, all := strings.CutSuffix(f.name, "*")
+	return f.name == name || all && strings.HasPrefix(name, prefix)
 }
 
 // field returns what is known of a field: whether it exists, else the name that
 // may be meant.
-func (v view) field(name string) (f Field, nearest string, exists bool) {
+func (v view) field(name string) (f field, nearest string, exists bool) {
 	var names []string
 	for _, f := range v.own {
-		if f.covers(name) || strings.HasPrefix(f.Name, name+".") {
+		if f.covers(name) || strings.HasPrefix(f.name, name+".") {
 			return f, "", true
 		}
-		names = append(names, f.Name)
+		names = append(names, f.name)
 	}
 	if strings.Contains(name, "*") {
-		return Field{}, "", true
+		return field{}, "", true
 	}
 	missing := true
 	if v.events {
-		if i := slices.IndexFunc(eventFields, func(f Field) bool { return f.covers(name) }); i >= 0 {
+		if i := slices.IndexFunc(eventFields, func(f field) bool { return f.covers(name) }); i >= 0 {
 			f = eventFields[i]
 		}
 		nearest, missing = event.Missing("", "", name)
@@ -229,8 +229,8 @@ func (v view) oddities(t kql.Term) (found []string) {
 		odd("%q is compared as text, and %s: only * is a wildcard", text, how)
 		return found
 	}
-	if pattern := strings.Join(quoted(t.Value), ".*"); f.Values != nil && !slices.ContainsFunc(f.Values, regexp.MustCompile("(?is)^"+pattern+"$").MatchString) {
-		odd("%s is never %q, only %s", t.Field, text, strings.Join(f.Values, ", "))
+	if pattern := strings.Join(quoted(t.Value), ".*"); f.values != nil && !slices.ContainsFunc(f.values, regexp.MustCompile("(?is)^"+pattern+"$").MatchString) {
+		odd("%s is never %q, only %s", t.Field, text, strings.Join(f.values, ", "))
 	}
 	return found
 }
@@ -246,16 +246,16 @@ func quoted(parts []string) []string {
 var characterClass = regexp.MustCompile(`\[(\^?([0-9A-Za-z]-[0-9A-Za-z])+|\^[^\]]*)\]`)
 
 // regularExpression names what reads like one in a value, "" if there is nothing.
-func regularExpression(parts []string, f Field) string {
+func regularExpression(parts []string, f field) string {
 	text := strings.Join(parts, "*")
 	switch {
-	case len(parts) > 1 && slices.ContainsFunc(parts[:len(parts)-1], func(p string) bool { return strings.HasSuffix(p, ".") }) && f.Type != "":
+	case len(parts) > 1 && slices.ContainsFunc(parts[:len(parts)-1], func(p string) bool { return strings.HasSuffix(p, ".") }) && f.typ != kql.TypeUnknown:
 		return ".* begins with a dot"
 	case characterClass.MatchString(text):
 		return characterClass.FindString(text) + " is no character class"
 	case strings.HasPrefix(text, "^"):
 		return "^ is no anchor"
-	case f.Type == "" || f.by == client && f.Name != "kubernetes.pod":
+	case f.typ == kql.TypeUnknown || f.by == client && f.name != "kubernetes.pod":
 		return "" // a path or a user agent may well have the rest
 	case strings.Contains(text, "|"):
 		return "| is no alternative, write (a or b)"

@@ -2,9 +2,6 @@ package exception
 
 import (
 	"bytes"
-	"errors"
-	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -181,38 +178,13 @@ func (s *source) query(x *Exception, v value, view view) *kql.Query {
 	if strings.TrimSpace(v.text) == "" {
 		return nil // reported
 	}
-	n, err := kql.Parse(v.text)
-	if err != nil {
-		at := v.at
-		if syntax := (*kql.SyntaxError)(nil); errors.As(err, &syntax) {
-			at = s.within(v, syntax.Offset)
-			s.mistake(at, "%s: %s", view.key, s.placesIn(syntax.Msg, v))
-			return nil
-		}
-		s.mistake(at, "%s: %v", view.key, err)
+	n, mistake := rule.ParseQuery(v.text, func(offset int) (line, column int) { return rule.Position(s.text, s.within(v, offset)) })
+	if mistake != nil {
+		mistake.File, mistake.Msg = s.file, s.about+view.key+": "+mistake.Msg
+		s.mistakes = append(s.mistakes, mistake)
 		return nil
 	}
 	return s.lint(x, v, n, view)
-}
-
-var secondPlace = regexp.MustCompile(`line (\d+), column (\d+)`)
-
-// placesIn makes the place that a message names, such as that of an open bracket,
-// one in the file.
-func (s *source) placesIn(msg string, v value) string {
-	return secondPlace.ReplaceAllStringFunc(msg, func(place string) string {
-		var line, column int
-		if _, err := fmt.Sscanf(place, "line %d, column %d", &line, &column); err != nil {
-			return place
-		}
-		at := 0
-		for range line - 1 {
-			at += strings.IndexByte(v.text[at:], '\n') + 1
-		}
-		rest := []rune(v.text[at:])
-		line, column = rule.Position(s.text, s.within(v, at+len(string(rest[:min(column-1, len(rest))]))))
-		return fmt.Sprintf("line %d, column %d", line, column)
-	})
 }
 
 // parseExpiry reads a day, which counts to its end, or a moment, each in UTC or in

@@ -92,7 +92,7 @@ func (d *document) within(path, text string, offset int) (line, column int) {
 	if !ok {
 		return Position(d.src, s.start)
 	}
-	return Position(d.src, s.start + at)
+	return Position(d.src, s.start+at)
 }
 
 // errorAt makes the error for a mistake at path.

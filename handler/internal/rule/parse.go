@@ -270,36 +270,41 @@ func (dr *draft) readQuery(t *table) {
 // parseKQL parses the query at path; a mistake is reported at its place in the
 // file.
 func (dr *draft) parseKQL(path, key, query string) *kql.Node {
-	n, err := kql.Parse(query)
-	if err != nil {
-		line, column := dr.doc.at(path)
-		msg := err.Error()
-		var syntax *kql.SyntaxError
-		if errors.As(err, &syntax) {
-			line, column = dr.doc.within(path, query, syntax.Offset)
-			msg = dr.messageInFile(path, query, syntax)
-		}
-		dr.mistakes = append(dr.mistakes, &FileError{File: dr.doc.file, Line: line, Column: column, Msg: key + ": " + msg})
-		return nil
+	n, mistake := ParseQuery(query, func(offset int) (line, column int) { return dr.doc.within(path, query, offset) })
+	if mistake != nil {
+		mistake.File, mistake.Msg = dr.doc.file, key+": "+mistake.Msg
+		dr.mistakes = append(dr.mistakes, mistake)
 	}
 	return n
 }
 
-// messageInFile returns the message of a mistake in the query at path. A message
-// may name a second place, such as that of an open bracket; to have it named as
-// in the file, the query is read again with the lines before it left blank. That
-// works where the file spells the query as it is.
-func (dr *draft) messageInFile(path, query string, mistake *kql.SyntaxError) string {
-	line, column := dr.doc.within(path, query, 0)
-	if s, _ := dr.doc.place(path); !strings.Contains(string(dr.doc.src[s.start:s.end]), query) {
-		return mistake.Msg
+var placeInQuery = regexp.MustCompile(`line (\d+), column (\d+)`)
+
+// ParseQuery parses a query that is part of a file, in which within returns the place
+// of an offset in the query. A mistake, nil if there is none, lacks its File.
+func ParseQuery(query string, within func(offset int) (line, column int)) (*kql.Node, *FileError) {
+	n, err := kql.Parse(query)
+	var syntax *kql.SyntaxError
+	if !errors.As(err, &syntax) {
+		return n, nil
 	}
-	before := strings.Repeat("\n", line-1) + strings.Repeat(" ", column-1)
-	_, err := kql.Parse(before + query)
-	if again := (*kql.SyntaxError)(nil); errors.As(err, &again) && again.Offset == len(before)+mistake.Offset {
-		return again.Msg
-	}
-	return mistake.Msg
+	mistake := &FileError{}
+	mistake.Line, mistake.Column = within(syntax.Offset)
+	// A message may name a second place, such as that of an open bracket.
+	mistake.Msg = placeInQuery.ReplaceAllStringFunc(syntax.Msg, func(place string) string {
+		var line, column int
+		if _, err := fmt.Sscanf(place, "line %d, column %d", &line, &column); err != nil {
+			return place
+		}
+		at := 0
+		for range line - 1 {
+			at += strings.IndexByte(query[at:], '\n') + 1
+		}
+		rest := []rune(query[at:])
+		line, column = within(at + len(string(rest[:min(column-1, len(rest))])))
+		return fmt.Sprintf("line %d, column %d", line, column)
+	})
+	return nil, mistake
 }
 
 // FieldType returns the type of a field where Elastic stores it, for package kql.
