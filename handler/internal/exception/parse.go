@@ -28,8 +28,8 @@ func Parse(file string, text []byte, rules *rule.Set) (*Set, error) {
 	case document != nil:
 		top := s.table(*document, "exceptions")
 		for _, v := range top.list("exceptions") {
-			s.about = ""
-			if x := s.exception(v, rules); x.Name != "" && set.named(x.Name) != nil {
+			x := s.exception(v, rules)
+			if x.Name != "" && slices.ContainsFunc(set.exceptions, func(e *Exception) bool { return e.Name == x.Name }) {
 				s.mistake(v.at, "the name is taken by an earlier exception")
 			} else {
 				set.exceptions = append(set.exceptions, x)
@@ -42,15 +42,6 @@ func Parse(file string, text []byte, rules *rule.Set) (*Set, error) {
 		return nil, err
 	}
 	return set, nil
-}
-
-func (s *Set) named(name string) *Exception {
-	for _, e := range s.exceptions {
-		if e.Name == name {
-			return e
-		}
-	}
-	return nil
 }
 
 // A table is a mapping with the keys that are known for it. A key that is written

@@ -235,14 +235,12 @@ func (s *source) value(n ast.Node) value {
 }
 
 func (s *source) key(keys []key, pair *ast.MappingValueNode) []key {
-	k := key{value: s.value(pair.Value)}
-	switch name := pair.Key.(type) {
-	case *ast.MergeKeyNode:
-		s.malformed(s.offset(name.Token), "merge keys (<<) are not read: write the keys out")
+	name, v := pair.Key.GetToken(), s.value(pair.Value)
+	if _, merge := pair.Key.(*ast.MergeKeyNode); merge {
+		s.malformed(s.offset(name), "merge keys (<<) are not read: write the keys out")
 		return keys
-	default:
-		k.name, k.at = name.GetToken().Value, s.offset(name.GetToken())
 	}
+	k := key{name: name.Value, at: s.offset(name), value: v}
 	if k.value.kind == "nothing" {
 		k.value.at = k.at
 	}

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"path"
 	"path/filepath"
+	"slices"
 
 	"podwatch/handler/internal/event"
 )
@@ -72,12 +73,9 @@ func (r *Report) RunCases(s *Set, e *Entry) ([]Case, error) {
 
 // alone reports whether e is the only rule of its folder.
 func (r *Report) alone(e *Entry) bool {
-	for _, other := range r.Entries {
-		if other != e && filepath.Dir(other.File) == filepath.Dir(e.File) {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(r.Entries, func(other *Entry) bool {
+		return other != e && filepath.Dir(other.File) == filepath.Dir(e.File)
+	})
 }
 
 // outcome evaluates one record and says what r made of it.
@@ -87,10 +85,10 @@ func (s *Set) outcome(r *Rule, record []byte) string {
 		return err.Error()
 	}
 	for _, m := range s.Match(nil, ev) {
-		if m.Rule == r {
-			if m.Routine {
-				return wantRoutine
-			}
+		switch {
+		case m.Rule == r && m.Routine:
+			return wantRoutine
+		case m.Rule == r:
 			return wantMatch
 		}
 	}

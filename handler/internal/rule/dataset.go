@@ -9,12 +9,6 @@ import (
 	"podwatch/handler/internal/kql"
 )
 
-// collected lists the logs that podwatch turns into events, as far as package
-// event confirms them. Index patterns are compared with it.
-func collected() []string {
-	return event.Datasets()
-}
-
 // datasetsOf returns the datasets that a query, which is compiled from n, can match
 // events of. bounded is false when the query does not say.
 func datasetsOf(n *kql.Node, query *kql.Query) (datasets []string, bounded bool) {
@@ -55,7 +49,7 @@ func datasetsOfIndex(patterns []string) (datasets []string, bounded bool) {
 		if reaches(p, "filebeat-8.0.0") {
 			return nil, false
 		}
-		for _, d := range collected() {
+		for _, d := range event.Datasets() {
 			index := "logs-" + d + "-default"
 			if reaches(p, index) && !slices.ContainsFunc(without, func(w string) bool { return reaches(w, index) }) {
 				datasets = appendNew(datasets, d)

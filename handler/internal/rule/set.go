@@ -84,25 +84,20 @@ func (s *Set) name(r *Rule) {
 
 // index sorts the rules by the events that they can match.
 func (s *Set) index() {
-	s.datasets = map[string]*bucket{}
-	s.other = &bucket{}
+	s.datasets, s.other = map[string]*bucket{}, &bucket{}
 	for _, c := range s.rules {
 		for _, d := range c.datasets {
-			if s.datasets[d] == nil {
-				s.datasets[d] = &bucket{}
-			}
+			s.datasets[d] = &bucket{}
 		}
 	}
 	for _, c := range s.rules {
-		if c.datasets == nil {
-			s.other.add(c)
-			for _, b := range s.datasets {
+		for d, b := range s.datasets {
+			if c.datasets == nil || slices.Contains(c.datasets, d) {
 				b.add(c)
 			}
-			continue
 		}
-		for _, d := range c.datasets {
-			s.datasets[d].add(c)
+		if c.datasets == nil {
+			s.other.add(c)
 		}
 	}
 }

@@ -69,11 +69,11 @@ func (s Source) files() (files, unread []string, err error) {
 		return nil
 	})
 	if err != nil {
-		var at *fs.PathError
-		if errors.As(err, &at) {
-			return nil, nil, fmt.Errorf("read rules %q: %w", s.file(at.Path), at.Err)
+		name := s.root
+		if at := (*fs.PathError)(nil); errors.As(err, &at) {
+			name = at.Path
 		}
-		return nil, nil, fmt.Errorf("read rules %q: %w", s.file(s.root), err)
+		return nil, nil, fmt.Errorf("read rules %q: %w", s.file(name), bare(err))
 	}
 	slices.Sort(files)
 	return files, unread, nil
@@ -88,11 +88,7 @@ func (s Source) linksToFolder(p string, d fs.DirEntry) bool {
 }
 
 func isRuleFile(p string) bool {
-	switch path.Ext(p) {
-	case ".toml", ".ndjson", ".json":
-		return true
-	}
-	return false
+	return slices.Contains([]string{".toml", ".ndjson", ".json"}, path.Ext(p))
 }
 
 // maxFileSize bounds what is read of a rule file. All of Elastic's rules in one
@@ -100,18 +96,17 @@ func isRuleFile(p string) bool {
 const maxFileSize = 64 << 20
 
 // read returns the content of the file at p.
-func (s Source) read(p string) ([]byte, error) {
+func (s Source) read(p string) (src []byte, err error) {
 	f, err := s.fsys.Open(p)
+	if err == nil {
+		defer f.Close()
+		src, err = io.ReadAll(io.LimitReader(f, maxFileSize+1))
+	}
+	if err == nil && len(src) > maxFileSize {
+		err = fmt.Errorf("larger than %d MiB", maxFileSize>>20)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read rule file %q: %w", s.file(p), bare(err))
-	}
-	defer f.Close()
-	src, err := io.ReadAll(io.LimitReader(f, maxFileSize+1))
-	if err != nil {
-		return nil, fmt.Errorf("read rule file %q: %w", s.file(p), bare(err))
-	}
-	if len(src) > maxFileSize {
-		return nil, fmt.Errorf("read rule file %q: larger than %d MiB", s.file(p), maxFileSize>>20)
 	}
 	return src, nil
 }
@@ -119,8 +114,7 @@ func (s Source) read(p string) ([]byte, error) {
 // bare takes off the path that a file system puts before an error: it lacks the
 // folder that the source stands in.
 func bare(err error) error {
-	var at *fs.PathError
-	if errors.As(err, &at) {
+	if at := (*fs.PathError)(nil); errors.As(err, &at) {
 		return at.Err
 	}
 	return err
