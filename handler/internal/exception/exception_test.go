@@ -201,6 +201,7 @@ func TestParseRefuses(t *testing.T) {
 		"a zero-width space below not":    {file("match: 'cluster.name: a and not kubernetes.namespace: x\u200b'"), "a zero-width space"},
 		"a star in quotes below not":      {file(`match: 'cluster.name: a and not kubernetes.namespace: "db-*"'`), `below "not"`},
 		"a match that always holds":       {file("match: 'rule.id: *'"), "fits everything"},
+		"an object that always exists":    {file("match: 'caller: *'"), "fits everything"},
 		"a zone beside a window":          {file("match: 'cluster.name: b'", "schedule: {from: 2026-11-09T12:00:00Z, until: 2026-11-09T13:00:00Z, time_zone: UTC}"), "time_zone has no effect"},
 		"a zone that a machine may have":  {file("match: 'cluster.name: b'", "schedule: {cron: '0 22 * * SAT', duration: 1h, time_zone: posixrules}"), "not a time zone"},
 		"the same name twice":             {"exceptions:\n  - {name: a, reason: r, owner: o, match: 'a: b'}\n  - {name: a, reason: r, owner: o, match: 'a: b'}\n", "taken"},

@@ -151,40 +151,20 @@ func (v view) bindsCaller(t kql.Term) int {
 
 // everything reports whether a query holds whatever is asked of it.
 func (v view) everything(q *kql.Query) bool {
-	always := bare{}
+	always := kql.Map{}
 	if v.events {
 		for _, name := range []string{"rule.id", "rule.name", "alert.severity", "alert.source", "alert.operation", "alert.time", "caller.kind", "event.kind", "event.dataset", "data_stream.dataset"} {
-			always[name] = true
+			always[name] = anyValue
 		}
 	}
 	return q.Judge(always) == kql.True && q.Judge(full{}) == kql.True
 }
 
-// A bare document has only the given fields; a full one has every field, with a
-// value that no query asks for and others that are not known.
-type (
-	bare map[string]bool
-	full struct{}
-)
+// A full document has every field, with a value that no query asks for and others
+// that are not known.
+type full struct{}
 
 const anyValue = "\x00"
-
-func (b bare) Lookup(field string) (any, bool) {
-	if b[field] {
-		return anyValue, true
-	}
-	return nil, true
-}
-
-func (b bare) All() iter.Seq2[string, any] {
-	return func(yield func(string, any) bool) {
-		for field := range b {
-			if !yield(field, anyValue) {
-				return
-			}
-		}
-	}
-}
 
 func (full) Lookup(string) (any, bool) { return anyValue, false }
 

@@ -132,21 +132,12 @@ func parseDate(s string) (first, last time.Time, ok bool) {
 		}
 		return first, addUnits(first, unit, 1).Add(-time.Millisecond), true
 	}
-	ms, ok := parseMillis(s)
-	if !ok {
+	ms, err := strconv.ParseInt(s, 10, 64)
+	if err != nil || s[0] == '+' || len(strings.TrimPrefix(s, "-")) > 17 {
 		return first, last, false
 	}
 	first = time.UnixMilli(ms).UTC()
 	return first, first, true
-}
-
-func parseMillis(s string) (int64, bool) {
-	digits := strings.TrimPrefix(s, "-")
-	if n := leadingDigits(digits); n == 0 || n < len(digits) || n > 17 {
-		return 0, false
-	}
-	ms, err := strconv.ParseInt(s, 10, 64)
-	return ms, err == nil
 }
 
 // isoLayouts are the layouts of an ISO date without its offset, by their length,
@@ -206,7 +197,7 @@ func parseOffset(s string) (minutes int, ok bool) {
 	default:
 		return 0, false
 	}
-	ok = err == nil && leadingDigits(digits) == len(digits) && n%100 < 60 && minutes < 19*60
+	ok = err == nil && strings.Trim(digits, "0123456789") == "" && n%100 < 60 && minutes < 19*60
 	if s[0] == '-' {
 		minutes = -minutes
 	}

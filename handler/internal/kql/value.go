@@ -154,15 +154,6 @@ func parseNumber(s string) (number, bool) {
 	return floatNumber(f), err == nil
 }
 
-// leadingDigits returns how many digits s begins with.
-func leadingDigits(s string) int {
-	n := 0
-	for n < len(s) && '0' <= s[n] && s[n] <= '9' {
-		n++
-	}
-	return n
-}
-
 func floatNumber(f float64) number {
 	n := number{f: f}
 	if f == math.Trunc(f) && math.Abs(f) < 1<<53 {
@@ -250,42 +241,30 @@ func booleanTest(op Op, bound string) valueTest {
 // ipTest compiles a comparison with an address or network. IPv4 is compared as
 // the IPv6 addresses that it is mapped to.
 func ipTest(op Op, value string) valueTest {
-	first, last, ok := parseNetwork(value)
-	if op != "" || !ok {
-		a, ok := parseAddress(value)
-		if !ok {
-			return nil
+	if p, err := netip.ParsePrefix(value); err == nil && op == "" {
+		bits := p.Bits()
+		if p.Addr().Is4() {
+			bits += 96
 		}
-		first, last = addressRange(op, a)
+		return addressTest(netip.PrefixFrom(netip.AddrFrom16(p.Addr().As16()), bits).Contains)
 	}
-	if !first.IsValid() || !last.IsValid() {
-		return nil // beyond either end
+	want, ok := parseAddress(value)
+	if !ok || op == Less && !want.Prev().IsValid() || op == Greater && !want.Next().IsValid() {
+		return nil
 	}
+	return addressTest(func(a netip.Addr) bool { return compares(a.Compare(want), op) })
+}
+
+func addressTest(fits func(netip.Addr) bool) valueTest {
 	return func(v any) bool {
 		s, ok := v.(string)
 		if !ok {
 			return false
 		}
 		a, ok := parseAddress(s)
-		return ok && first.Compare(a) <= 0 && a.Compare(last) <= 0
+		return ok && fits(a)
 	}
 }
-
-func addressRange(op Op, a netip.Addr) (first, last netip.Addr) {
-	switch op {
-	case GreaterEqual:
-		return a, lastAddress
-	case LessEqual:
-		return netip.IPv6Unspecified(), a
-	case Greater:
-		return a.Next(), lastAddress
-	case Less:
-		return netip.IPv6Unspecified(), a.Prev()
-	}
-	return a, a
-}
-
-var lastAddress = netip.AddrFrom16([16]byte(slices.Repeat([]byte{0xff}, 16)))
 
 // parseAddress reads an address in any spelling into its 16 byte form.
 func parseAddress(s string) (netip.Addr, bool) {
@@ -300,22 +279,4 @@ func parseAddress(s string) (netip.Addr, bool) {
 		return netip.Addr{}, false
 	}
 	return netip.AddrFrom16(a.As16()), true
-}
-
-// parseNetwork reads a network in CIDR notation.
-func parseNetwork(s string) (first, last netip.Addr, ok bool) {
-	p, err := netip.ParsePrefix(s)
-	if err != nil {
-		return first, last, false
-	}
-	bits := p.Bits()
-	if p.Addr().Is4() {
-		bits += 96
-	}
-	low, high := p.Addr().As16(), p.Addr().As16()
-	for i := bits; i < 128; i++ {
-		low[i/8] &^= 0x80 >> (i % 8)
-		high[i/8] |= 0x80 >> (i % 8)
-	}
-	return netip.AddrFrom16(low), netip.AddrFrom16(high), true
 }
