@@ -22,10 +22,8 @@ type constant struct {
 
 func (m constant) judge(Document, view) Truth { return m.truth }
 
-func (m constant) explain(d Document, _ view) Reason { return m.reason(d) }
-
-// reason explains a condition or nested group by what d has in its place.
-func (t *term) reason(d Document) Reason {
+// explain names a condition or nested group, and what d has in its place.
+func (t *term) explain(d Document, _ view) Reason {
 	switch {
 	case t.kind == nested:
 		value, known := d.Lookup(t.field.text())
@@ -131,8 +129,8 @@ func (m *oneField) judge(d Document, v view) Truth {
 	return False
 }
 
-func (m *oneField) explain(d Document, _ view) Reason {
-	r := m.terms[0].reason(d)
+func (m *oneField) explain(d Document, v view) Reason {
+	r := m.terms[0].explain(d, v)
 	r.Wanted = wanted(m.terms)
 	return r
 }
@@ -214,8 +212,6 @@ func (m *manyFields) judge(d Document, v view) Truth {
 	}
 	return False
 }
-
-func (m *manyFields) explain(d Document, _ view) Reason { return m.reason(d) }
 
 // inRoot reports whether a field in the root fits, and whether all of it is known.
 func (m *manyFields) inRoot(d Document) (fits, known bool) {
@@ -334,8 +330,6 @@ func (m *nestedGroup) judge(d Document, v view) Truth {
 	}
 	return most
 }
-
-func (m *nestedGroup) explain(d Document, _ view) Reason { return m.reason(d) }
 
 // objects judges the objects in value; found reports whether there is one.
 func (m *nestedGroup) objects(value any, v view) (most Truth, found bool) {

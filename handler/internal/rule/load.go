@@ -279,21 +279,20 @@ func (e *Entry) judge(dr *draft) {
 	}
 }
 
+// unsupported types of rules, and why.
+var unsupported = map[string]string{
+	"esql":             "ES|QL is not evaluated",
+	"eql":              "EQL is not evaluated",
+	"machine_learning": "needs a machine learning job",
+	"threat_match":     "needs a list of indicators to compare with",
+	"saved_query":      "its query is kept in Kibana",
+}
+
 // verdictOfKind judges a rule by its type and language alone.
 func verdictOfKind(dr *draft) (Verdict, string) {
-	switch dr.Type {
-	case "esql":
-		return Unsupported, "ES|QL is not evaluated"
-	case "eql":
-		return Unsupported, "EQL is not evaluated"
-	case "machine_learning":
-		return Unsupported, "needs a machine learning job"
-	case "threat_match":
-		return Unsupported, "needs a list of indicators to compare with"
-	case "saved_query":
-		return Unsupported, "its query is kept in Kibana"
-	}
 	switch {
+	case unsupported[dr.Type] != "":
+		return Unsupported, unsupported[dr.Type]
 	case dr.Language != "kuery":
 		return Unsupported, "queries in " + dr.Language + " are not evaluated"
 	case dr.filters:
