@@ -7,7 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -68,16 +68,11 @@ func (d *document) at(path string) (line, column int) {
 		if s, ok := d.place(path); ok {
 			return Position(d.src, s.start)
 		}
-		cut := strings.LastIndexAny(path, ".[")
-		if cut < 0 {
-			break
+		if path == "" {
+			return 1, 1
 		}
-		path = path[:cut]
+		path = path[:max(strings.LastIndexAny(path, ".["), 0)]
 	}
-	if s, ok := d.place(""); ok {
-		return Position(d.src, s.start)
-	}
-	return 1, 1
 }
 
 // within returns line and column of the byte at offset in the text of the
@@ -87,12 +82,7 @@ func (d *document) within(path, text string, offset int) (line, column int) {
 	if !ok || offset > len(text) {
 		return d.at(path)
 	}
-	raw := string(d.src[s.start:s.end])
-	at, ok := stringOffset(raw, text, offset)
-	if !ok {
-		return Position(d.src, s.start)
-	}
-	return Position(d.src, s.start+at)
+	return Position(d.src, s.start+stringOffset(string(d.src[s.start:s.end]), text, offset))
 }
 
 // errorAt makes the error for a mistake at path.
@@ -102,20 +92,16 @@ func (d *document) errorAt(path, format string, args ...any) *FileError {
 }
 
 // stringOffset finds where in raw, a TOML or JSON string with its quotes, the
-// byte at offset of its decoded text comes from. ok is false when raw does not
-// spell text, which leaves the caller with the start of the string.
-func stringOffset(raw, text string, offset int) (at int, ok bool) {
-	quote := ""
-	for _, q := range []string{"'''", `"""`, "'", `"`} {
-		if strings.HasPrefix(raw, q) {
-			quote = q
-			break
-		}
+// byte at offset of its decoded text comes from: at its start, when raw does not
+// spell text.
+func stringOffset(raw, text string, offset int) int {
+	quotes := []string{"'''", `"""`, "'", `"`}
+	i := slices.IndexFunc(quotes, func(q string) bool { return strings.HasPrefix(raw, q) && len(raw) >= 2*len(q) })
+	if i < 0 {
+		return 0
 	}
-	if quote == "" || len(raw) < 2*len(quote) {
-		return 0, false
-	}
-	at = len(quote)
+	quote := quotes[i]
+	at := len(quote)
 	end := len(raw) - len(quote)
 	if len(quote) == 3 { // a newline right after the opening quotes is not part of the text
 		at = end - len(strings.TrimPrefix(strings.TrimPrefix(raw[at:end], "\r"), "\n"))
@@ -123,19 +109,19 @@ func stringOffset(raw, text string, offset int) (at int, ok bool) {
 	done := 0
 	for done < offset {
 		if at >= end {
-			return 0, false
+			return 0
 		}
 		took, gave := 1, raw[at:at+1]
 		if raw[at] == '\\' && quote[0] == '"' {
 			took, gave = unescape(raw[at:end])
 		}
 		if took == 0 || !strings.HasPrefix(text[done:], gave) {
-			return 0, false
+			return 0
 		}
 		at += took
 		done += len(gave)
 	}
-	return at, true
+	return at
 }
 
 // unescape decodes the escape sequence that s starts with, in TOML's or JSON's
@@ -354,43 +340,35 @@ func (p *jsonPlacer) value(path string) (any, error) {
 				list = append(list, element)
 			}
 			_, err = p.dec.Token()
-			return list, unexpected(err)
+			return list, err
 		}
 		table := map[string]any{}
 		for p.dec.More() {
 			key, err := p.dec.Token()
 			if err != nil {
-				return nil, unexpected(err)
+				return nil, err
 			}
 			name, _ := key.(string) // the decoder admits nothing else here
 			if _, twice := table[name]; twice {
 				return nil, &FileError{Msg: fmt.Sprintf("the key %q is written twice in one object", name)}
 			}
 			if table[name], err = p.value(join(path, name)); err != nil {
-				return nil, unexpected(err)
+				return nil, err
 			}
 		}
 		_, err = p.dec.Token()
-		return table, unexpected(err)
+		return table, err
 	case json.Number:
 		if n, err := token.Int64(); err == nil {
 			return n, nil
 		}
 		f, err := token.Float64()
-		if err != nil || math.IsInf(f, 0) {
+		if err != nil {
 			return token.String(), nil
 		}
 		return f, nil
 	}
 	return token, nil
-}
-
-// unexpected tells an end inside a value from the end of the file.
-func unexpected(err error) error {
-	if errors.Is(err, io.EOF) {
-		return io.ErrUnexpectedEOF
-	}
-	return err
 }
 
 // describe names the kind of a decoded value for a message.
