@@ -549,3 +549,18 @@ func TestCutIsLinted(t *testing.T) {
 		})
 	}
 }
+
+// A message about a query may name a second place, which is one of the file, too.
+func TestASecondPlaceInAQueryIsOneOfTheFile(t *testing.T) {
+	t.Parallel()
+	for file, test := range map[string]struct{ src, want string }{
+		"a.toml": {head(idA) + "type = 'query'\nquery = '''\n  event.dataset: azure.auditlogs and\n  (event.action: x\n'''", `a.toml:11:1: query: the query ends before the '(' of line 10, column 3 is closed`},
+		"a.json": {`{"rule_id": "` + idA + `", "name": "A", "description": "d", "type": "query", "severity": "low", "risk_score": 1,` + "\n" +
+			`  "query": "event.dataset:\"azure.auditlogs\" and\n(event.action: x"}`, `a.json:2:68: query: the query ends before the '(' of line 2, column 52 is closed`},
+	} {
+		_, _, err := rule.Load(rule.FS("", files{file: test.src}))
+		if err == nil || err.Error() != test.want {
+			t.Errorf("got  %v\nwant %s", err, test.want)
+		}
+	}
+}
