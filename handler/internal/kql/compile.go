@@ -162,13 +162,13 @@ func (c *compiler) or(t *term) matcher {
 func (c *compiler) oneField(ts ...*term) matcher {
 	t := ts[0]
 	m := &oneField{terms: ts, name: t.field.text(), below: t.op == Exists || t.typ == TypeFlattened && !t.keyed}
-	m.fits = m.anyFits
-	if t.op != Exists {
+	if m.test = present; t.op != Exists {
 		m.test = c.test(t.typ, c.folds(t.full), ts...)
-		return m
 	}
-	m.test = present
-	if c.Type != nil && t.typ != TypeFlattened {
+	if m.fits = m.test; m.below {
+		m.fits = m.anyFits
+	}
+	if t.op == Exists && c.Type != nil && t.typ != TypeFlattened {
 		m.objects = c.manyFields(t)
 	}
 	return m

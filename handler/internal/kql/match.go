@@ -107,7 +107,7 @@ type oneField struct {
 	name  string
 	below bool // the values of everything below the name count, too
 	test  valueTest
-	fits  valueTest // anyFits
+	fits  valueTest // ends the search of a Map: test, or anyFits of what is below
 
 	// What is below an object by name, where some of it may be nested and so
 	// not visible; nil if all of it counts.
@@ -140,7 +140,7 @@ func (m *oneField) explain(d Document, v view) Reason {
 func (m *oneField) lookup(d Document) (value any, known, fits bool) {
 	if object, ok := d.(Map); ok {
 		value, fits = find(object, m.name, m.below, m.fits)
-		return value, true, fits
+		return value, true, fits || !m.below && container(value) && m.anyFits(value)
 	}
 	value, known = d.Lookup(m.name)
 	return value, known, m.anyFits(value)

@@ -36,34 +36,36 @@ const fewTexts = 8
 // between them in order. Taking the leftmost place for each is enough, so there
 // is no backtracking.
 func newPattern(parts []string, fold bool) textTest {
-	parts = slices.Clone(parts)
-	cutPrefix, cutSuffix, cutThrough := strings.CutPrefix, strings.CutSuffix, cutThrough
-	if fold {
-		for i, s := range parts {
-			parts[i] = strings.Map(foldRune, s)
-		}
-		cutPrefix, cutSuffix, cutThrough = cutFoldedPrefix, cutFoldedSuffix, cutThroughFolded
-	}
 	last := len(parts) - 1
+	if !fold {
+		return func(s string) bool {
+			s, ok := strings.CutPrefix(s, parts[0])
+			if ok {
+				s, ok = strings.CutSuffix(s, parts[last])
+			}
+			for i := 1; ok && i < last; i++ {
+				_, s, ok = strings.Cut(s, parts[i])
+			}
+			return ok
+		}
+	}
+	folded := make([]string, len(parts))
+	for i, s := range parts {
+		folded[i] = strings.Map(foldRune, s)
+	}
 	return func(s string) bool {
-		s, ok := cutPrefix(s, parts[0])
+		s, ok := cutFoldedPrefix(s, folded[0])
 		if ok {
-			s, ok = cutSuffix(s, parts[last])
+			s, ok = cutFoldedSuffix(s, folded[last])
 		}
 		for i := 1; ok && i < last; i++ {
-			s, ok = cutThrough(s, parts[i])
+			s, ok = cutThroughFolded(s, folded[i])
 		}
 		return ok
 	}
 }
 
-// cutThrough returns what follows the first place of sub in s.
-func cutThrough(s, sub string) (after string, found bool) {
-	_, after, found = strings.Cut(s, sub)
-	return after, found
-}
-
-// The following do the same on any spelling of folded text.
+// The following cut folded text in any spelling from s.
 
 func cutFoldedPrefix(s, prefix string) (after string, found bool) {
 	for _, want := range prefix {
