@@ -104,8 +104,7 @@ func workError(err error) error {
 const statusUsage = 2
 
 func exitStatus(err error) int {
-	var exit *exitError
-	if errors.As(err, &exit) {
+	if exit, ok := errors.AsType[*exitError](err); ok {
 		return exit.status
 	}
 	return statusUsage

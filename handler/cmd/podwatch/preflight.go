@@ -124,8 +124,7 @@ func (p program) precondition() precondition {
 var temporaryFolder = precondition{"temporary folder", func(context.Context) (string, error) {
 	dir, err := os.MkdirTemp("", "podwatch-")
 	if err != nil {
-		var path *os.PathError
-		if errors.As(err, &path) {
+		if path, ok := errors.AsType[*os.PathError](err); ok {
 			err = path.Err
 		}
 		return "", fmt.Errorf("the temporary folder %q cannot be used (%w): make it, or name another one with TMPDIR", os.TempDir(), err)

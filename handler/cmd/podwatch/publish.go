@@ -69,8 +69,7 @@ Interrupted, it can be run again. Each package is kept in the app's storage acco
 
 // withCure adds what to do about an error of Azure.
 func withCure(err error) error {
-	var failure *azure.Failure
-	if errors.As(err, &failure) && failure.Cure != "" {
+	if failure, ok := errors.AsType[*azure.Failure](err); ok && failure.Cure != "" {
 		return fmt.Errorf("%w\ndo: %s", err, failure.Cure)
 	}
 	return err

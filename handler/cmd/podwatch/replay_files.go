@@ -22,7 +22,7 @@ func (r *replay) files(ctx context.Context, names []string, stdin io.Reader) err
 	failed := 0
 	read := func(label string, bodies iter.Seq2[files.Body, error]) error {
 		err := r.file(ctx, label, bodies)
-		if unread := (*unreadError)(nil); errors.As(err, &unread) {
+		if _, ok := errors.AsType[*unreadError](err); ok {
 			r.say("podwatch: %v", err)
 			failed++
 			return nil

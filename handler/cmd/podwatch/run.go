@@ -285,11 +285,9 @@ func (r *localRun) ended(devhost.Result) {
 // any longer: it comes again.
 func (r *localRun) close(ctx context.Context, followed <-chan struct{}) error {
 	<-ctx.Done()
-	timer := time.NewTimer(finishWithin)
-	defer timer.Stop()
 	select {
 	case <-followed:
-	case <-timer.C:
+	case <-time.After(finishWithin):
 	}
 	_ = r.host.Close() // who waits for the host tells
 	return ctx.Err()
@@ -466,13 +464,12 @@ type dropped struct {
 // removed is made again.
 func (r *localRun) watchDrop(ctx context.Context) error {
 	growing := map[string]dropped{}
-	tick := time.NewTicker(dropPoll)
-	defer tick.Stop()
+	tick := time.Tick(dropPoll)
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-tick.C:
+		case <-tick:
 		}
 		files, err := listDrop(r.o.drop)
 		if errors.Is(err, fs.ErrNotExist) {

@@ -23,8 +23,7 @@ func (r *localRun) watchHeld(ctx context.Context) error {
 		return err
 	}
 	storms := state.NewStorms(account.Documents(state.StateContainer), time.Now)
-	tick := time.NewTicker(heldEvery)
-	defer tick.Stop()
+	tick := time.Tick(heldEvery)
 	var before inbox.Held
 	for again := false; ; {
 		held, err := r.held(ctx, storms)
@@ -43,7 +42,7 @@ func (r *localRun) watchHeld(ctx context.Context) error {
 			return ctx.Err()
 		case <-r.invoked:
 			again = false
-		case <-tick.C:
+		case <-tick:
 			again = true
 		}
 	}

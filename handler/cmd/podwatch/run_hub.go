@@ -158,14 +158,13 @@ func (r *localRun) follow(ctx context.Context) error {
 
 // sayProgress says now and then how many messages came, if any did.
 func (r *localRun) sayProgress(ctx context.Context) error {
-	tick := time.NewTicker(followEvery)
-	defer tick.Stop()
+	tick := time.Tick(followEvery)
 	said := int64(0)
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-tick.C:
+		case <-tick:
 		}
 		if n := r.taken.Load(); n != said {
 			said = n

@@ -105,8 +105,7 @@ func send(ctx context.Context, c hub.Connection, o hub.SendOptions, files []stri
 	left := 0
 	add := func(name string, body []byte) error {
 		err := sender.Add(ctx, body)
-		var large *hub.TooLargeError
-		if errors.As(err, &large) {
+		if _, ok := errors.AsType[*hub.TooLargeError](err); ok {
 			status.clear()
 			fmt.Fprintf(stderr, "podwatch: %s: %v; left out\n", name, err)
 			left++

@@ -34,8 +34,7 @@ func visibleLines(text string) string {
 // fileError returns an error about a file with its name made visible, also a line
 // break, which could pass for another line of output.
 func fileError(err error) error {
-	var p *fs.PathError
-	if errors.As(err, &p) {
+	if p, ok := errors.AsType[*fs.PathError](err); ok {
 		return fmt.Errorf("%s %s: %w", p.Op, visible(p.Path), p.Err)
 	}
 	return err
@@ -49,8 +48,7 @@ func isPathError(err error) bool {
 // withoutPath returns the cause alone of an error about a file whose name is said
 // already.
 func withoutPath(err error) error {
-	var p *fs.PathError
-	if errors.As(err, &p) {
+	if p, ok := errors.AsType[*fs.PathError](err); ok {
 		return p.Err
 	}
 	return err

@@ -85,11 +85,9 @@ func (p *Process) Kill() {
 // Stop closes the child's standard input and waits for its end, at most so long.
 func (p *Process) Stop(within time.Duration) {
 	p.stdin.Close()
-	timer := time.NewTimer(within)
-	defer timer.Stop()
 	select {
 	case <-p.done:
-	case <-timer.C:
+	case <-time.After(within):
 	}
 }
 

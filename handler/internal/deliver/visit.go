@@ -259,10 +259,8 @@ func (v *visit) again(err error, delay time.Duration) (wait time.Duration, again
 
 // sleep waits and reports false when the context ended first.
 func (v *visit) sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
 	select {
-	case <-timer.C:
+	case <-time.After(d):
 		return true
 	case <-ctx.Done():
 		return false
@@ -281,8 +279,7 @@ func (v *visit) once(ctx context.Context, g alert.Group) (n int, err error) {
 		}
 	}()
 	n, err = v.Sink.Post(ctx, g)
-	var e *outbound.Error
-	if errors.As(err, &e) && e.Status >= 200 && e.Status <= 299 {
+	if e, ok := errors.AsType[*outbound.Error](err); ok && e.Status >= 200 && e.Status <= 299 {
 		err = nil // the status is the acceptance; the body has nothing to add
 	}
 	return n, err
@@ -336,8 +333,7 @@ func (v *visit) report() {
 		return
 	}
 	attrs := []any{"alerts", v.lacking, "alert_id", v.firstID, "err", v.first}
-	var e *outbound.Error
-	if errors.As(v.first, &e) && e.Kind == outbound.Forbidden && v.Refused(v.Sink.Name(), attrs...) {
+	if e, ok := errors.AsType[*outbound.Error](v.first); ok && e.Kind == outbound.Forbidden && v.Refused(v.Sink.Name(), attrs...) {
 		return
 	}
 	v.log.Warn("a sink did not take alerts", append([]any{"sink", v.Sink.Name()}, attrs...)...)

@@ -51,10 +51,7 @@ type Directory struct {
 
 // New returns a Directory that asks Microsoft Graph through c.
 func New(c *outbound.Client, now func() time.Time, log *slog.Logger) *Directory {
-	cache, err := lru.New[key, answer](maxCached)
-	if err != nil {
-		panic(err) // the size is positive
-	}
+	cache, _ := lru.New[key, answer](maxCached) // fails for a size below one only
 	return &Directory{lookup: outbound.NewLookup(c, now, log), cache: cache, now: now}
 }
 

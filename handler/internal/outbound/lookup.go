@@ -133,8 +133,7 @@ func (l *Lookup) once(request func() (*http.Request, error), out any) *Error {
 		r.Header.Set("Content-Type", "application/json")
 	}
 	body, err := l.client.Do(r)
-	var e *Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*Error](err); ok {
 		return e
 	}
 	if json.Unmarshal(body, out) != nil {

@@ -35,10 +35,7 @@ type failure struct {
 
 // newPauses returns an empty memory. Each pause is one line in log.
 func newPauses(now func() time.Time, log *slog.Logger) *pauses {
-	failures, err := lru.New[string, failure](maxPauses)
-	if err != nil {
-		panic(err) // the size is positive
-	}
+	failures, _ := lru.New[string, failure](maxPauses) // fails for a size below one only
 	return &pauses{now: now, log: log, failures: failures}
 }
 

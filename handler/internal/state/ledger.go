@@ -97,10 +97,7 @@ type Ledger struct {
 
 // NewLedger returns the ledger in the given documents. It does no I/O.
 func NewLedger(d Documents, log *slog.Logger) *Ledger {
-	known, err := lru.New[Key, entry](ledgerSize)
-	if err != nil {
-		panic(err) // only for a size below one
-	}
+	known, _ := lru.New[Key, entry](ledgerSize) // fails for a size below one only
 	return &Ledger{documents: d, log: log, known: known, mine: map[Key]Claim{}}
 }
 

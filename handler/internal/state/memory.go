@@ -34,10 +34,7 @@ var _ Documents = (*memory)(nil)
 // NewMemory returns documents that live as long as the process, for runs without
 // storage. It keeps the latest 20,000, so that it does not grow without bound.
 func NewMemory() Documents {
-	documents, err := lru.New[string, stored](memorySize)
-	if err != nil {
-		panic(err) // only for a size below one
-	}
+	documents, _ := lru.New[string, stored](memorySize) // fails for a size below one only
 	return &memory{documents: documents}
 }
 

@@ -73,8 +73,7 @@ func plainCode(code string) bool {
 }
 
 func statusOf(err error) int {
-	var answer *azcore.ResponseError
-	if errors.As(err, &answer) {
+	if answer, ok := errors.AsType[*azcore.ResponseError](err); ok {
 		return answer.StatusCode
 	}
 	return 0

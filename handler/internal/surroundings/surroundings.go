@@ -47,14 +47,8 @@ type Surroundings struct {
 
 // New returns Surroundings that ask Azure Resource Manager through c.
 func New(c *outbound.Client, now func() time.Time, log *slog.Logger) *Surroundings {
-	listings, err := lru.New[window, listing](keepListings)
-	if err != nil {
-		panic(err) // the size is positive
-	}
-	tags, err := lru.New[string, tagging](keepTags)
-	if err != nil {
-		panic(err)
-	}
+	listings, _ := lru.New[window, listing](keepListings) // both fail for a size below one only
+	tags, _ := lru.New[string, tagging](keepTags)
 	return &Surroundings{lookup: outbound.NewLookup(c, now, log), now: now, listings: listings, tags: tags}
 }
 

@@ -145,7 +145,7 @@ func (s *Sink) send(ctx context.Context, rows [][]byte) error {
 	r.Header.Set("Content-Encoding", "gzip")
 	r.Header.Set("x-ms-client-request-id", id)
 	_, err = s.client.Do(r)
-	if e := (*outbound.Error)(nil); errors.As(err, &e) {
+	if e, ok := errors.AsType[*outbound.Error](err); ok {
 		e.Explain(cures[e.Status])
 		e.Explain("request " + id)
 	}

@@ -52,7 +52,7 @@ func (s *Sink) Post(ctx context.Context, g alert.Group) (n int, err error) {
 	}
 	r.Header.Set("Content-Type", "application/json; charset=utf-8")
 	_, err = s.client.Do(r)
-	if e := (*outbound.Error)(nil); errors.As(err, &e) {
+	if e, ok := errors.AsType[*outbound.Error](err); ok {
 		e.Explain(cures[e.Status])
 	}
 	return len(g.Alerts), err

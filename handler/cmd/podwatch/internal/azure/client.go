@@ -66,12 +66,10 @@ func New(o Options) *Client {
 func plain(e outbound.Endpoint) bool { return strings.HasPrefix(e.String(), "http://") }
 
 func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-timer.C:
+	case <-time.After(d):
 		return nil
 	}
 }

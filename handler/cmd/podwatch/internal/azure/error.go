@@ -46,8 +46,7 @@ func (e *Error) Unwrap() error { return e.Err }
 
 // Status returns the HTTP status of an error, or 0.
 func Status(err error) int {
-	var e *Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Status
 	}
 	return 0

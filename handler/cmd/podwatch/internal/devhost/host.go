@@ -353,12 +353,10 @@ func (h *Host) consoleLine(stream, line string) {
 
 // sleep waits for d as the host would, scaled, or until it stops.
 func (h *Host) sleep(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(h.o.Scale(d))
-	defer timer.Stop()
 	select {
 	case <-ctx.Done():
 	case <-h.serving.Done():
-	case <-timer.C:
+	case <-time.After(h.o.Scale(d)):
 	}
 }
 

@@ -162,15 +162,13 @@ func (h *Host) listenQueue(ctx context.Context, fn *Function) {
 				continue
 			}
 		}
-		timer := time.NewTimer(h.o.Scale(wait))
 		select {
 		case <-ctx.Done():
-		case <-timer.C:
+		case <-time.After(h.o.Scale(wait)):
 			wait = min(2*wait, q.maxPolling)
 		case <-h.wake[queueKey(fn.Trigger)]:
 			wait = firstPoll
 		}
-		timer.Stop()
 	}
 }
 
@@ -252,12 +250,10 @@ func (h *Host) listenTimer(ctx context.Context, fn *Function) {
 			h.runTimer(h.ctx, fn, last, next)
 			last = time.Now().UTC()
 		}
-		timer := time.NewTimer(h.o.Scale(time.Until(fn.schedule.Next(time.Now().UTC()))))
 		select {
 		case <-ctx.Done():
-			timer.Stop()
 			return
-		case <-timer.C:
+		case <-time.After(h.o.Scale(time.Until(fn.schedule.Next(time.Now().UTC())))):
 		}
 	}
 }

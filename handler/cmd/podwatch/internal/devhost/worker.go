@@ -170,8 +170,7 @@ func (w *worker) ping(ctx context.Context) error {
 	client := &http.Client{Timeout: pingHTTPClient, Transport: &http.Transport{DisableKeepAlives: true}}
 	url := "http://" + net.JoinHostPort("127.0.0.1", strconv.Itoa(w.port)) + "/"
 	ticks := int(w.app.initializationTimeout / pingInterval)
-	tick := time.NewTicker(pingInterval)
-	defer tick.Stop()
+	tick := time.Tick(pingInterval)
 	for range ticks {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 		if err != nil {
@@ -191,7 +190,7 @@ func (w *worker) ping(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-tick.C:
+		case <-tick:
 		}
 	}
 	return fmt.Errorf("no answer to GET / on port %d within %s", w.port, w.app.initializationTimeout)

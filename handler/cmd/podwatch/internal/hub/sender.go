@@ -178,12 +178,10 @@ func (p *pace) wait(ctx context.Context) error {
 	if left <= 0 {
 		return ctx.Err()
 	}
-	timer := time.NewTimer(left)
-	defer timer.Stop()
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-timer.C:
+	case <-time.After(left):
 		return nil
 	}
 }

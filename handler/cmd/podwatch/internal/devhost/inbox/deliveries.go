@@ -236,10 +236,8 @@ func (b *Inbox) answer(w http.ResponseWriter, r *http.Request, request Request, 
 		return
 	}
 	if a.Delay > 0 {
-		timer := time.NewTimer(a.Delay)
-		defer timer.Stop()
 		select {
-		case <-timer.C:
+		case <-time.After(a.Delay):
 		case <-r.Context().Done():
 			return
 		}

@@ -84,8 +84,7 @@ func (b *Inbox) stream(w http.ResponseWriter, r *http.Request) {
 	}
 	b.mu.Unlock()
 	told := Held{}
-	alive := time.NewTicker(keepAlive)
-	defer alive.Stop()
+	alive := time.Tick(keepAlive)
 	fmt.Fprint(w, "retry: 500\n")
 	send(w, "run", map[string]string{"id": b.run, "feed": b.o.Feed})
 	for {
@@ -118,7 +117,7 @@ func (b *Inbox) stream(w http.ResponseWriter, r *http.Request) {
 		case <-r.Context().Done():
 			return
 		case <-changed:
-		case <-alive.C:
+		case <-alive:
 			fmt.Fprint(w, ": alive\n\n")
 		}
 	}
