@@ -13,6 +13,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"iter"
 	"time"
@@ -57,6 +58,61 @@ type Documents interface {
 	// List yields the names that begin with prefix, in ascending order. An
 	// error ends it.
 	List(ctx context.Context, prefix string) iter.Seq2[string, error]
+}
+
+// fetchJSON reads the value that a document holds, and begin where there is no document.
+// One that is no such value is kept aside, and begin is to replace it.
+func fetchJSON[T any](ctx context.Context, documents Documents, name string, begin T) (Document, T, error) {
+	d, err := documents.Fetch(ctx, name)
+	if errors.Is(err, ErrAbsent) {
+		return Document{Name: name}, begin, nil
+	}
+	value := begin
+	if err == nil && json.Unmarshal(d.Data, &value) != nil {
+		return d, begin, keepAside(ctx, documents, d)
+	}
+	return d, value, err
+}
+
+// keepAside copies a document that cannot be read to a place where no one reads it.
+func keepAside(ctx context.Context, documents Documents, d Document) error {
+	_, err := documents.Create(ctx, "unreadable/"+d.Name+"."+digest(string(d.Data)), d.Data)
+	if errors.Is(err, ErrExists) {
+		return nil
+	}
+	return err
+}
+
+// update changes the value of the document that read returns, again if others did so
+// at the same time.
+func update[T any](ctx context.Context, documents Documents, read func() (Document, T, error), change func(*T)) error {
+	for range maxAttempts {
+		d, value, err := read()
+		if err != nil {
+			return err
+		}
+		change(&value)
+		if err := putJSON(ctx, documents, d, value); err == nil || failure(err) {
+			return err
+		}
+	}
+	return ErrChanged
+}
+
+func putJSON(ctx context.Context, documents Documents, d Document, value any) error {
+	text, err := json.Marshal(value)
+	if err == nil {
+		_, err = put(ctx, documents, d, text)
+	}
+	return err
+}
+
+// put creates a document that has no version yet, and replaces one that has.
+func put(ctx context.Context, documents Documents, d Document, data []byte) (Document, error) {
+	if d.Version == "" {
+		return documents.Create(ctx, d.Name, data)
+	}
+	return documents.Replace(ctx, d, data)
 }
 
 // count returns how many documents have names that begin with prefix.

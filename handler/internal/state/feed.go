@@ -2,8 +2,6 @@ package state
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -116,41 +114,14 @@ func (s *Sample) add(o Sample) {
 	s.Sources = s.Sources[:min(len(s.Sources), maxSources)]
 }
 
-// change reads the document, changes it and writes it, again if others did too.
 func (f *Feed) change(ctx context.Context, change func(*heard)) error {
-	for range maxAttempts {
-		d, h, err := f.read(ctx)
-		if err != nil {
-			return err
-		}
-		change(&h)
-		text, err := json.Marshal(h)
-		if err != nil {
-			return err
-		}
-		if err := put(ctx, f.documents, d, text); err == nil || failure(err) {
-			return err
-		}
-	}
-	return ErrChanged
+	return update(ctx, f.documents, func() (Document, heard, error) { return f.read(ctx) }, change)
 }
 
-// read returns the state of the feed, which begins now when there is none. A
-// document that cannot be read is kept aside.
+// read returns the state of the feed, which begins now when there is none.
 func (f *Feed) read(ctx context.Context) (Document, heard, error) {
-	begin := heard{Whole: source{Last: f.now(), Since: f.now()}, Sources: map[string]source{}, Counts: map[string]counter{}}
-	d, err := f.documents.Fetch(ctx, feedName)
-	if errors.Is(err, ErrAbsent) {
-		return Document{Name: feedName}, begin, nil
-	}
-	if err != nil {
-		return d, begin, err
-	}
-	h := begin
-	if json.Unmarshal(d.Data, &h) != nil {
-		return d, begin, keepAside(ctx, f.documents, d)
-	}
-	return d, h, nil
+	return fetchJSON(ctx, f.documents, feedName,
+		heard{Whole: source{Last: f.now(), Since: f.now()}, Sources: map[string]source{}, Counts: map[string]counter{}})
 }
 
 // A Source is when something was last heard of a source of records.

@@ -261,9 +261,7 @@ func (l *Ledger) settle(ctx context.Context, c Claim, o Outcome) {
 		l.known.Add(c.Key, e) // before storage, which may fail
 	}
 	document := c.document
-	if document.Version == "" {
-		document.Name = documentName(c.Key)
-	}
+	document.Name = documentName(c.Key)
 	for range maxAttempts {
 		_, err := l.write(ctx, document, e)
 		if err == nil || failure(err) {
@@ -297,18 +295,13 @@ func (l *Ledger) CountUnanswered(ctx context.Context) (int, error) {
 	return count(ctx, l.documents, unansweredPrefix)
 }
 
-// write creates a document that has no version yet, and replaces one that has.
 func (l *Ledger) write(ctx context.Context, d Document, e entry) (written Document, err error) {
 	text, err := json.Marshal(e)
 	if err != nil {
 		return d, err
 	}
 	err = l.ask(ctx, func(ctx context.Context) error {
-		if d.Version == "" {
-			written, err = l.documents.Create(ctx, d.Name, text)
-		} else {
-			written, err = l.documents.Replace(ctx, d, text)
-		}
+		written, err = put(ctx, l.documents, d, text)
 		return err
 	})
 	return written, err

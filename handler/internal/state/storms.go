@@ -3,8 +3,6 @@ package state
 import (
 	"context"
 	"crypto/rand"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -121,7 +119,7 @@ func (s *Storms) admit(ctx context.Context, channel string, groups, first []stri
 		}
 	}
 	if opened > 0 || isNew {
-		if err := s.writeWindow(ctx, document, w); err != nil {
+		if err := askOnce(ctx, func(ctx context.Context) error { return putJSON(ctx, s.documents, document, w) }); err != nil {
 			return nil, 0, err
 		}
 	}
@@ -154,44 +152,9 @@ func folder(channel string) string { return "storms/" + safeName(channel) + "/" 
 // fetchWindow returns the window that was last written, and the zero window when
 // there is none. One that cannot be read has ended, and is kept aside.
 func (s *Storms) fetchWindow(ctx context.Context, channel string) (Document, stormWindow, error) {
-	name := folder(channel) + "window"
-	d, err := s.documents.Fetch(ctx, name)
-	if errors.Is(err, ErrAbsent) {
-		return Document{Name: name}, stormWindow{}, nil
-	}
-	if err != nil {
-		return d, stormWindow{}, err
-	}
-	var w stormWindow
-	if json.Unmarshal(d.Data, &w) != nil || w.Groups == nil {
+	d, w, err := fetchJSON(ctx, s.documents, folder(channel)+"window", stormWindow{})
+	if err == nil && d.Version != "" && w.Groups == nil {
 		return d, stormWindow{}, keepAside(ctx, s.documents, d)
 	}
-	return d, w, nil
-}
-
-func (s *Storms) writeWindow(ctx context.Context, d Document, w stormWindow) error {
-	text, err := json.Marshal(w)
-	if err != nil {
-		return err
-	}
-	return askOnce(ctx, func(ctx context.Context) error { return put(ctx, s.documents, d, text) })
-}
-
-// put creates a document that has no version yet, and replaces one that has.
-func put(ctx context.Context, documents Documents, d Document, data []byte) (err error) {
-	if d.Version == "" {
-		_, err = documents.Create(ctx, d.Name, data)
-	} else {
-		_, err = documents.Replace(ctx, d, data)
-	}
-	return err
-}
-
-// keepAside copies a document that cannot be read to a place where no one reads it.
-func keepAside(ctx context.Context, documents Documents, d Document) error {
-	_, err := documents.Create(ctx, "unreadable/"+d.Name+"."+digest(string(d.Data)), d.Data)
-	if errors.Is(err, ErrExists) {
-		return nil
-	}
-	return err
+	return d, w, err
 }

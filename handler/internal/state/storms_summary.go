@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -159,13 +160,7 @@ func without(names, removed []string) []string {
 	for _, name := range removed {
 		gone[name] = true
 	}
-	var left []string
-	for _, name := range names {
-		if !gone[name] {
-			left = append(left, name)
-		}
-	}
-	return left
+	return slices.DeleteFunc(slices.Clone(names), func(name string) bool { return gone[name] }) // removed may be a part of names
 }
 
 // read reads a part and returns its summaries. When some were posted already, the
@@ -260,11 +255,7 @@ func firstTexts(texts []heldText) []heldText {
 // first, and one for all groups that are too many, whose texts are not known, or
 // that could not be read.
 func (t *tally) summaries(unreadable int) []Summary {
-	var groups []*counted
-	for _, g := range t.groups {
-		groups = append(groups, g)
-	}
-	slices.SortFunc(groups, func(a, b *counted) int {
+	groups := slices.SortedFunc(maps.Values(t.groups), func(a, b *counted) int {
 		return cmp.Or(cmp.Compare(b.rank, a.rank), cmp.Compare(len(b.ids), len(a.ids)), cmp.Compare(a.group, b.group))
 	})
 	var list []Summary
@@ -307,16 +298,7 @@ type told struct {
 }
 
 func (s *Storms) fetchTold(ctx context.Context, p *part) (Document, told, error) {
-	name := heldFolder(p.channel, p.window) + toldName
-	d, err := s.documents.Fetch(ctx, name)
-	if errors.Is(err, ErrAbsent) {
-		return Document{Name: name}, told{}, nil
-	}
-	var t told
-	if err == nil && json.Unmarshal(d.Data, &t) != nil {
-		return d, told{}, keepAside(ctx, s.documents, d)
-	}
-	return d, t, err
+	return fetchJSON(ctx, s.documents, heldFolder(p.channel, p.window)+toldName, told{})
 }
 
 // Forget records that a summary was posted, and removes what was held when it is
@@ -344,20 +326,7 @@ func (s *Storms) tell(ctx context.Context, p *part, all bool) error {
 			t.Groups = append(t.Groups, group)
 		}
 	}
-	text, err := json.Marshal(t)
-	if err != nil {
-		return err
-	}
-	for range maxAttempts {
-		var d Document
-		if d, _, err = s.fetchTold(ctx, p); err != nil {
-			return err
-		}
-		if err = put(ctx, s.documents, d, text); err == nil || failure(err) {
-			return err
-		}
-	}
-	return err
+	return update(ctx, s.documents, func() (Document, told, error) { return s.fetchTold(ctx, p) }, func(old *told) { *old = t })
 }
 
 // remove deletes the pieces before the record of what was posted, by which

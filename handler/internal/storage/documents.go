@@ -9,7 +9,6 @@ import (
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/streaming"
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/to"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blob"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/bloberror"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blockblob"
@@ -56,7 +55,7 @@ func (d documents) Fetch(ctx context.Context, name string) (state.Document, erro
 }
 
 func (d documents) Create(ctx context.Context, name string, data []byte) (state.Document, error) {
-	created, err := d.upload(ctx, name, data, blob.ModifiedAccessConditions{IfNoneMatch: to.Ptr(azcore.ETagAny)})
+	created, err := d.upload(ctx, name, data, blob.ModifiedAccessConditions{IfNoneMatch: new(azcore.ETagAny)})
 	switch {
 	case bloberror.HasCode(err, bloberror.BlobAlreadyExists, bloberror.ConditionNotMet):
 		return state.Document{}, state.ErrExists
@@ -67,7 +66,7 @@ func (d documents) Create(ctx context.Context, name string, data []byte) (state.
 }
 
 func (d documents) Replace(ctx context.Context, old state.Document, data []byte) (state.Document, error) {
-	replaced, err := d.upload(ctx, old.Name, data, blob.ModifiedAccessConditions{IfMatch: to.Ptr(azcore.ETag(old.Version))})
+	replaced, err := d.upload(ctx, old.Name, data, blob.ModifiedAccessConditions{IfMatch: new(azcore.ETag(old.Version))})
 	switch {
 	case bloberror.HasCode(err, bloberror.ConditionNotMet, bloberror.BlobNotFound):
 		return state.Document{}, state.ErrChanged
@@ -99,7 +98,7 @@ func (d documents) upload(ctx context.Context, name string, data []byte, only bl
 func (d documents) Delete(ctx context.Context, old state.Document) error {
 	var only *blob.AccessConditions
 	if old.Version != "" {
-		only = &blob.AccessConditions{ModifiedAccessConditions: &blob.ModifiedAccessConditions{IfMatch: to.Ptr(azcore.ETag(old.Version))}}
+		only = &blob.AccessConditions{ModifiedAccessConditions: &blob.ModifiedAccessConditions{IfMatch: new(azcore.ETag(old.Version))}}
 	}
 	_, err := d.container.NewBlobClient(old.Name).Delete(ctx, &blob.DeleteOptions{AccessConditions: only})
 	switch {
@@ -113,18 +112,31 @@ func (d documents) Delete(ctx context.Context, old state.Document) error {
 
 func (d documents) List(ctx context.Context, prefix string) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
-		pages := d.container.NewListBlobsFlatPager(&container.ListBlobsFlatOptions{Prefix: &prefix})
-		for pages.More() {
-			page, err := pages.NextPage(ctx)
-			switch {
-			case statusOf(err) == http.StatusNotFound:
-				return
-			case err != nil:
+		for item, err := range list(ctx, d.container, prefix) {
+			if err != nil {
 				yield("", failed("list documents", prefix, err))
 				return
 			}
+			if !yield(*item.Name, nil) {
+				return
+			}
+		}
+	}
+}
+
+// list yields the blobs of a container, none if that does not exist. An error ends it.
+func list(ctx context.Context, client *container.Client, prefix string) iter.Seq2[*container.BlobItem, error] {
+	return func(yield func(*container.BlobItem, error) bool) {
+		for pages := client.NewListBlobsFlatPager(&container.ListBlobsFlatOptions{Prefix: &prefix}); pages.More(); {
+			page, err := pages.NextPage(ctx)
+			if err != nil {
+				if statusOf(err) != http.StatusNotFound {
+					yield(nil, err)
+				}
+				return
+			}
 			for _, item := range page.Segment.BlobItems {
-				if !yield(*item.Name, nil) {
+				if !yield(item, nil) {
 					return
 				}
 			}
@@ -138,21 +150,18 @@ const maxCounted = 20_000
 // Count returns how many blobs with content a container has, 20,000 at most.
 func (a *Account) Count(ctx context.Context, name string) (int, error) {
 	n := 0
-	for pages := a.blobs.NewContainerClient(name).NewListBlobsFlatPager(nil); pages.More() && n < maxCounted; {
-		page, err := pages.NextPage(ctx)
-		switch {
-		case statusOf(err) == http.StatusNotFound:
-			return 0, nil
-		case err != nil:
+	for item, err := range list(ctx, a.blobs.NewContainerClient(name), "") {
+		if err != nil {
 			return 0, failed("count blobs of container", name, err)
 		}
-		for _, item := range page.Segment.BlobItems {
-			if length := item.Properties.ContentLength; length != nil && *length > 0 {
-				n++
-			}
+		if length := item.Properties.ContentLength; length != nil && *length > 0 {
+			n++
+		}
+		if n == maxCounted {
+			break
 		}
 	}
-	return min(n, maxCounted), nil
+	return n, nil
 }
 
 func version(tag *azcore.ETag) string {

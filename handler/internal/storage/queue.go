@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/to"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azqueue/v2"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azqueue/v2/queueerror"
 )
@@ -47,7 +46,7 @@ func (a *Account) Queue(name string) *Queue {
 // Put adds a message, in the encoding of the Functions host. It does not expire.
 func (q *Queue) Put(ctx context.Context, text []byte) error {
 	put := func() error {
-		_, err := q.client.EnqueueMessage(ctx, base64.StdEncoding.EncodeToString(text), &azqueue.EnqueueMessageOptions{TimeToLive: to.Ptr(int32(-1))})
+		_, err := q.client.EnqueueMessage(ctx, base64.StdEncoding.EncodeToString(text), &azqueue.EnqueueMessageOptions{TimeToLive: new(int32(-1))})
 		return err
 	}
 	err := put()
@@ -65,7 +64,7 @@ func (q *Queue) Put(ctx context.Context, text []byte) error {
 // Take yields the messages of the queue. It ends when no visible one is left, or
 // with an error.
 func (q *Queue) Take(ctx context.Context) iter.Seq2[Message, error] {
-	options := &azqueue.DequeueMessagesOptions{NumberOfMessages: to.Ptr(int32(page)), VisibilityTimeout: to.Ptr(int32(hidden.Seconds()))}
+	options := &azqueue.DequeueMessagesOptions{NumberOfMessages: new(int32(page)), VisibilityTimeout: new(int32(hidden.Seconds()))}
 	return func(yield func(Message, error) bool) {
 		for {
 			answer, err := q.client.DequeueMessages(ctx, options)

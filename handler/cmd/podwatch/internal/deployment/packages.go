@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/to"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blob"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/bloberror"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blockblob"
@@ -115,7 +114,7 @@ func (s *packages) add(ctx context.Context, p published) error {
 		return err
 	}
 	_, err = s.container.NewBlockBlobClient(historyBlob).UploadStream(ctx, bytes.NewReader(text), &blockblob.UploadStreamOptions{
-		HTTPHeaders: &blob.HTTPHeaders{BlobContentType: to.Ptr("application/json")},
+		HTTPHeaders: &blob.HTTPHeaders{BlobContentType: new("application/json")},
 	})
 	return azure.Wrap(err)
 }

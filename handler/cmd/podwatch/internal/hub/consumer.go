@@ -54,10 +54,9 @@ func Consume(ctx context.Context, c Connection, store azeventhubs.CheckpointStor
 	}
 	defer closeClient(ctx, client.Close)
 
-	yes := true
-	start := azeventhubs.StartPosition{Earliest: &yes}
+	start := azeventhubs.StartPosition{Earliest: new(true)}
 	if o.FromLatest {
-		start = azeventhubs.StartPosition{Latest: &yes}
+		start = azeventhubs.StartPosition{Latest: new(true)}
 	}
 	processor, err := azeventhubs.NewProcessor(client, &presentCheckpoints{CheckpointStore: store, client: client, log: o.Log}, &azeventhubs.ProcessorOptions{
 		LoadBalancingStrategy:       azeventhubs.ProcessorStrategyGreedy, // claims a whole hub at once instead of a partition every interval

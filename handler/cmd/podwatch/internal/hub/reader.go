@@ -206,9 +206,8 @@ func (r *reader) plan(ctx context.Context, id string, created time.Time) (*span,
 	case !r.o.From.IsZero():
 		s.from = azeventhubs.StartPosition{EnqueuedTime: &r.o.From, Inclusive: true}
 	default:
-		earliest := true
 		s.known, s.last = true, s.begin-1
-		s.from = azeventhubs.StartPosition{Earliest: &earliest}
+		s.from = azeventhubs.StartPosition{Earliest: new(true)}
 	}
 	return s, nil
 }
