@@ -56,7 +56,7 @@ var mayImport = map[string][]string{
 	"podwatch/azure":         {"outbound"},
 	"podwatch/deployment":    {"arm", "config", "podwatch/azure", "podwatch/hub", "state", "storage", "version"},
 	"podwatch/files":         {"export", "jsontext"},
-	"podwatch/hub":           {},
+	"podwatch/hub":           {"invocation"},
 	"podwatch/devhost":       {"child", "config", "emulator", "invocation"},
 	"podwatch/devhost/inbox": {},
 }

@@ -13,7 +13,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"podwatch/handler/cmd/podwatch/internal/hub"
-	"podwatch/handler/internal/invocation"
 )
 
 const (
@@ -140,7 +139,7 @@ func (r *localRun) follow(ctx context.Context) error {
 	group.Go(func() error { return r.sayProgress(ctx) })
 	group.Go(func() error {
 		err := hub.Consume(ctx, r.o.hub.connection, store, o, func(ctx context.Context, from hub.Partition, messages []hub.Message) error {
-			if err := r.host.Deliver(ctx, from.ID, hubMessages(messages)...); err != nil {
+			if err := r.host.Deliver(ctx, from.ID, messages...); err != nil {
 				return err
 			}
 			r.taken.Add(int64(len(messages)))
@@ -171,12 +170,4 @@ func (r *localRun) sayProgress(ctx context.Context) error {
 			r.say("%d messages evaluated, %d rows", n, r.inbox.Counts().Rows)
 		}
 	}
-}
-
-func hubMessages(messages []hub.Message) []invocation.Message {
-	out := make([]invocation.Message, len(messages))
-	for i, m := range messages {
-		out[i] = invocation.Message{Body: m.Body, Sequence: m.Sequence, Offset: m.Offset, Enqueued: m.Enqueued}
-	}
-	return out
 }

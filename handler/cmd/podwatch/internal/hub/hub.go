@@ -23,6 +23,8 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 	"github.com/Azure/azure-sdk-for-go/sdk/messaging/azeventhubs/v2"
+
+	"podwatch/handler/internal/invocation"
 )
 
 const applicationID = "podwatch"
@@ -197,18 +199,12 @@ func open[T any](c Connection, byString func(resolved) (T, error), byIdentity fu
 	return client, r, err
 }
 
-// A Message is one item of a hub, as its sender wrote it.
-type Message struct {
-	Body     []byte
-	Sequence int64     // counts up by one within a partition
-	Offset   string    // opaque
-	Enqueued time.Time // UTC, by the hub's clock
-}
+// A Message is one item of a hub, as its sender wrote it. Its number counts up by one
+// within a partition, its time is the hub's.
+type Message = invocation.Message
 
 // A Partition says where a batch of messages comes from.
-type Partition struct {
-	Namespace, Hub, ConsumerGroup, ID string
-}
+type Partition = invocation.Partition
 
 func newMessage(ev *azeventhubs.ReceivedEventData) Message {
 	m := Message{Body: body(ev), Sequence: ev.SequenceNumber, Offset: ev.Offset}
