@@ -31,7 +31,7 @@ type feedOptions struct {
 var kinds = []string{"arc", "delete", "deletecollection", "eviction"}
 
 func newFeedCommand() *cobra.Command {
-	o := feedOptions{}
+	o := new(feedOptions)
 	cmd := &cobra.Command{
 		Use:   "feed [FILE...]",
 		Short: "Feed a deletion, or files, to podwatch run",
@@ -52,10 +52,8 @@ The exit status is 1 if something was unreadable or no run answers.`,
   podwatch feed --kind eviction --who system:serviceaccount:ci:runner --namespace shop
   podwatch feed --times 30 --cluster aks-shop-01
   podwatch feed exports/yesterday.json`,
-		Args: func(cmd *cobra.Command, args []string) error { return o.check(cmd, args) },
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return o.feed(cmd, args)
-		},
+		Args: o.check,
+		RunE: o.feed,
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.who, "who", "robin.vale@example.com", "who deletes")

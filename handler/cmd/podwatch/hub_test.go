@@ -48,8 +48,8 @@ func follow(t *testing.T, h *hubtest.Hub, app, storage string, adjust func(*foll
 	o := runOptions{
 		app: app, local: filepath.Join(repository, "infra", "local"), drop: filepath.Join(storage, "drop"), asJSON: true,
 		hub: hubRunOptions{
-			connection: hub.Connection{ConnectionString: h.ConnectionString, Hub: "podwatch"}, group: "local",
-			storage: filepath.Join(storage, "azurite"), given: func(string) bool { return true },
+			hubFlags: hubFlags{connection: hub.Connection{ConnectionString: h.ConnectionString, Hub: "podwatch"}, group: "local", given: func(string) bool { return true }},
+			storage:  filepath.Join(storage, "azurite"),
 		},
 		started: func(r *localRun) {
 			f.run = r // before any batch, whose steps may use it
@@ -286,10 +286,10 @@ func TestRunRefusesFlagsThatDoNotFit(t *testing.T) {
 
 // TestTheHandlerOfARunSeesNoKey: the tool reads the hub, the handler need not.
 func TestTheHandlerOfARunSeesNoKey(t *testing.T) {
-	o := hubRunOptions{
+	o := hubRunOptions{hubFlags: hubFlags{
 		connection: hub.Connection{ConnectionString: "Endpoint=sb://ns.servicebus.windows.net/;SharedAccessKeyName=read;SharedAccessKey=c2VjcmV0", Hub: "logs"},
 		group:      "local", given: func(string) bool { return true },
-	}
+	}}
 	if text := fmt.Sprint(o.settings(), o.greeting()); strings.Contains(text, "c2VjcmV0") || !strings.Contains(text, "sb://ns.servicebus.windows.net;") {
 		t.Errorf("settings %s", text)
 	}

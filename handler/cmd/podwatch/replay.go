@@ -116,11 +116,11 @@ func (o *replayOptions) flags(cmd *cobra.Command) {
 
 // check finds what does not go together on the command line.
 func (o *replayOptions) check(args []string) error {
-	switch set := o.hub.set(); {
+	switch needless := o.hub.needless("from", "to", "position-file"); {
 	case o.hub.wanted() && len(args) > 1:
 		return errors.New("--event-hub takes one hub and no files: replay files in a run of their own")
-	case !o.hub.wanted() && set != "":
-		return fmt.Errorf("--%s is about a hub: add --event-hub", set)
+	case !o.hub.wanted() && needless != nil:
+		return needless
 	case !o.hub.wanted() && len(args) == 0:
 		return errors.New("name at least one file to replay, - for standard input, or --event-hub")
 	}

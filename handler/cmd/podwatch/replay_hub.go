@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"runtime"
 	"strconv"
 	"strings"
@@ -17,77 +16,27 @@ import (
 	"podwatch/handler/internal/detect"
 )
 
-// toolGroup is the consumer group that the deployment makes for this tool: a
-// reader must not share one with the app.
-const toolGroup = "podwatch-tool"
-
 // hubReplayOptions are the flags of a replay from a hub.
 type hubReplayOptions struct {
-	connection hub.Connection
-	group      string
-	from, to   string
-	position   string
+	hubFlags
+	from, to string
+	position string
 
-	given func(flag string) bool
-	read  hub.ReadOptions
-}
-
-// unnamed is what --event-hub is without a name: the setting has it.
-const unnamed = "EVENT_HUB_NAME"
-
-// allowNoName lets --event-hub stand without a name.
-func allowNoName(cmd *cobra.Command, usage string) {
-	flag := cmd.Flags().Lookup("event-hub")
-	flag.NoOptDefVal, flag.Usage = unnamed, usage
-}
-
-// hubName is the hub that the command line names: --event-hub=NAME, or --event-hub
-// NAME, of which the flag parser takes the name for an argument. Empty leaves it
-// to the setting.
-func hubName(flag string, args []string) (string, error) {
-	switch {
-	case flag != unnamed && len(args) > 0:
-		return "", fmt.Errorf("two names for the hub: %q and %q", flag, args[0])
-	case flag != unnamed:
-		return flag, nil
-	case len(args) > 0:
-		return args[0], nil
-	}
-	return "", nil
+	read hub.ReadOptions
 }
 
 func (o *hubReplayOptions) flags(cmd *cobra.Command) {
-	addHubFlags(cmd, &o.connection)
-	allowNoName(cmd, "read this hub instead of files; without a name, the one that EVENT_HUB_NAME names")
+	o.hubFlags.flags(cmd, "read this hub instead of files; without a name, the one that EVENT_HUB_NAME names",
+		"consumer group to read with; every hub has $Default")
 	f := cmd.Flags()
-	f.StringVar(&o.group, "consumer-group", toolGroup, "consumer group to read with; every hub has $Default")
 	f.StringVar(&o.from, "from", "", "first time, or how long ago (default: the oldest message that is retained)")
 	f.StringVar(&o.to, "to", "", "time to stop before, or how long ago (default: what is there now)")
 	f.StringVar(&o.position, "position-file", "", "remember here what is done, and go on there next time")
-	o.given = f.Changed
-}
-
-func (o *hubReplayOptions) wanted() bool { return o.given("event-hub") }
-
-// set names a flag that makes sense with a hub only, if one was given.
-func (o *hubReplayOptions) set() string {
-	for _, name := range []string{"namespace", "connection-string", "consumer-group", "from", "to", "position-file"} {
-		if o.given(name) {
-			return name
-		}
-	}
-	return ""
 }
 
 // prepare reads the flags. It does no I/O.
 func (o *hubReplayOptions) prepare(args []string, now time.Time) error {
-	name, err := hubName(o.connection.Hub, args)
-	if err != nil {
-		return err
-	}
-	o.connection.Hub = name
-	o.connection = withSettings(o.connection, os.Getenv)
-	if err := o.connection.Validate(); err != nil {
+	if err := o.resolve(args); err != nil {
 		return err
 	}
 	from, err := parseMoment(o.from, now)

@@ -1,9 +1,9 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
@@ -50,10 +50,7 @@ AzureWebJobsStorage__accountName in the environment name.`,
 
 // accountFromEnvironment opens the host's storage account.
 func accountFromEnvironment() (*storage.Account, error) {
-	s := &config.Storage{
-		ConnectionString: config.Secret(settings("AzureWebJobsStorage")), AccountName: settings("AzureWebJobsStorage__accountName"),
-		BlobServiceURI: settings("AzureWebJobsStorage__blobServiceUri"), QueueServiceURI: settings("AzureWebJobsStorage__queueServiceUri"),
-	}
+	s := config.StorageFrom(os.Getenv)
 	if !s.Configured() {
 		return nil, usageError(errors.New("name the storage account: set AzureWebJobsStorage or AzureWebJobsStorage__accountName"))
 	}
@@ -64,7 +61,7 @@ func accountFromEnvironment() (*storage.Account, error) {
 			return nil, fmt.Errorf("make the credential: %w", err)
 		}
 	}
-	return storage.Open(s, cred)
+	return storage.Open(&s, cred)
 }
 
 // requeue moves the dead letters into the queue, each into the one place before it
@@ -84,7 +81,10 @@ func requeue(cmd *cobra.Command, account *storage.Account, dryRun bool) error {
 			continue
 		}
 		if !dryRun {
-			if err := move(cmd.Context(), letters, queue, letter); err != nil {
+			if err = queue.Put(cmd.Context(), letter.Text); err == nil {
+				err = letters.Remove(cmd.Context(), letter)
+			}
+			if err != nil {
 				return fmt.Errorf("requeue alert %q: %w", a.AlertId, err)
 			}
 		}
@@ -102,11 +102,4 @@ func requeue(cmd *cobra.Command, account *storage.Account, dryRun bool) error {
 		return fmt.Errorf("%d dead letters are no alerts and were left where they are", left)
 	}
 	return nil
-}
-
-func move(ctx context.Context, letters *state.DeadLetters, queue *storage.Queue, letter state.DeadLetter) error {
-	if err := queue.Put(ctx, letter.Text); err != nil {
-		return err
-	}
-	return letters.Remove(ctx, letter)
 }

@@ -32,6 +32,8 @@ import (
 	"podwatch/handler/internal/config"
 	"podwatch/handler/internal/emulator"
 	"podwatch/handler/internal/invocation"
+	"podwatch/handler/internal/state"
+	"podwatch/handler/internal/storage"
 )
 
 // samples is the export that run feeds: message bodies as diagnostic settings
@@ -137,6 +139,7 @@ type localRun struct {
 	say     func(format string, args ...any) // to the person, on standard error
 	log     *slog.Logger
 	storage *emulator.Azurite
+	storms  *state.Storms // of the app, in storage
 	inbox   *inbox.Inbox
 	page    net.Listener
 	admin   string // address of the host
@@ -151,7 +154,7 @@ type localRun struct {
 // runLocally runs until ctx ends or a part of it fails. Nothing that it started
 // is left when it returns.
 func runLocally(ctx context.Context, o runOptions, stdout, stderr io.Writer) error {
-	r := &localRun{o: o, out: newPrinter(stdout, o.asJSON), invoked: make(chan struct{}, 1)}
+	r := &localRun{o: o, out: newPrinter(stdout, o.asJSON), invoked: make(chan struct{}, 1), leftOut: map[string]bool{}}
 	said := &syncWriter{w: stderr}
 	r.say = func(format string, args ...any) { fmt.Fprintf(said, format+"\n", args...) }
 	level := slog.LevelWarn
@@ -351,8 +354,16 @@ func listenOn(ctx context.Context, port int, flag, path string) (net.Listener, e
 func (r *localRun) startStorage(ctx context.Context) error {
 	r.say("Starting storage (Azurite) and the app in %s ...", r.o.app)
 	var err error
-	r.storage, err = emulator.Start(ctx, emulator.Options{Dir: r.o.local, DefaultPorts: true, Data: r.o.hub.data()})
-	return err
+	if r.storage, err = emulator.Start(ctx, emulator.Options{Dir: r.o.local, DefaultPorts: true, Data: r.o.hub.data()}); err != nil {
+		return err
+	}
+	account, err := storage.Open(&config.Storage{ConnectionString: config.Secret(r.storage.ConnectionString)}, nil)
+	if err != nil {
+		r.storage.Close()
+		return err
+	}
+	r.storms = state.NewStorms(account.Documents(state.StateContainer), time.Now)
+	return nil
 }
 
 // settings turn both sinks to the inbox and the storage to Azurite.
@@ -392,13 +403,13 @@ func (r *localRun) greet() {
 	for _, fn := range r.host.App().Functions {
 		names = append(names, fn.Name)
 	}
-	storage := "UseDevelopmentStorage=true"
+	connection := "UseDevelopmentStorage=true"
 	switch {
 	case r.storage.Default:
 	case r.o.verbose:
-		storage = r.storage.ConnectionString
+		connection = r.storage.ConnectionString
 	default:
-		storage = "ports 10000 to 10002 were taken; --verbose prints the connection string"
+		connection = "ports 10000 to 10002 were taken; --verbose prints the connection string"
 	}
 	r.say(`
 podwatch runs: %s
@@ -409,7 +420,7 @@ podwatch runs: %s
 %s  Storage     %s
 
   Ctrl-C ends everything.
-`, strings.Join(names, ", "), r.page.Addr(), r.feedCommand(), r.o.drop, r.o.hub.greeting(), storage)
+`, strings.Join(names, ", "), r.page.Addr(), r.feedCommand(), r.o.drop, r.o.hub.greeting(), connection)
 }
 
 // console shows of the handler's lines what a person should see.

@@ -22,8 +22,6 @@ import (
 	"podwatch/handler/internal/app"
 	"podwatch/handler/internal/config"
 	"podwatch/handler/internal/detect"
-	"podwatch/handler/internal/state"
-	"podwatch/handler/internal/storage"
 )
 
 // What podwatch feed asks of a run, on its page's address: a message as the body of
@@ -176,22 +174,10 @@ func (r *localRun) feedBodies(ctx context.Context, bodies iter.Seq2[files.Body, 
 		j.settle(r.inbox.Since(before))
 	}
 	if j.Verdicts[held] > 0 {
-		j.Until = r.summaryDue(ctx)
+		waiting, _ := r.held(ctx) // without an answer the time is not known
+		j.Until = waiting.Due
 	}
 	return j.outcome, nil
-}
-
-// summaryDue is when the summary of what is held comes, zero if that is not known.
-func (r *localRun) summaryDue(ctx context.Context) time.Time {
-	account, err := storage.Open(&config.Storage{ConnectionString: config.Secret(r.storage.ConnectionString)}, nil)
-	if err != nil {
-		return time.Time{}
-	}
-	waiting, err := r.held(ctx, state.NewStorms(account.Documents(state.StateContainer), time.Now))
-	if err != nil {
-		return time.Time{}
-	}
-	return waiting.Due
 }
 
 // settle judges the alerts of a body by what was delivered: one without a row of its
@@ -234,7 +220,7 @@ func (r *localRun) feedFile(ctx context.Context, path string) (done bool) {
 	case err != nil && isPathError(err):
 		if !r.leftOut[path] {
 			r.say("%s is not fed: %v; it is tried again", shown, withoutPath(err))
-			r.noteLeftOut(path)
+			r.leftOut[path] = true
 		}
 		return errors.Is(err, os.ErrNotExist)
 	case err != nil:
@@ -244,13 +230,6 @@ func (r *localRun) feedFile(ctx context.Context, path string) (done bool) {
 	}
 	delete(r.leftOut, path)
 	return true
-}
-
-func (r *localRun) noteLeftOut(path string) {
-	if r.leftOut == nil {
-		r.leftOut = map[string]bool{}
-	}
-	r.leftOut[path] = true
 }
 
 // nameIgnored names each entry of the drop folder that is not read, once.
@@ -266,7 +245,7 @@ func (r *localRun) nameIgnored() {
 			why = "a folder"
 		}
 		if why != "" && entry.Name() != lockName && !r.leftOut[path] {
-			r.noteLeftOut(path)
+			r.leftOut[path] = true
 			r.say("%s is left out: %s", visible(path), why)
 		}
 	}

@@ -6,10 +6,7 @@ import (
 	"time"
 
 	"podwatch/handler/cmd/podwatch/internal/devhost/inbox"
-	"podwatch/handler/internal/config"
 	"podwatch/handler/internal/sink/teams"
-	"podwatch/handler/internal/state"
-	"podwatch/handler/internal/storage"
 )
 
 // heldEvery is how often the console repeats how long alerts are still held.
@@ -18,15 +15,10 @@ const heldEvery = time.Minute
 // watchHeld tells the page and the console which alerts are held for a summary, after
 // each invocation that may have changed it.
 func (r *localRun) watchHeld(ctx context.Context) error {
-	account, err := storage.Open(&config.Storage{ConnectionString: config.Secret(r.storage.ConnectionString)}, nil)
-	if err != nil {
-		return err
-	}
-	storms := state.NewStorms(account.Documents(state.StateContainer), time.Now)
 	tick := time.Tick(heldEvery)
 	var before inbox.Held
 	for again := false; ; {
-		held, err := r.held(ctx, storms)
+		held, err := r.held(ctx)
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
@@ -50,8 +42,8 @@ func (r *localRun) watchHeld(ctx context.Context) error {
 
 // held asks the storage what waits for a summary. It is posted by the first timer behind
 // the end of the window.
-func (r *localRun) held(ctx context.Context, storms *state.Storms) (inbox.Held, error) {
-	n, until, err := storms.Waiting(ctx, teams.Name)
+func (r *localRun) held(ctx context.Context) (inbox.Held, error) {
+	n, until, err := r.storms.Waiting(ctx, teams.Name)
 	if n == 0 || err != nil {
 		return inbox.Held{}, err
 	}

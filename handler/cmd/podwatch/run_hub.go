@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
@@ -23,26 +22,18 @@ const (
 
 // hubRunOptions are the flags of a run that follows a hub.
 type hubRunOptions struct {
-	connection hub.Connection
-	group      string
-	latest     bool
-	storage    string
-
-	given func(flag string) bool
+	hubFlags
+	latest  bool
+	storage string
 }
 
 func (o *hubRunOptions) flags(cmd *cobra.Command) {
-	addHubFlags(cmd, &o.connection)
-	allowNoName(cmd, "follow this hub instead of feeding samples; without a name, the one that EVENT_HUB_NAME names")
+	o.hubFlags.flags(cmd, "follow this hub instead of feeding samples; without a name, the one that EVENT_HUB_NAME names",
+		"consumer group to follow with, never the app's own")
 	f := cmd.Flags()
-	f.StringVar(&o.group, "consumer-group", toolGroup, "consumer group to follow with, never the app's own")
 	f.BoolVar(&o.latest, "latest", false, "begin a hub with what comes next instead of its oldest message")
 	f.StringVar(&o.storage, "storage", storageFolder, "folder that keeps checkpoints and ledger when a hub is followed")
-	o.given = f.Changed
 }
-
-// wanted reports whether a hub is to be followed.
-func (o *hubRunOptions) wanted() bool { return o.given != nil && o.given("event-hub") }
 
 // check finds what does not go together on the command line.
 func (o *hubRunOptions) check(args []string) error {
@@ -55,12 +46,7 @@ func (o *hubRunOptions) check(args []string) error {
 	if len(args) > 0 {
 		return fmt.Errorf("run takes no argument %q: drop files into its folder, or name a hub with --event-hub", args[0])
 	}
-	for _, name := range []string{"namespace", "connection-string", "consumer-group", "latest", "storage"} {
-		if o.given(name) {
-			return fmt.Errorf("--%s is about a hub: add --event-hub", name)
-		}
-	}
-	return nil
+	return o.needless("latest", "storage")
 }
 
 // prepare reads the flags. It does no I/O.
@@ -68,16 +54,10 @@ func (o *hubRunOptions) prepare(args []string) error {
 	if !o.wanted() {
 		return nil
 	}
-	name, err := hubName(o.connection.Hub, args)
-	if err != nil {
-		return err
-	}
-	o.connection.Hub = name
-	o.connection = withSettings(o.connection, os.Getenv)
 	if o.storage == "" {
 		return errors.New("--storage needs a folder")
 	}
-	return o.connection.Validate()
+	return o.resolve(args)
 }
 
 // data is the folder of the storage; empty keeps it in memory.

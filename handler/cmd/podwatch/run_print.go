@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -18,12 +19,7 @@ type printer struct {
 }
 
 func newPrinter(w io.Writer, asJSON bool) *printer {
-	p := &printer{w: &syncWriter{w: w}, asJSON: asJSON}
-	if f, ok := w.(*os.File); ok && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" {
-		info, err := f.Stat()
-		p.colour = err == nil && info.Mode()&os.ModeCharDevice != 0
-	}
-	return p
+	return &printer{w: &syncWriter{w: w}, asJSON: asJSON, colour: isTerminal(w) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"}
 }
 
 // alert prints one row of the table.
@@ -80,7 +76,7 @@ func (p *printer) text(a *alert.Alert) string {
 			fmt.Fprintf(&b, "  %s %s\n", style(styleDim, fmt.Sprintf("%-8s", name)), strings.Join(shown, ", "))
 		}
 	}
-	line("who", callerName(a), a.CallerKind, different(a.CallerOwnerResource, a.CallerName))
+	line("who", cmp.Or(a.CallerName, a.CallerId, "somebody unknown"), a.CallerKind, different(a.CallerOwnerResource, a.CallerName))
 	line("from", a.CallerIp, a.CallerAppName, a.UserAgent)
 	line("role", a.CallerRole)
 	line("what", strings.TrimSpace(a.DeletionKind+" "+podName(a)), different(a.Operation, a.DeletionKind))
@@ -98,16 +94,6 @@ func (p *printer) text(a *alert.Alert) string {
 	}
 	line("id", a.AlertId)
 	return b.String()
-}
-
-func callerName(a *alert.Alert) string {
-	if a.CallerName != "" {
-		return a.CallerName
-	}
-	if a.CallerId != "" {
-		return a.CallerId
-	}
-	return "somebody unknown"
 }
 
 func podName(a *alert.Alert) string {

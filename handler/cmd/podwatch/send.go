@@ -64,28 +64,6 @@ see a command line.`,
 	return cmd
 }
 
-// addHubFlags adds the flags that name an event hub.
-func addHubFlags(cmd *cobra.Command, c *hub.Connection) {
-	flags := cmd.Flags()
-	flags.StringVar(&c.Hub, "event-hub", "", "name of the event hub (default: EVENT_HUB_NAME)")
-	flags.StringVar(&c.ConnectionString, "connection-string", "", "connection string of the namespace or hub (default: EventHub)")
-	flags.StringVar(&c.Namespace, "namespace", "", "host name of the namespace, to sign in by identity (default: EventHub__fullyQualifiedNamespace)")
-	cmd.MarkFlagsMutuallyExclusive("connection-string", "namespace")
-}
-
-// withSettings fills what the flags leave open from the app settings. A flag
-// that names a namespace replaces the whole of the settings' connection.
-func withSettings(c hub.Connection, getenv func(string) string) hub.Connection {
-	settings := hub.ConnectionFrom(getenv)
-	if c.ConnectionString == "" && c.Namespace == "" {
-		c.ConnectionString, c.Namespace = settings.ConnectionString, settings.Namespace
-	}
-	if c.Hub == "" {
-		c.Hub = settings.Hub
-	}
-	return c
-}
-
 // send reads the files and puts their messages into the hub. A message that is
 // too large is reported and left out; the error counts them in the end.
 func send(ctx context.Context, c hub.Connection, o hub.SendOptions, files []string, lines bool, stdin io.Reader, stderr io.Writer) error {
@@ -188,12 +166,19 @@ type statusLine struct {
 
 func newStatusLine(w io.Writer) *statusLine {
 	s := &statusLine{w: w, every: 10 * time.Second, last: time.Now()}
-	if f, ok := w.(*os.File); ok {
-		if info, err := f.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
-			s.terminal, s.every = true, time.Second
-		}
+	if isTerminal(w) {
+		s.terminal, s.every = true, time.Second
 	}
 	return s
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
 func (s *statusLine) show(text func() string) {

@@ -54,10 +54,19 @@ type Config struct {
 
 // Storage names the host's storage account, in which podwatch keeps its ledger.
 type Storage struct {
-	ConnectionString Secret // AzureWebJobsStorage
-	AccountName      string // AzureWebJobsStorage__accountName
-	BlobServiceURI   string // AzureWebJobsStorage__blobServiceUri
-	QueueServiceURI  string // AzureWebJobsStorage__queueServiceUri
+	ConnectionString Secret
+	AccountName      string
+	BlobServiceURI   string
+	QueueServiceURI  string
+}
+
+// StorageFrom reads the settings of the host's storage account.
+func StorageFrom(getenv func(string) string) Storage {
+	value := func(name string) string { return strings.TrimSpace(getenv(name)) }
+	return Storage{
+		ConnectionString: Secret(value("AzureWebJobsStorage")), AccountName: value("AzureWebJobsStorage__accountName"),
+		BlobServiceURI: value("AzureWebJobsStorage__blobServiceUri"), QueueServiceURI: value("AzureWebJobsStorage__queueServiceUri"),
+	}
 }
 
 // Configured reports whether a storage account is named at all.
@@ -108,7 +117,7 @@ const defaultBodyLimit = 96 << 20
 // A setting is one row of the table that drives Load.
 type setting struct {
 	name string
-	read func(l *loader, value string) error // nil: the host reads it, podwatch only documents it
+	read func(l *loader, value string) error // nil: nothing to check
 
 	// down is where the Config notes that this place of a sink is unresolved. Where it
 	// is nil, an unresolved setting is a mistake.
@@ -163,25 +172,15 @@ var settings = []setting{
 	{name: "EventHub__fullyQualifiedNamespace"},
 	{name: "EVENT_HUB_NAME"},
 	{name: "EVENT_HUB_CONSUMER_GROUP"},
-	{name: "AzureWebJobsStorage", read: func(l *loader, v string) error {
-		l.Storage.ConnectionString = Secret(v)
-		return nil
-	}},
-	{name: "AzureWebJobsStorage__accountName", read: func(l *loader, v string) error {
-		l.Storage.AccountName = v
+	{name: "AzureWebJobsStorage"},
+	{name: "AzureWebJobsStorage__accountName", read: func(_ *loader, v string) error {
 		if v != "" && !accountName.MatchString(v) {
 			return fmt.Errorf("%q is not a storage account name: 3 to 24 lower-case letters and digits", v)
 		}
 		return nil
 	}},
-	{name: "AzureWebJobsStorage__blobServiceUri", read: func(l *loader, v string) error {
-		l.Storage.BlobServiceURI = v
-		return checkURI(v)
-	}},
-	{name: "AzureWebJobsStorage__queueServiceUri", read: func(l *loader, v string) error {
-		l.Storage.QueueServiceURI = v
-		return checkURI(v)
-	}},
+	{name: "AzureWebJobsStorage__blobServiceUri", read: checkURI},
+	{name: "AzureWebJobsStorage__queueServiceUri", read: checkURI},
 	{name: "RULES_DIR", read: func(l *loader, v string) (err error) {
 		l.RulesDir, err = l.besideExecutable(v, "rules")
 		return err
@@ -234,7 +233,7 @@ var (
 func Load(getenv func(string) string, dir string) (*Config, error) {
 	cloud, cloudErr := CloudOf(getenv("AZURE_AUTHORITY_HOST"))
 	l := &loader{dir: dir, Config: Config{
-		Cloud: cloud, ClientID: getenv("AZURE_CLIENT_ID"), ManagedIdentity: getenv("IDENTITY_ENDPOINT") != "",
+		Cloud: cloud, Storage: StorageFrom(getenv), ClientID: getenv("AZURE_CLIENT_ID"), ManagedIdentity: getenv("IDENTITY_ENDPOINT") != "",
 	}}
 	mistakes := []error{cloudErr}
 	for _, s := range settings {
@@ -310,7 +309,7 @@ func readService(value string, to *outbound.Endpoint) (err error) {
 }
 
 // checkURI checks the address of a storage service, which may have a path.
-func checkURI(value string) error {
+func checkURI(_ *loader, value string) error {
 	if _, err := outbound.ParseEndpoint(value); value != "" && err != nil {
 		return fmt.Errorf("%q: %w", value, err)
 	}

@@ -233,8 +233,5 @@ func (d *Deployment) storageSettings(ctx context.Context) (*config.Storage, erro
 	if err != nil {
 		return nil, err
 	}
-	return &config.Storage{
-		ConnectionString: config.Secret(s["AzureWebJobsStorage"]), AccountName: s["AzureWebJobsStorage__accountName"],
-		BlobServiceURI: s["AzureWebJobsStorage__blobServiceUri"], QueueServiceURI: s["AzureWebJobsStorage__queueServiceUri"],
-	}, nil
+	return new(config.StorageFrom(func(name string) string { return s[name] })), nil
 }
