@@ -37,7 +37,7 @@ var mayImport = map[string][]string{
 	"rule":              {"arm", "event", "kql", "prefilter"},
 	"alert":             {"arm", "caller", "event", "jsontext", "rule", "version"},
 	"directory":         {"arm", "caller", "outbound"},
-	"surroundings":      {"arm", "caller", "event", "outbound"},
+	"surroundings":      {"alert", "arm", "caller", "event", "outbound"},
 	"exception":         {"alert", "event", "kql", "rule", "surroundings"},
 	"sink/teams":        {"alert", "arm", "outbound"},
 	"sink/loganalytics": {"alert", "outbound"},

@@ -57,11 +57,10 @@ func (a *Alert) MarshalJSON() ([]byte, error) {
 	for i := range p.Timeline {
 		p.Timeline[i].Time = p.Timeline[i].Time.Truncate(tick)
 	}
-	if p.Tactics == nil {
-		p.Tactics = []string{}
-	}
-	if p.Techniques == nil {
-		p.Techniques = []string{}
+	for _, list := range []*[]string{&p.Tactics, &p.Techniques, &p.Notes} {
+		if *list == nil {
+			*list = []string{}
+		}
 	}
 	if p.ResourceTags == nil {
 		p.ResourceTags = map[string]string{}
@@ -69,19 +68,19 @@ func (a *Alert) MarshalJSON() ([]byte, error) {
 	if p.Timeline == nil {
 		p.Timeline = []TimelineEntry{}
 	}
-	if p.Notes == nil {
-		p.Notes = []string{}
-	}
 	if !json.Valid(p.Event) {
 		p.Event = quote(string(p.Event))
 	}
+	return marshal((*plain)(&p))
+}
+
+// marshal is json.Marshal that leaves <, > and & as they are.
+func marshal(v any) ([]byte, error) {
 	var buf bytes.Buffer
 	enc := json.NewEncoder(&buf)
 	enc.SetEscapeHTML(false)
-	if err := enc.Encode((*plain)(&p)); err != nil {
-		return nil, err
-	}
-	return bytes.TrimRight(buf.Bytes(), "\n"), nil
+	err := enc.Encode(v)
+	return bytes.TrimRight(buf.Bytes(), "\n"), err
 }
 
 // encode cannot fail: every member is text, a number, a time of four-digit year
@@ -91,7 +90,7 @@ func encode(a *Alert) []byte {
 	if err != nil {
 		c := *a
 		c.Event = nil
-		c.note("the original record could not be encoded: " + err.Error())
+		c.Note("the original record could not be encoded: " + err.Error())
 		text, _ = c.MarshalJSON()
 	}
 	var line bytes.Buffer
@@ -102,11 +101,6 @@ func encode(a *Alert) []byte {
 }
 
 func quote(text string) json.RawMessage {
-	var buf bytes.Buffer
-	enc := json.NewEncoder(&buf)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(text); err != nil {
-		return json.RawMessage(`""`)
-	}
-	return bytes.TrimRight(buf.Bytes(), "\n")
+	quoted, _ := marshal(text) // of a text it does not fail
+	return quoted
 }

@@ -31,53 +31,14 @@ const OutcomeUnknown = "unknown"
 // raises it.
 func New(f Finding, ev *event.Event, who caller.Caller, now time.Time) *Alert {
 	resource, about := ev.Resource(), targetOf(ev)
-	a := &Alert{
-		TimeGenerated: now.UTC(),
-		AlertId:       f.ID,
-		RuleId:        f.Rule.ID,
-		RuleName:      f.Rule.Name,
-		Severity:      f.Severity,
-		RiskScore:     f.RiskScore,
-		Tactics:       f.Rule.Tactics,
-		Techniques:    f.Rule.Techniques,
-
-		EventTime:      ev.Time().UTC(),
-		Source:         ev.Dataset(),
-		Operation:      ev.Operation(),
-		Outcome:        ev.Outcome(),
-		ResourceId:     ev.ResourceID(),
-		ClusterId:      resource.ClusterID,
-		ClusterName:    resource.ClusterName,
-		ClusterKind:    resource.ClusterKind,
-		SubscriptionId: resource.SubscriptionID,
-		ResourceGroup:  resource.ResourceGroup,
-		Namespace:      about.namespace,
-		Pod:            about.pod,
-		DeletionKind:   deletionKind(ev),
-		CorrelationId:  ev.CorrelationID(),
-
-		CallerKind:          who.Kind,
-		CallerName:          who.Name,
-		CallerId:            who.ID,
-		CallerAppId:         who.AppID,
-		CallerAppName:       who.AppName,
-		CallerIp:            who.IP,
-		CallerRole:          who.Role,
-		CallerOwnerResource: who.OwnerResource,
-		UserAgent:           who.UserAgent,
-
-		Routine: f.Routine,
-		Event:   ev.Raw(),
-
-		BuildingBlock:   f.Rule.BuildingBlock,
-		PodwatchVersion: version.String(),
-
-		WorkloadKind: about.workloadKind,
-		WorkloadName: about.workload,
-		Node:         about.node,
-
-		CallerActedAs: who.ActedAs,
-	}
+	a := ofRule(f, now)
+	a.EventTime, a.Source, a.Event = ev.Time().UTC(), ev.Dataset(), ev.Raw()
+	a.Operation, a.Outcome, a.CorrelationId = ev.Operation(), ev.Outcome(), ev.CorrelationID()
+	a.ResourceId, a.SubscriptionId, a.ResourceGroup = ev.ResourceID(), resource.SubscriptionID, resource.ResourceGroup
+	a.ClusterId, a.ClusterName, a.ClusterKind = resource.ClusterID, resource.ClusterName, resource.ClusterKind
+	a.Namespace, a.Pod, a.DeletionKind = about.namespace, about.pod, deletionKind(ev)
+	a.WorkloadKind, a.WorkloadName, a.Node = about.workloadKind, about.workload, about.node
+	a.setCaller(who)
 	if audit := ev.Audit(); audit != nil {
 		a.Operation = auditOperation(audit)
 		a.Outcome = auditOutcome(audit)
@@ -88,23 +49,32 @@ func New(f Finding, ev *event.Event, who caller.Caller, now time.Time) *Alert {
 	}
 	a.Notes = slices.Concat(ev.Notes(), f.Notes, who.Notes)
 	if audit := ev.Audit(); audit != nil && a.Outcome == OutcomeUnknown && audit.Code >= 500 {
-		a.note(fmt.Sprintf("the request ended with status %d: what it deleted before that stays deleted, and how many is not known", audit.Code))
+		a.Note(fmt.Sprintf("the request ended with status %d: what it deleted before that stays deleted, and how many is not known", audit.Code))
 	}
 	if a.DeletionKind != "" && !f.Routine && ev.Forced() {
-		a.note(NoteForced)
+		a.Note(NoteForced)
 	}
 	if scaled, known := ev.Lookup("podwatch.scaled_to_zero"); f.Uncertain && scaled == nil && !known {
-		a.note("the body of the request was withheld or cut: whether it set the replicas to 0 is not known")
+		a.Note("the body of the request was withheld or cut: whether it set the replicas to 0 is not known")
 	}
 	if f.Pods > 0 {
-		a.note(fmt.Sprintf("Kubernetes deleted %d %s of it in the same batch, as routine", f.Pods, plural(f.Pods, "pod")))
+		a.Note(fmt.Sprintf("Kubernetes deleted %d %s of it in the same batch, as routine", f.Pods, plural(f.Pods, "pod")))
 	}
 	if a.EventTime.IsZero() {
 		a.EventTime = a.TimeGenerated
-		a.note("the time shown is when podwatch read the record") // the event's own note says why
+		a.Note("the time shown is when podwatch read the record") // the event's own note says why
 	}
 	a.capValues()
 	return a
+}
+
+// ofRule is what the rule says of a finding.
+func ofRule(f Finding, now time.Time) *Alert {
+	return &Alert{
+		TimeGenerated: now.UTC(), AlertId: f.ID, RuleId: f.Rule.ID, RuleName: f.Rule.Name, Severity: f.Severity, RiskScore: f.RiskScore,
+		Tactics: f.Rule.Tactics, Techniques: f.Rule.Techniques, Routine: f.Routine, BuildingBlock: f.Rule.BuildingBlock,
+		PodwatchVersion: version.String(),
+	}
 }
 
 // NoteForced is on an alert about pods that were given no time to shut down.
@@ -233,29 +203,28 @@ func plural(n int, noun string) string {
 }
 
 // Note adds a sentence to Notes, once.
-func (a *Alert) Note(sentence string) { a.note(sentence) }
-
-func (a *Alert) note(sentence string) {
-	for _, n := range a.Notes {
-		if n == sentence {
-			return
-		}
+func (a *Alert) Note(sentence string) {
+	if !slices.Contains(a.Notes, sentence) {
+		a.Notes = append(a.Notes, sentence)
 	}
-	a.Notes = append(a.Notes, sentence)
 }
 
 // SetCaller replaces what the record alone told of the caller by what the
 // directory knows. Of the notes that the first caller had, those that no longer
 // hold are dropped.
 func (a *Alert) SetCaller(first, who caller.Caller) {
-	a.CallerKind, a.CallerName, a.CallerId = who.Kind, who.Name, who.ID
-	a.CallerAppId, a.CallerAppName, a.CallerIp = who.AppID, who.AppName, who.IP
-	a.CallerRole, a.CallerOwnerResource, a.UserAgent = who.Role, who.OwnerResource, who.UserAgent
+	a.setCaller(who)
 	a.Notes = slices.DeleteFunc(slices.Clone(a.Notes), func(n string) bool {
 		return slices.Contains(first.Notes, n) && !slices.Contains(who.Notes, n)
 	})
 	for _, n := range who.Notes {
-		a.note(n)
+		a.Note(n)
 	}
 	a.capValues()
+}
+
+func (a *Alert) setCaller(who caller.Caller) {
+	a.CallerKind, a.CallerName, a.CallerId, a.CallerActedAs = who.Kind, who.Name, who.ID, who.ActedAs
+	a.CallerAppId, a.CallerAppName, a.CallerIp = who.AppID, who.AppName, who.IP
+	a.CallerRole, a.CallerOwnerResource, a.UserAgent = who.Role, who.OwnerResource, who.UserAgent
 }

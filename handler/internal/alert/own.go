@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"podwatch/handler/internal/caller"
 	"podwatch/handler/internal/rule"
 	"podwatch/handler/internal/version"
 )
@@ -40,7 +41,7 @@ func NewOwn(f OwnFact, now time.Time) *Alert {
 	a := &Alert{
 		TimeGenerated: now.UTC(), EventTime: f.Since.UTC(), AlertId: Key(OwnRuleID, f.Key),
 		RuleId: OwnRuleID, RuleName: f.What, Severity: f.Severity, RiskScore: map[string]int{"low": 21, "medium": 47}[f.Severity],
-		Source: OwnSource, Operation: f.What, CallerKind: "unknown",
+		Source: OwnSource, Operation: f.What, CallerKind: caller.KindUnknown,
 		PodwatchVersion: version.String(),
 	}
 	if f.Since.IsZero() {
@@ -58,13 +59,8 @@ func (a *Alert) Own() bool { return a.Source == OwnSource }
 // Bare makes the alert for a finding whose record could not be read again, or
 // that could not be completed: what the rule says, the record, and the reason.
 func Bare(f Finding, now time.Time, reason string) *Alert {
-	a := &Alert{
-		TimeGenerated: now.UTC(), EventTime: now.UTC(), AlertId: f.ID,
-		RuleId: f.Rule.ID, RuleName: f.Rule.Name, Severity: f.Severity, RiskScore: f.RiskScore,
-		Tactics: f.Rule.Tactics, Techniques: f.Rule.Techniques,
-		CallerKind: "unknown", Routine: f.Routine, BuildingBlock: f.Rule.BuildingBlock,
-		PodwatchVersion: version.String(),
-	}
+	a := ofRule(f, now)
+	a.EventTime, a.CallerKind = a.TimeGenerated, caller.KindUnknown
 	if record, err := f.Record.Plain(nil); err == nil {
 		a.Event = record
 	}

@@ -26,14 +26,14 @@ var shrinks = []func(*Alert){omitTimeline, omitTags, omitNotes, shrinkRule}
 func omitTimeline(a *Alert) {
 	if n := len(a.Timeline); n > 0 {
 		a.Timeline = nil
-		a.note(fmt.Sprintf("the timeline of %d operations was omitted for size", n))
+		a.Note(fmt.Sprintf("the timeline of %d operations was omitted for size", n))
 	}
 }
 
 func omitTags(a *Alert) {
 	if n := len(a.ResourceTags); n > 0 {
 		a.ResourceTags = nil
-		a.note(fmt.Sprintf("%d resource tags were omitted for size", n))
+		a.Note(fmt.Sprintf("%d resource tags were omitted for size", n))
 	}
 }
 
@@ -55,7 +55,7 @@ func shrinkRule(a *Alert) {
 	for _, text := range []*string{&a.RuleId, &a.RuleName, &a.Severity, &a.SuppressedBy} {
 		*text = truncated(*text, maxValue)
 	}
-	a.note("texts of the rule were truncated for size")
+	a.Note("texts of the rule were truncated for size")
 }
 
 // withRecord encodes the alert with as much of the record as has room, nil if
@@ -93,7 +93,7 @@ func (a *Alert) capValues() {
 		{"CallerOwnerResource", &a.CallerOwnerResource}, {"CallerActedAs", &a.CallerActedAs}, {"UserAgent", &a.UserAgent}, {"CorrelationId", &a.CorrelationId},
 	} {
 		if short := truncated(*v.text, maxValue); short != *v.text {
-			a.note(fmt.Sprintf("%s was cut from %d to %d bytes", v.name, len(*v.text), len(short)))
+			a.Note(fmt.Sprintf("%s was cut from %d to %d bytes", v.name, len(*v.text), len(short)))
 			*v.text = short
 		}
 	}

@@ -3,7 +3,6 @@ package enrich
 import (
 	"context"
 
-	"podwatch/handler/internal/alert"
 	"podwatch/handler/internal/event"
 	"podwatch/handler/internal/surroundings"
 )
@@ -26,11 +25,7 @@ func (e *Enricher) lookAround(ctx context.Context, drafts []*draft, around []*ev
 	}
 	for i, answer := range e.Surroundings.Look(ctx, questions, batch) {
 		d := asked[i]
-		d.ResourceTags = answer.Tags
-		d.Timeline = make([]alert.TimelineEntry, len(answer.Timeline))
-		for k, entry := range answer.Timeline {
-			d.Timeline[k] = alert.TimelineEntry(entry)
-		}
+		d.ResourceTags, d.Timeline = answer.Tags, answer.Timeline
 		if answer.Explanation != "" {
 			d.Note(answer.Explanation)
 		}

@@ -20,6 +20,7 @@ import (
 
 	lru "github.com/hashicorp/golang-lru/v2"
 
+	"podwatch/handler/internal/alert"
 	"podwatch/handler/internal/outbound"
 )
 
@@ -64,10 +65,10 @@ type Question struct {
 
 // An Answer is what was found for the Question at the same index.
 type Answer struct {
-	Timeline    []Entry           // at most ten, oldest first
-	Explanation string            // one sentence when a recent deployment or scale operation may be the reason
-	Tags        map[string]string // of the cluster
-	Notes       []string          // what is missing, and why
+	Timeline    []alert.TimelineEntry // at most ten, oldest first
+	Explanation string                // one sentence when a recent deployment or scale operation may be the reason
+	Tags        map[string]string     // of the cluster
+	Notes       []string              // what is missing, and why
 }
 
 // Look finds the surroundings of each question. batch holds what arrived

@@ -19,6 +19,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"podwatch/handler/internal/alert"
 	"podwatch/handler/internal/caller"
 	"podwatch/handler/internal/event"
 	"podwatch/handler/internal/outbound/outboundtest"
@@ -130,7 +131,7 @@ func look(t *testing.T, s *surroundings.Surroundings, r surroundings.Question, b
 }
 
 // lines shows a timeline as a reader would tell it.
-func lines(timeline []surroundings.Entry) []string {
+func lines(timeline []alert.TimelineEntry) []string {
 	var out []string
 	for _, e := range timeline {
 		out = append(out, fmt.Sprintf("-%s %s %s: %s, %s [%s]", when.Sub(e.Time), e.Caller, e.Operation, e.Target, e.Outcome, e.Relation))

@@ -7,21 +7,11 @@ import (
 	"strings"
 	"time"
 
+	"podwatch/handler/internal/alert"
 	"podwatch/handler/internal/arm"
 )
 
 const maxEntries = 10 // of one timeline
-
-// An Entry is one line of a timeline: an operation, or several like it.
-type Entry struct {
-	Time          time.Time
-	Operation     string // in words, the caller is the subject
-	OperationName string
-	Target        string
-	Outcome       string
-	Caller        string
-	Relation      string // caller, cluster, both or subscription
-}
 
 // Why an entry is in a timeline.
 const (
@@ -184,7 +174,7 @@ func collapse(all []related) []related {
 }
 
 // timeline shows the most telling entries, oldest first.
-func timeline(all []related) []Entry {
+func timeline(all []related) []alert.TimelineEntry {
 	telling := func(e *related) int {
 		w := e.what.weight
 		switch e.relation {
@@ -205,7 +195,7 @@ func timeline(all []related) []Entry {
 	ranked = ranked[:min(len(ranked), maxEntries)]
 	slices.SortStableFunc(ranked, func(a, b *related) int { return a.time.Compare(b.time) })
 
-	out := make([]Entry, 0, len(ranked))
+	out := make([]alert.TimelineEntry, 0, len(ranked))
 	for _, e := range ranked {
 		words := e.what.words
 		if e.times > 1 {
@@ -215,7 +205,7 @@ func timeline(all []related) []Entry {
 		if n := len(e.targets) - 1; n > 0 {
 			on += fmt.Sprintf(" and %d more", n)
 		}
-		out = append(out, Entry{
+		out = append(out, alert.TimelineEntry{
 			Time: e.time, Operation: words, OperationName: e.OperationName, Target: on,
 			Outcome: e.outcome, Caller: e.caller, Relation: e.relation,
 		})
