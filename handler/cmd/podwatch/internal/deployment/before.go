@@ -1,6 +1,7 @@
 package deployment
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -62,9 +63,7 @@ var preflights = []struct {
 // subscription itself it asks nothing more.
 func Before(ctx context.Context, c *azure.Client, plans Plans) (*Page, []Override, error) {
 	p := &preflight{c: c, Plans: plans}
-	if p.Group = plans.ResourceGroupName; p.Group == "" {
-		p.Group = "rg-" + p.Name + "-" + region(p.Target.Location)
-	}
+	p.Group = cmp.Or(plans.ResourceGroupName, "rg-"+p.Name+"-"+region(p.Target.Location))
 	page := &Page{Subject: fmt.Sprintf("before deploying %s to %s in resource group %s", p.Name, p.Target.Location, p.Group)}
 	for _, ch := range preflights {
 		c.Say("looking at " + ch.name)
@@ -79,8 +78,7 @@ func Before(ctx context.Context, c *azure.Client, plans Plans) (*Page, []Overrid
 }
 
 func (p *preflight) problem(err error) Finding {
-	cause := azure.Explain(azure.Anywhere, err)
-	return failed(cause.Cure, "%v", err)
+	return failed(azure.Explain(azure.Anywhere, err).Cure, "%v", err)
 }
 
 const (

@@ -1,6 +1,7 @@
 package deployment
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -201,25 +202,20 @@ func notDeployed(ctx context.Context, c *azure.Client, t Target, err error) []Fi
 // problem is the line about something that could not be read or done: what passes by
 // itself is awaited for that long after the latest change, and then failed.
 func (v *visit) problem(where string, err error) Finding {
-	cause := azure.Explain(where, err)
-	return v.because(cause, err)
+	return v.because(azure.Explain(where, err), err)
 }
 
 func (v *visit) because(cause azure.Cause, err error) Finding {
 	says := cause.What
-	if err != nil && !strings.Contains(err.Error(), says) {
-		says = fmt.Sprintf("%s (%v)", says, err)
-	} else if err != nil {
+	if err != nil && strings.Contains(err.Error(), says) {
 		says = err.Error()
+	} else if err != nil {
+		says = fmt.Sprintf("%s (%v)", says, err)
 	}
 	if cause.Passes > 0 && v.recently(cause.Passes) {
 		return waiting(v.changed, "%s", says)
 	}
-	cure := cause.Cure
-	if cure == "" {
-		cure = "run doctor again"
-	}
-	return failed(cure, "%s", says)
+	return failed(cmp.Or(cause.Cure, "run doctor again"), "%s", says)
 }
 
 // recently reports whether something was deployed or published within d.
@@ -227,7 +223,7 @@ func (v *visit) recently(d time.Duration) bool {
 	return !v.changed.IsZero() && v.c.Now().Sub(v.changed) < d
 }
 
-// documents opens the app's storage account.
+// open opens the app's storage account.
 func (v *visit) open(ctx context.Context) (*storage.Account, error) {
 	if v.account == nil {
 		s, err := v.storageSettings(ctx)

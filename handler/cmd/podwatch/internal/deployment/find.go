@@ -36,7 +36,6 @@ const (
 	apiConnected   = "2024-01-01" // of clusters that Arc enables
 	apiLogs        = "2018-03-01-preview"
 	apiIdentity    = "2023-01-31"
-	apiMetrics     = "2018-01-01"
 	apiPermissions = "2022-04-01"
 )
 

@@ -73,8 +73,6 @@ type scmDeployment struct {
 	StatusText string `json:"status_text"`
 	Progress   string `json:"progress"`
 	Message    string `json:"message"`
-	LogURL     string `json:"log_url"`
-	Deployer   string `json:"deployer"`
 }
 
 // What an SCM status means. 0 to 2 are under way.
@@ -144,11 +142,9 @@ func (d *Deployment) follow(ctx context.Context, scm *azure.Site, id string) (en
 			return cmp.Or(s.StatusText, "the package is being deployed"), nil
 		}
 		said := strings.Join(strings.Fields(strings.Join([]string{s.StatusText, s.Progress, s.Message, d.logOf(ctx, scm, id)}, " ")), " ")
-		failed := &azure.Error{What: "deployment " + id, Code: fmt.Sprintf("ended with status %d", s.Status), Message: said, Text: said}
+		failed := &azure.Error{What: "deployment " + id, Status: http.StatusBadRequest, Code: fmt.Sprintf("ended with status %d", s.Status), Message: said, Text: said}
 		if s.Status == scmConflict {
 			failed.Status = http.StatusConflict
-		} else {
-			failed.Status = http.StatusBadRequest
 		}
 		ended = failed
 		return "", nil

@@ -1,10 +1,12 @@
 package deployment
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -161,7 +163,7 @@ func (v *visit) awaitRow(ctx context.Context, sent Deletion) (row map[string]str
 		tries++
 		state = fmt.Sprintf("a row of %s: one of %s came, another deletion is sent", v.Version, row["Version"])
 		if sent, f = v.sendDeletion(ctx); f.State != OK {
-			return "", fmt.Errorf("%s", f.Says)
+			return "", errors.New(f.Says)
 		}
 		return state, nil
 	})
@@ -169,11 +171,7 @@ func (v *visit) awaitRow(ctx context.Context, sent Deletion) (row map[string]str
 	case err != nil && tries > 0:
 		return nil, failed("publish it again: bin/podwatch publish --subscription ... dist.zip", "%v", err)
 	case err != nil:
-		cure := azure.Explain(azure.Querying, err).Cure
-		if cure == "" {
-			cure = "see the lines queue, errors and roles"
-		}
-		return nil, failed(cure, "no row: %v", err)
+		return nil, failed(cmp.Or(azure.Explain(azure.Querying, err).Cure, "see the lines queue, errors and roles"), "no row: %v", err)
 	}
 	return row, ok("alert %s came after %s, from version %s", row["AlertId"], ago(v.c.Now().Sub(begin)), row["Version"])
 }

@@ -260,9 +260,6 @@ func (a *FunctionApp) parseFunction(name string, src []byte) (*Function, error) 
 	if triggers != 1 {
 		mistake("%d triggers: the host wants exactly one", triggers)
 	}
-	if t := fn.Trigger; strings.EqualFold(t.Type, "eventHubTrigger") && !(strings.EqualFold(t.Cardinality, "many") && strings.EqualFold(t.DataType, "string")) {
-		mistake("binding %q: this stand-in delivers messages with cardinality many and dataType string only", t.Name)
-	}
 	if strings.EqualFold(fn.Trigger.Type, "timerTrigger") {
 		var err error
 		if fn.schedule, err = parseSchedule(fn.Trigger.Schedule); err != nil {

@@ -9,6 +9,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -167,7 +168,7 @@ func (h *Host) post(ctx context.Context, fn *Function, id string, body []byte) (
 // blob remains.
 func (h *Host) applyOutputs(ctx context.Context, fn *Function, step Step, answer *reply, body []byte) error {
 	for name := range answer.Outputs {
-		if !declares(fn, name) {
+		if !slices.ContainsFunc(fn.Outputs, func(b Binding) bool { return b.Name == name }) {
 			h.o.Log.Warn("the reply has an output that function.json does not declare; the host drops it", "function", fn.Name, "binding", name)
 		}
 	}
@@ -190,15 +191,6 @@ func (h *Host) applyOutputs(ctx context.Context, fn *Function, step Step, answer
 		}
 	}
 	return failed
-}
-
-func declares(fn *Function, name string) bool {
-	for _, b := range fn.Outputs {
-		if b.Name == name {
-			return true
-		}
-	}
-	return false
 }
 
 // writeBlob writes an output to its blob, which remains empty when the output is none

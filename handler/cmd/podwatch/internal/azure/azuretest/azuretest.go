@@ -176,13 +176,10 @@ func (a *Azure) Remove(id string) { a.Do(func() { a.remove(id) }) }
 // IDs lists the resources below an id.
 func (a *Azure) IDs(below string) (ids []string) {
 	a.Do(func() {
-		for key, r := range a.resources {
-			if strings.HasPrefix(key, strings.ToLower(below)) {
-				ids = append(ids, r["id"].(string))
-			}
+		for _, r := range a.all(func(key string) bool { return strings.HasPrefix(key, strings.ToLower(below)) }) {
+			ids = append(ids, r["id"].(string))
 		}
 	})
-	slices.Sort(ids)
 	return ids
 }
 
@@ -350,12 +347,20 @@ func (a *Azure) resource(r *http.Request) answer {
 	}
 }
 
-// below lists the resources of a kind directly below a scope.
-func (a *Azure) below(scope, kind string) (found []object) {
+// all lists the resources that are wanted by their ids in lower case.
+func (a *Azure) all(wanted func(key string) bool) (found []object) {
 	for _, key := range slices.Sorted(maps.Keys(a.resources)) {
-		if rest, ok := strings.CutPrefix(key, strings.ToLower(scope+kind)); ok && rest != "" && !strings.Contains(rest, "/") {
+		if wanted(key) {
 			found = append(found, a.resources[key])
 		}
 	}
 	return found
+}
+
+// below lists the resources of a kind directly below a scope.
+func (a *Azure) below(scope, kind string) []object {
+	return a.all(func(key string) bool {
+		rest, ok := strings.CutPrefix(key, strings.ToLower(scope+kind))
+		return ok && rest != "" && !strings.Contains(rest, "/")
+	})
 }

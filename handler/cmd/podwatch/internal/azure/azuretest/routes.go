@@ -3,6 +3,7 @@ package azuretest
 import (
 	"archive/zip"
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -25,13 +26,10 @@ var routes = []route{
 		return list(groups...)
 	}),
 	on("GET", "(/subscriptions/[^/]+/resourceGroups/[^/]+)/resources", func(a *Azure, _ *http.Request, _ []byte, at []string) answer {
-		var found []object
-		for _, key := range slices.Sorted(maps.Keys(a.resources)) {
-			if rest, ok := strings.CutPrefix(key, strings.ToLower(at[1])+"/providers/"); ok && strings.Count(rest, "/") == 2 {
-				found = append(found, a.resources[key])
-			}
-		}
-		return list(found...)
+		return list(a.all(func(key string) bool {
+			rest, ok := strings.CutPrefix(key, strings.ToLower(at[1])+"/providers/")
+			return ok && strings.Count(rest, "/") == 2
+		})...)
 	}),
 	on("DELETE", "(/subscriptions/[^/]+/resourceGroups/[^/]+)", func(a *Azure, _ *http.Request, _ []byte, at []string) answer {
 		for _, v := range a.below(at[1], "/providers/Microsoft.KeyVault/vaults/") {
@@ -49,13 +47,9 @@ var routes = []route{
 		return list(a.below(subscriptionPath, "/providers/Microsoft.KeyVault/locations/westeurope/deletedVaults/")...)
 	}),
 	on("GET", subscriptionPath+"/providers/Microsoft.ContainerService/managedClusters", func(a *Azure, _ *http.Request, _ []byte, _ []string) answer {
-		var found []object
-		for _, key := range slices.Sorted(maps.Keys(a.resources)) {
-			if strings.EqualFold(fmt.Sprint(a.resources[key]["type"]), "Microsoft.ContainerService/managedClusters") {
-				found = append(found, a.resources[key])
-			}
-		}
-		return list(found...)
+		return list(a.all(func(key string) bool {
+			return strings.EqualFold(fmt.Sprint(a.resources[key]["type"]), "Microsoft.ContainerService/managedClusters")
+		})...)
 	}),
 	on("GET", "(.*)/providers/Microsoft.Insights/diagnosticSettings", func(a *Azure, _ *http.Request, _ []byte, at []string) answer {
 		if a.resources[strings.ToLower(at[1])] == nil {
@@ -64,14 +58,9 @@ var routes = []route{
 		return list(a.below(at[1], "/providers/Microsoft.Insights/diagnosticSettings/")...)
 	}),
 	on("GET", "/subscriptions/([^/]+)/providers/Microsoft.Authorization/roleAssignments", func(a *Azure, r *http.Request, _ []byte, at []string) answer {
-		var found []object
-		for _, key := range slices.Sorted(maps.Keys(a.resources)) {
-			p := a.props(key)
-			if strings.Contains(key, "/roleassignments/") && strings.Contains(r.URL.Query().Get("$filter"), "'"+fmt.Sprint(p["principalId"])+"'") {
-				found = append(found, a.resources[key])
-			}
-		}
-		return list(found...)
+		return list(a.all(func(key string) bool {
+			return strings.Contains(key, "/roleassignments/") && strings.Contains(r.URL.Query().Get("$filter"), "'"+fmt.Sprint(a.props(key)["principalId"])+"'")
+		})...)
 	}),
 	on("GET", ".*/providers/Microsoft.Authorization/permissions", func(*Azure, *http.Request, []byte, []string) answer {
 		return list(object{"actions": []string{"*"}, "notActions": []string{}})
@@ -139,10 +128,7 @@ var routes = []route{
 			if !strings.HasPrefix(a.settings[name], "@Microsoft.KeyVault(") {
 				continue
 			}
-			status := a.Status[name]
-			if status == "" {
-				status = "Resolved"
-			}
+			status := cmp.Or(a.Status[name], "Resolved")
 			all = append(all, object{"name": name, "properties": object{"reference": a.settings[name], "status": status,
 				"vaultName": "kv-podwatch-token", "secretName": "teams-webhook-url", "identityType": "SystemAssigned"}})
 		}
@@ -281,10 +267,8 @@ func (a *Azure) publish(r *http.Request, body []byte, _ []string) answer {
 	id := fmt.Sprintf("%08d-0000-4000-8000-000000000000", len(a.scm)+1)
 	a.scm = append(a.scm, object{"id": id, "deployer": r.URL.Query().Get("Deployer")})
 	a.asked, a.synced, a.pending = 0, 0, body
-	return answer{202, id2json(id)}
+	return answer{202, `"` + id + `"`}
 }
-
-func id2json(id string) string { return `"` + id + `"` }
 
 // scmStatus answers 200 whatever became of the deployment.
 func (a *Azure) scmStatus(_ *http.Request, _ []byte, at []string) answer {

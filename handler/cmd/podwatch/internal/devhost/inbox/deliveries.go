@@ -6,9 +6,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
+	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -101,7 +102,7 @@ func flowFailure(body []byte) string {
 			return "the flow failed: the content of an attachment is not an AdaptiveCard"
 		case len(a.Content.Body) == 0:
 			return "the card is empty"
-		case !knownVersion(a.Content.Version):
+		case !knownVersion.MatchString(a.Content.Version):
 			return fmt.Sprintf("Teams shows no card of version %q: %s is the last one it knows", a.Content.Version, lastVersion)
 		}
 	}
@@ -113,11 +114,7 @@ func flowFailure(body []byte) string {
 	return ""
 }
 
-func knownVersion(v string) bool {
-	major, minor, ok := strings.Cut(v, ".")
-	n, err := strconv.Atoi(minor)
-	return ok && err == nil && major == "1" && n >= 0 && n <= 5
-}
+var knownVersion = regexp.MustCompile(`^1\.[0-5]$`)
 
 // takeRows answers as the Logs Ingestion API.
 func (b *Inbox) takeRows(w http.ResponseWriter, r *http.Request) {
@@ -202,12 +199,7 @@ var reserved = []string{"_ResourceId", "id", "_SubscriptionId", "TenantId", "Typ
 
 // cutColumns does to a row what the service does without a word, and says so.
 func cutColumns(row map[string]json.RawMessage) (warnings []string) {
-	names := make([]string, 0, len(row))
-	for name := range row {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	for _, name := range names {
+	for _, name := range slices.Sorted(maps.Keys(row)) {
 		if slices.Contains(reserved, name) {
 			warnings = append(warnings, fmt.Sprintf("column %s is reserved and was dropped", name))
 			delete(row, name)

@@ -195,8 +195,7 @@ func (b *Inbox) Clear() {
 func (b *Inbox) Next(ctx context.Context, after int) ([]Entry, error) {
 	for {
 		b.mu.Lock()
-		i, _ := slices.BinarySearchFunc(b.entries, after+1, func(e Entry, id int) int { return e.ID - id })
-		found, changed := slices.Clone(b.entries[i:]), b.changed
+		found, changed := b.since(after), b.changed
 		b.mu.Unlock()
 		if len(found) > 0 {
 			return found, nil
@@ -220,6 +219,11 @@ func (b *Inbox) Last() int {
 func (b *Inbox) Since(after int) []Entry {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	return b.since(after)
+}
+
+// since is Since; the caller holds mu.
+func (b *Inbox) since(after int) []Entry {
 	i, _ := slices.BinarySearchFunc(b.entries, after+1, func(e Entry, id int) int { return e.ID - id })
 	return slices.Clone(b.entries[i:])
 }

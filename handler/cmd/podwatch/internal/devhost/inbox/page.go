@@ -89,13 +89,7 @@ func (b *Inbox) stream(w http.ResponseWriter, r *http.Request) {
 	send(w, "run", map[string]string{"id": b.run, "feed": b.o.Feed})
 	for {
 		b.mu.Lock()
-		changed, forgotten, held := b.changed, b.cleared, b.held
-		var fresh []Entry
-		for _, e := range b.entries {
-			if e.ID > after {
-				fresh = append(fresh, e)
-			}
-		}
+		changed, forgotten, held, fresh := b.changed, b.cleared, b.held, b.since(after)
 		b.mu.Unlock()
 		if forgotten != cleared {
 			cleared = forgotten
