@@ -68,7 +68,7 @@ var testOnly = map[string][]string{
 	"outbound/outboundtest":    {"outbound"},
 	"sink/sinktest":            {"alert"},
 	"podwatch/azure/azuretest": {},
-	"podwatch/hub/hubtest":     {},
+	"podwatch/hub/hubtest":     {"child", "emulator"},
 }
 
 // azureUsers are the packages that may import Azure's modules. All others get what they

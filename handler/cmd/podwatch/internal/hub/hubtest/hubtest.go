@@ -7,16 +7,16 @@
 package hubtest
 
 import (
-	"bufio"
-	"bytes"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
+
+	"podwatch/handler/internal/child"
+	"podwatch/handler/internal/emulator"
 )
 
 // Options say what the stand-in offers. The zero value is one hub, "podwatch",
@@ -56,37 +56,28 @@ func Start(t testing.TB, o Options) *Hub {
 		t.Fatal("the Event Hub stand-in needs Node.js 20 or later in PATH")
 	}
 
-	cmd := exec.Command(node, o.args(local)...)
-	stderr := &lockedBuffer{}
-	cmd.Stderr = stderr
-	// The pipe stays open for as long as this process lives.
-	stdin, err := cmd.StdinPipe()
+	ready := make(chan string, 1)
+	proc, err := child.Start(child.Command{Path: node, Args: o.args(local), Env: os.Environ(), Line: func(_, line string) {
+		if addr, ok := strings.CutPrefix(line, "ready "); ok {
+			ready <- addr
+		} else {
+			t.Logf("the Event Hub stand-in: %s", line) // Wait returns after the last line
+		}
+	}})
 	if err != nil {
 		t.Fatal(err)
-	}
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatalf("start the Event Hub stand-in: %v", err)
 	}
 	t.Cleanup(func() {
-		stdin.Close()
-		cmd.Process.Kill()
-		cmd.Wait()
-		if text := stderr.String(); t.Failed() && text != "" {
-			t.Logf("standard error of the Event Hub stand-in:\n%s", text)
-		}
+		proc.Kill()
+		proc.Wait()
 	})
-
-	line, err := bufio.NewReader(stdout).ReadString('\n')
-	addr, ok := strings.CutPrefix(strings.TrimSpace(line), "ready ")
-	if err != nil || !ok {
-		cmd.Wait()
-		t.Fatalf("the Event Hub stand-in did not start: printed %q, then: %s", line, stderr.String())
+	select {
+	case addr := <-ready:
+		return &Hub{Addr: addr, ConnectionString: ConnectionString(addr)}
+	case <-proc.Done():
+		t.Fatal("the Event Hub stand-in did not start")
 	}
-	return &Hub{Addr: addr, ConnectionString: ConnectionString(addr)}
+	return nil
 }
 
 // ConnectionString names a stand-in, or Microsoft's emulator, at addr
@@ -122,35 +113,9 @@ func (o Options) args(local string) []string {
 // test.
 func Local(t testing.TB) string {
 	t.Helper()
-	dir, err := os.Getwd()
+	local, err := emulator.FindLocal(".")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for ; ; dir = filepath.Dir(dir) {
-		local := filepath.Join(dir, "infra", "local")
-		if _, err := os.Stat(filepath.Join(local, "eventhub.mjs")); err == nil {
-			return local
-		}
-		if dir == filepath.Dir(dir) {
-			t.Fatal("found no infra/local/eventhub.mjs above the working directory")
-		}
-	}
-}
-
-// lockedBuffer is written by the process's pipe and read by the test.
-type lockedBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
+	return local
 }
