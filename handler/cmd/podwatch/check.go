@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"podwatch/handler/internal/app"
 	"podwatch/handler/internal/config"
 	"podwatch/handler/internal/rule"
 )
@@ -66,15 +67,12 @@ Rules are Elastic's to the letter. One table is podwatch's own:
 			if err != nil {
 				return fmt.Errorf("the app settings are wrong:\n%w", err)
 			}
-			sources := []rule.Source{rule.BuiltIn()}
-			if cfg.RulesDir != "" {
-				sources = append(sources, rule.Path(cfg.RulesDir))
-			}
-			if len(args) > 0 {
-				sources = nil
-			}
+			var sources []rule.Source
 			for _, a := range args {
 				sources = append(sources, rule.Path(a))
+			}
+			if len(args) == 0 {
+				sources = app.Sources(cfg.RulesDir)
 			}
 			c := check{out: cmd.OutOrStdout(), json: asJSON}
 			set, err := c.rules(sources, cfg.Overlooked)
@@ -137,11 +135,11 @@ type checkedRule struct {
 }
 
 type checkWarning struct {
-	File    string `json:"file"`
-	Line    int    `json:"line,omitempty"`
-	Column  int    `json:"column,omitempty"`
-	Code    string `json:"code"`
-	Message string `json:"message"`
+	File   string `json:"file"`
+	Line   int    `json:"line,omitempty"`
+	Column int    `json:"column,omitempty"`
+	Code   string `json:"code"`
+	Msg    string `json:"message"`
 }
 
 type checkedCases struct {
@@ -192,7 +190,7 @@ func checkRule(set *rule.Set, report *rule.Report, e *rule.Entry) checkedRule {
 		r.Mistakes = append(r.Mistakes, m.Error())
 	}
 	for _, w := range e.Lint() {
-		r.Warnings = append(r.Warnings, checkWarning{File: w.File, Line: w.Line, Column: w.Column, Code: w.Code, Message: w.Msg})
+		r.Warnings = append(r.Warnings, checkWarning{File: w.File, Line: w.Line, Column: w.Column, Code: w.Code, Msg: w.Msg})
 	}
 	cases, err := report.RunCases(set, e)
 	if err != nil {
@@ -234,9 +232,7 @@ func (c *check) printJSON(checked []checkedRule, report *rule.Report, passed, fa
 }
 
 // verdicts in the order of the summary's columns.
-func verdicts() []rule.Verdict {
-	return []rule.Verdict{rule.Runs, rule.CannotMatch, rule.Waits, rule.NeedsState, rule.Unsupported, rule.Off, rule.Replaced, rule.Broken}
-}
+var verdicts = []rule.Verdict{rule.Runs, rule.CannotMatch, rule.Waits, rule.NeedsState, rule.Unsupported, rule.Off, rule.Replaced, rule.Broken}
 
 // printTable prints a row for each rule, with reason, mistakes, warnings and
 // failed cases below it, and at the end the number of rules by type.
@@ -245,24 +241,21 @@ func (c *check) printTable(checked []checkedRule, report *rule.Report, passed, f
 	rows := [][]string{{"VERDICT", "TYPE", "CASES", "RULE"}}
 	below := [][]string{nil}
 	for _, r := range checked {
-		cases, name, lines := "", r.Rule, []string{}
+		cases, lines := "", []string{}
 		if r.Cases != nil {
 			cases = fmt.Sprintf("%d of %d", r.Cases.Passed, r.Cases.Passed+len(r.Cases.Failed))
-		}
-		if name == "" {
-			name = "(no name)"
 		}
 		if r.Reason != "" && len(r.Mistakes) == 0 {
 			lines = append(lines, r.File+": "+r.Reason)
 		}
 		lines = append(lines, r.Mistakes...)
 		for _, w := range r.Warnings {
-			lines = append(lines, "warning: "+rule.Warning{FileError: rule.FileError{File: w.File, Line: w.Line, Column: w.Column, Msg: w.Message}, Code: w.Code}.String())
+			lines = append(lines, "warning: "+rule.Warning{FileError: rule.FileError{File: w.File, Line: w.Line, Column: w.Column, Msg: w.Msg}, Code: w.Code}.String())
 		}
 		if r.Cases != nil {
 			lines = append(lines, r.Cases.Failed...)
 		}
-		rows = append(rows, []string{string(r.Verdict), r.Type, cases, name})
+		rows = append(rows, []string{string(r.Verdict), r.Type, cases, cmp.Or(r.Rule, "(no name)")})
 		below = append(below, lines)
 	}
 	writeRows(&b, rows, below)
@@ -280,7 +273,7 @@ func (c *check) printTable(checked []checkedRule, report *rule.Report, passed, f
 	counts := report.Count()
 	header := []string{"TYPE"}
 	var columns []rule.Verdict
-	for _, v := range verdicts() {
+	for _, v := range verdicts {
 		if slices.ContainsFunc(slices.Collect(maps.Values(counts)), func(n map[rule.Verdict]int) bool { return n[v] > 0 }) {
 			columns = append(columns, v)
 			header = append(header, strings.ToUpper(string(v)))
@@ -288,10 +281,7 @@ func (c *check) printTable(checked []checkedRule, report *rule.Report, passed, f
 	}
 	rows = [][]string{header}
 	for _, kind := range slices.Sorted(maps.Keys(counts)) {
-		row := []string{kind}
-		if kind == "" {
-			row[0] = "(unknown)"
-		}
+		row := []string{cmp.Or(kind, "(unknown)")}
 		for _, v := range columns {
 			row = append(row, fmt.Sprint(counts[kind][v]))
 		}

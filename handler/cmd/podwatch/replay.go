@@ -154,7 +154,7 @@ func newReplay(cmd *cobra.Command, o replayOptions) (*replay, error) {
 		out: out, console: app.NewConsole(out), err: cmd.ErrOrStderr(), summary: o.summary, explain: o.explain, deliver: o.deliver,
 		status: newStatusLine(cmd.ErrOrStderr()), seen: map[[16]byte]struct{}{},
 	}
-	log := slog.New(slog.NewTextHandler(writerFunc(r.write), &slog.HandlerOptions{Level: slog.LevelWarn}))
+	log := slog.New(slog.NewTextHandler(r, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	cfg, err := config.Files(settings, executableDir())
 	if o.deliver {
 		cfg, err = config.Load(settings, executableDir())
@@ -162,10 +162,8 @@ func newReplay(cmd *cobra.Command, o replayOptions) (*replay, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the app settings are wrong:\n%w", err)
 	}
-	if o.deliver {
-		if cfg.TeamsWebhook.IsZero() && cfg.LogAnalyticsEndpoint.IsZero() && cfg.TeamsDown == nil && cfg.LogAnalyticsDown == nil {
-			return nil, usageError(errors.New("deliver: no sink is set: TEAMS_WEBHOOK_URL, or LOG_ANALYTICS_ENDPOINT and LOG_ANALYTICS_RULE_ID"))
-		}
+	if o.deliver && cfg.TeamsWebhook.IsZero() && cfg.LogAnalyticsEndpoint.IsZero() && cfg.TeamsDown == nil && cfg.LogAnalyticsDown == nil {
+		return nil, usageError(errors.New("deliver: no sink is set: TEAMS_WEBHOOK_URL, or LOG_ANALYTICS_ENDPOINT and LOG_ANALYTICS_RULE_ID"))
 	}
 	cfg.RulesDir = cmp.Or(o.rules, cfg.RulesDir)
 	cfg.ExceptionsFile = cmp.Or(o.exceptions, cfg.ExceptionsFile)
@@ -297,11 +295,11 @@ func (r *replay) printing(alerts iter.Seq[[]*alert.Alert]) *printing {
 
 // say writes a line to standard error.
 func (r *replay) say(format string, args ...any) {
-	_, _ = r.write(fmt.Appendf(nil, format+"\n", args...)) // nowhere to tell
+	fmt.Fprintf(r, format+"\n", args...) // nowhere to tell of an error
 }
 
-// write keeps the status line and other text apart.
-func (r *replay) write(text []byte) (int, error) {
+// Write writes to standard error, and keeps the status line and other text apart.
+func (r *replay) Write(text []byte) (int, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.status.clear()
@@ -353,8 +351,3 @@ func (r *replay) summarize() error {
 	_, err = fmt.Fprintf(r.out, "%s\n", text)
 	return err
 }
-
-// A writerFunc is a function as a writer.
-type writerFunc func([]byte) (int, error)
-
-func (f writerFunc) Write(p []byte) (int, error) { return f(p) }

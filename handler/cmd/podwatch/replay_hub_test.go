@@ -408,3 +408,8 @@ func TestParseMoment(t *testing.T) {
 		}
 	}
 }
+
+// A writerFunc is a function as a writer.
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }

@@ -18,7 +18,7 @@ func (b *builder) rulesAndExceptions() error {
 }
 
 func (b *builder) rules() (err error) {
-	if b.Rules, b.Report, err = Rules(b.cfg.RulesDir); err != nil {
+	if b.Rules, b.Report, err = rule.Load(Sources(b.cfg.RulesDir)...); err != nil {
 		b.Rules = new(rule.Set)
 		return fmt.Errorf("the rules are wrong:\n%w", err)
 	}
@@ -45,13 +45,12 @@ func (b *builder) rules() (err error) {
 	return nil
 }
 
-// Rules loads the built-in rules and, unless dir is empty, those of a folder.
-func Rules(dir string) (*rule.Set, *rule.Report, error) {
-	sources := []rule.Source{rule.BuiltIn()}
-	if dir != "" {
-		sources = append(sources, rule.Path(dir))
+// Sources are the built-in rules and, unless dir is empty, those of a folder.
+func Sources(dir string) []rule.Source {
+	if dir == "" {
+		return []rule.Source{rule.BuiltIn()}
 	}
-	return rule.Load(sources...)
+	return []rule.Source{rule.BuiltIn(), rule.Path(dir)}
 }
 
 func (b *builder) exceptions() error {

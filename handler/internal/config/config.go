@@ -7,6 +7,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -154,7 +155,7 @@ var settings = []setting{
 		return nil
 	}},
 	{name: "LOG_ANALYTICS_STREAM", down: logAnalyticsDown, read: func(l *loader, v string) error {
-		l.LogAnalyticsStream = orDefault(v, DefaultStream)
+		l.LogAnalyticsStream = cmp.Or(v, DefaultStream)
 		if !strings.HasPrefix(l.LogAnalyticsStream, "Custom-") {
 			return fmt.Errorf("%q is not a custom stream: its name begins with Custom-", v)
 		}
@@ -192,13 +193,13 @@ var settings = []setting{
 	{name: "GRAPH_LOOKUPS", read: func(l *loader, v string) error { return readSwitch(v, &l.GraphLookups) }},
 	{name: "ACTIVITY_LOOKUPS", read: func(l *loader, v string) error { return readSwitch(v, &l.ActivityLookups) }},
 	{name: "GRAPH_ENDPOINT", read: func(l *loader, v string) error {
-		return readService(strings.TrimSuffix(strings.TrimRight(orDefault(v, l.Cloud.Graph), "/"), "/v1.0"), &l.GraphEndpoint)
+		return readService(strings.TrimSuffix(strings.TrimRight(cmp.Or(v, l.Cloud.Graph), "/"), "/v1.0"), &l.GraphEndpoint)
 	}},
 	{name: "ARM_ENDPOINT", read: func(l *loader, v string) error {
-		return readService(orDefault(v, l.Cloud.ARM), &l.ARMEndpoint)
+		return readService(cmp.Or(v, l.Cloud.ARM), &l.ARMEndpoint)
 	}},
 	{name: "FEED_SILENCE_AFTER", read: func(l *loader, v string) error {
-		d, err := time.ParseDuration(orDefault(v, "60m"))
+		d, err := time.ParseDuration(cmp.Or(v, "60m"))
 		l.FeedSilenceAfter = d
 		if err != nil || d < 10*time.Minute {
 			return fmt.Errorf("%q is not a duration of at least 10m (write 60m or 2h)", v)
@@ -207,7 +208,7 @@ var settings = []setting{
 	}},
 	{name: "RECORD_ROUTINE", read: func(l *loader, v string) error { return readSwitch(v, &l.RecordRoutine) }},
 	{name: "BODY_LIMIT_MIB", read: func(l *loader, v string) error {
-		n, err := strconv.ParseInt(orDefault(v, strconv.Itoa(defaultBodyLimit>>20)), 10, 64)
+		n, err := strconv.ParseInt(cmp.Or(v, strconv.Itoa(defaultBodyLimit>>20)), 10, 64)
 		l.BodyLimit = n << 20
 		if err != nil || n < 1 || n > 2048 {
 			return fmt.Errorf("%q is not a number of MiB from 1 to 2048", v)
@@ -215,7 +216,7 @@ var settings = []setting{
 		return nil
 	}},
 	{name: "LOG_LEVEL", read: func(l *loader, v string) error {
-		if err := l.LogLevel.UnmarshalText([]byte(orDefault(v, "info"))); err != nil {
+		if err := l.LogLevel.UnmarshalText([]byte(cmp.Or(v, "info"))); err != nil {
 			return fmt.Errorf("%q is not one of debug, info, warn, error", v)
 		}
 		return nil
@@ -326,11 +327,4 @@ func readSwitch(value string, on *bool) error {
 		return fmt.Errorf("%q is neither on nor off", value)
 	}
 	return nil
-}
-
-func orDefault(value, otherwise string) string {
-	if value == "" {
-		return otherwise
-	}
-	return value
 }

@@ -328,12 +328,12 @@ func (b *batch) complete(c *caller.Caller) {
 	case ok:
 		c.Note(notFound(k, a))
 	case err != nil:
-		c.Note("not looked up in the directory: " + err.Error() + remedy(err, k.by))
+		c.Note("not looked up in the directory: " + err.Error() + outbound.Remedy(err, k.by))
 	}
 	if name := b.name(keys[1]); name != "" {
 		c.AppName = name
 	} else if err := b.errs[keys[1]]; err != nil {
-		c.Note("client application not looked up: " + err.Error() + remedy(err, byApp))
+		c.Note("client application not looked up: " + err.Error() + outbound.Remedy(err, byApp))
 	}
 	if name := b.name(keys[2]); name != "" {
 		c.RoleGroup = name
@@ -352,15 +352,7 @@ func notFound(k key, a answer) string {
 	case k.by == byApp:
 		return "the application has no service principal in this tenant, or one created moments ago"
 	case a.unsure != nil:
-		return "not in this tenant's directory, unless created moments ago; whether it was deleted is not known: " + a.unsure.Error() + remedy(a.unsure, byID)
+		return "not in this tenant's directory, unless created moments ago; whether it was deleted is not known: " + a.unsure.Error() + outbound.Remedy(a.unsure, byID)
 	}
 	return "not in this tenant's directory: an account of another tenant, one deleted for good, or created moments ago"
-}
-
-// remedy names the permission when a permission is what is missing.
-func remedy(err error, permission string) string {
-	if outbound.Denied(err) {
-		return "; podwatch's identity needs " + permission
-	}
-	return ""
 }

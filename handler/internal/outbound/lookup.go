@@ -148,7 +148,11 @@ func Answered(err error, status int) bool {
 	return errors.As(err, &e) && e.Status == status
 }
 
-// Denied reports whether a permission is what is missing.
-func Denied(err error) bool {
-	return Answered(err, http.StatusForbidden) || Answered(err, http.StatusUnauthorized)
+// Remedy names the permission or role that podwatch's identity needs, as the end of a
+// note about err, when one is what is missing.
+func Remedy(err error, needs string) string {
+	if Answered(err, http.StatusForbidden) || Answered(err, http.StatusUnauthorized) {
+		return "; podwatch's identity needs " + needs
+	}
+	return ""
 }

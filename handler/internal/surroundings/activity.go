@@ -97,7 +97,7 @@ func (s *Surroundings) list(ctx context.Context, w window) listing {
 		if len(l.operations) > 0 {
 			text = "only a part of the recent operations was read: "
 		}
-		l.notes = append(l.notes, text+err.Error()+remedy(err, "Reader or Monitoring Reader on subscription "+w.subscription))
+		l.notes = append(l.notes, text+err.Error()+outbound.Remedy(err, "Reader or Monitoring Reader on subscription "+w.subscription))
 		return l
 	}
 	keep := keepRecent

@@ -170,11 +170,3 @@ func (s *Surroundings) ask(ctx context.Context, questions []Question) *findings 
 	g.Wait()
 	return f
 }
-
-// remedy names the role when a permission is what is missing.
-func remedy(err error, role string) string {
-	if outbound.Denied(err) {
-		return "; podwatch's identity needs " + role
-	}
-	return ""
-}

@@ -51,7 +51,7 @@ func (s *Surroundings) tagsOf(ctx context.Context, cluster string) tagging {
 	}, &answer)
 	t := tagging{tags: answer.Properties.Tags, expires: s.now().Add(keepTagging)}
 	if err != nil {
-		t = tagging{note: "the cluster's tags are not known: " + err.Error() + remedy(err, "Reader on the cluster"), expires: t.expires}
+		t = tagging{note: "the cluster's tags are not known: " + err.Error() + outbound.Remedy(err, "Reader on the cluster"), expires: t.expires}
 		if !outbound.Answered(err, http.StatusNotFound) {
 			return t // the look-up remembers failures for as long as they last
 		}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"podwatch/handler/internal/alert"
+	"podwatch/handler/internal/arm"
 )
 
 // face is what one look at the card shows: the rule, how severe, expected or
@@ -82,7 +83,7 @@ func (d drawing) sentence() []element {
 		if d.first.Pod != "" {
 			return append(s, run(" on pod "), bold(d.object(d.first)), run(" of cluster "), bold(d.show(d.first.ClusterName)))
 		}
-		if name := d.plain(lastSegment(d.first.ResourceId)); name != "" {
+		if name := d.plain(arm.Name(d.first.ResourceId)); name != "" {
 			s = append(s, run(" on "), bold(name))
 		}
 		return s
@@ -255,7 +256,7 @@ func (d drawing) where(a *alert.Alert) []element {
 		case "fleet":
 			runs = append(runs, run(", hub cluster of a fleet"))
 		}
-	} else if name := d.plain(lastSegment(a.ResourceId)); name != "" {
+	} else if name := d.plain(arm.Name(a.ResourceId)); name != "" {
 		runs = append(runs, bold(name))
 	}
 	if group := d.plain(a.ResourceGroup); group != "" {

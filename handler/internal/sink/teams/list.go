@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"podwatch/handler/internal/alert"
+	"podwatch/handler/internal/arm"
 )
 
 // list names the alerts of a group: each by time, or the workloads if there are
@@ -131,7 +132,7 @@ func different(alerts []*alert.Alert) int {
 // suffixes that a ReplicaSet, DaemonSet, Job or StatefulSet appends.
 func workload(a *alert.Alert) string {
 	if a.Pod == "" {
-		return lastSegment(a.ResourceId)
+		return arm.Name(a.ResourceId)
 	}
 	const digits = "0123456789"
 	parts := strings.Split(a.Pod, "-")
