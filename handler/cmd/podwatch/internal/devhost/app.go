@@ -310,7 +310,8 @@ func (a *FunctionApp) resolveBinding(b *Binding) error {
 		if err := resolve(&b.Path); err != nil {
 			return err
 		}
-		return checkBlobPath(b.Path)
+		_, _, err := blobPath(b.Path, time.Now())
+		return err
 	case "timertrigger":
 		return resolve(&b.Schedule)
 	}

@@ -84,6 +84,8 @@ func TestLoadAppFindsMistakes(t *testing.T) {
 		"five fields of cron":    {`"version":"2.0",` + handler, `{"bindings":[{"type":"timerTrigger","name":"t","schedule":"*/5 * * * *"}]}`, "six fields"},
 		"a path without a name":  {`"version":"2.0",` + handler, `{"bindings":[` + hub + `,{"type":"blob","direction":"out","name":"b","path":"c"}]}`, "container/name"},
 		"an unknown date format": {`"version":"2.0",` + handler, `{"bindings":[` + hub + `,{"type":"blob","direction":"out","name":"b","path":"c/{DateTime:ddd}"}]}`, "date format"},
+		"a value of metadata":    {`"version":"2.0",` + handler, `{"bindings":[` + hub + `,{"type":"blob","direction":"out","name":"b","path":"c/{PartitionContext.PartitionId}"}]}`, "{rand-guid} and {DateTime:FORMAT} only"},
+		"a brace alone":          {`"version":"2.0",` + handler, `{"bindings":[` + hub + `,{"type":"blob","direction":"out","name":"b","path":"c/{rand-guid}}"}]}`, "braces"},
 		"a retry without count":  {`"version":"2.0",` + handler, `{"bindings":[` + hub + `],"retry":{"strategy":"exponentialBackoff"}}`, "maxRetryCount"},
 		"an unknown strategy":    {`"version":"2.0",` + handler, `{"bindings":[` + hub + `],"retry":{"strategy":"linear","maxRetryCount":1}}`, "strategy"},
 		"messages as bytes":      {`"version":"2.0",` + handler, `{"bindings":[` + strings.Replace(hub, `"string"`, `"binary"`, 1) + `]}`, `dataType "string"`},

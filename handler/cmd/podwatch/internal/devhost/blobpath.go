@@ -1,7 +1,7 @@
 package devhost
 
 import (
-	"encoding/json"
+	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -10,82 +10,36 @@ import (
 	"github.com/google/uuid"
 )
 
-var pathExpression = regexp.MustCompile(`\{([^{}]*)\}`)
+var pathExpression = regexp.MustCompile(`\{[^{}]*\}`)
 
-// checkBlobPath finds at start what the host would refuse at start.
-func checkBlobPath(path string) error {
-	container, name, ok := strings.Cut(path, "/")
-	if !ok || container == "" || name == "" {
-		return fmt.Errorf("path %q is not container/name", path)
-	}
-	if strings.ContainsAny(pathExpression.ReplaceAllString(path, ""), "{}") {
-		return fmt.Errorf("path %q: braces do not pair", path)
-	}
-	for _, m := range pathExpression.FindAllStringSubmatch(path, -1) {
-		if name, format, ok := strings.Cut(m[1], ":"); ok && strings.EqualFold(name, "DateTime") {
-			if _, err := dotnetLayout(format); err != nil {
-				return fmt.Errorf("path %q: %w", path, err)
-			}
+// blobPath fills in the expressions of a path: {rand-guid} and {DateTime:FORMAT}. Each
+// makes a value of its own: two {rand-guid} differ.
+func blobPath(path string, now time.Time) (container, name string, err error) {
+	full := pathExpression.ReplaceAllStringFunc(path, func(expression string) string {
+		kind, format, _ := strings.Cut(strings.Trim(expression, "{}"), ":")
+		switch {
+		case strings.EqualFold(expression, "{rand-guid}"):
+			return uuid.NewString()
+		case strings.EqualFold(kind, "DateTime"):
+			layout, wrong := dotnetLayout(format)
+			err = errors.Join(err, wrong)
+			return now.UTC().Format(layout)
 		}
-	}
-	return nil
-}
-
-// blobPath fills in the expressions of a path. Each makes a value of its own:
-// two {rand-guid} differ. metadata is the invocation's binding data.
-func blobPath(path string, now time.Time, metadata map[string]any) (container, name string, err error) {
-	full := pathExpression.ReplaceAllStringFunc(path, func(m string) string {
-		value, e := expression(strings.Trim(m, "{}"), now, metadata)
-		if e != nil && err == nil {
-			err = fmt.Errorf("path %q: %w", path, e)
-		}
-		return value
+		err = errors.Join(err, fmt.Errorf("%s: this stand-in knows {rand-guid} and {DateTime:FORMAT} only", expression))
+		return ""
 	})
-	container, name, _ = strings.Cut(full, "/")
-	return container, name, err
-}
-
-func expression(text string, now time.Time, metadata map[string]any) (string, error) {
-	name, format, hasFormat := strings.Cut(text, ":")
+	container, name, ok := strings.Cut(full, "/")
 	switch {
-	case strings.EqualFold(name, "rand-guid"):
-		if hasFormat {
-			return "", fmt.Errorf("format %q: this stand-in knows rand-guid without a format", format)
-		}
-		return uuid.NewString(), nil
-	case strings.EqualFold(name, "DateTime"):
-		if !hasFormat {
-			return now.UTC().Format("2006-01-02T15-04-05Z"), nil
-		}
-		layout, err := dotnetLayout(format)
-		return now.UTC().Format(layout), err
+	case err != nil:
+	case !ok || container == "" || name == "":
+		err = errors.New("it is not container/name")
+	case strings.ContainsAny(full, "{}"):
+		err = errors.New("braces do not pair")
 	}
-	var value any = metadata
-	for part := range strings.SplitSeq(name, ".") {
-		value = member(value, part)
+	if err != nil {
+		return "", "", fmt.Errorf("path %q: %w", path, err)
 	}
-	switch v := value.(type) {
-	case string:
-		var inner string
-		if json.Unmarshal([]byte(v), &inner) == nil { // a string in metadata is JSON text in JSON text
-			return inner, nil
-		}
-		return v, nil
-	case float64, json.Number, bool:
-		return fmt.Sprint(v), nil
-	}
-	return "", fmt.Errorf("no value for {%s}", text)
-}
-
-// member looks a name up without case, as the host's binding data does.
-func member(object any, name string) any {
-	members, _ := object.(map[string]any)
-	for key, value := range members {
-		if strings.EqualFold(key, name) {
-			return value
-		}
-	}
-	return nil
+	return container, name, nil
 }
 
 // dotnetLayout translates the custom date formats that paths use.

@@ -59,7 +59,7 @@ const detectJSON = `{
     {"type": "eventHubTrigger", "direction": "in", "name": "events", "connection": "EventHub",
      "eventHubName": "%EVENT_HUB_NAME%", "consumerGroup": "$Default", "cardinality": "many", "dataType": "string"},
     {"type": "queue", "direction": "out", "name": "undelivered", "queueName": "%QUEUE%"},
-    {"type": "blob", "direction": "out", "name": "unreadable", "path": "%CONTAINER%/{DateTime:yyyy}/{PartitionContext.PartitionId}-{rand-guid}.json"}
+    {"type": "blob", "direction": "out", "name": "unreadable", "path": "%CONTAINER%/{DateTime:yyyy}/{rand-guid}.json"}
   ],
   "retry": {"strategy": "exponentialBackoff", "maxRetryCount": 2, "minimumInterval": "00:00:05", "maximumInterval": "00:05:00"}
 }`
@@ -355,7 +355,7 @@ func TestOutputs(t *testing.T) {
 	if diff := cmp.Diff([]string{`{"Reason":"cut"}`}, contents); diff != "" {
 		t.Errorf("blobs (-want +got):\n%s", diff)
 	}
-	if !regexp.MustCompile(`^20\d\d/3-[0-9a-f-]{36}\.json$`).MatchString(names[0]) {
+	if !regexp.MustCompile(`^20\d\d/[0-9a-f-]{36}\.json$`).MatchString(names[0]) {
 		t.Errorf("blob name %q", names[0])
 	}
 	if !strings.Contains(w.log.String(), "does not declare") {

@@ -96,8 +96,7 @@ func (h *Host) attempt(ctx context.Context, fn *Function, t try, encode encoder)
 	if err := h.step(ctx, step, StepPost, ""); err != nil {
 		return err
 	}
-	body := encode(t)
-	answer, err := h.post(ctx, fn, t.id, body)
+	answer, err := h.post(ctx, fn, t.id, encode(t))
 	if err != nil {
 		return err
 	}
@@ -107,7 +106,7 @@ func (h *Host) attempt(ctx context.Context, fn *Function, t try, encode encoder)
 	for _, line := range answer.Logs {
 		h.o.Log.Info("invocation log", "function", fn.Name, "invocation_id", t.id, "line", line)
 	}
-	if err := h.applyOutputs(ctx, fn, step, answer, body); err != nil {
+	if err := h.applyOutputs(ctx, fn, step, answer); err != nil {
 		return err
 	}
 	return h.step(ctx, step, StepDone, "")
@@ -166,7 +165,7 @@ func (h *Host) post(ctx context.Context, fn *Function, id string, body []byte) (
 // invocation; messages that others have added stay. The host opens a blob before it
 // adds messages and writes its text behind them: when another output fails, an empty
 // blob remains.
-func (h *Host) applyOutputs(ctx context.Context, fn *Function, step Step, answer *reply, body []byte) error {
+func (h *Host) applyOutputs(ctx context.Context, fn *Function, step Step, answer *reply) error {
 	for name := range answer.Outputs {
 		if !slices.ContainsFunc(fn.Outputs, func(b Binding) bool { return b.Name == name }) {
 			h.o.Log.Warn("the reply has an output that function.json does not declare; the host drops it", "function", fn.Name, "binding", name)
@@ -181,7 +180,7 @@ func (h *Host) applyOutputs(ctx context.Context, fn *Function, step Step, answer
 			}
 			err := h.step(ctx, step, StepOutput, b.Name)
 			if err == nil && blobs {
-				err = h.writeBlob(ctx, b, raw, body, step.InvocationID, failed != nil)
+				err = h.writeBlob(ctx, b, raw, step.InvocationID, failed != nil)
 			} else if err == nil {
 				err = h.addMessages(ctx, b, raw)
 			}
@@ -195,8 +194,8 @@ func (h *Host) applyOutputs(ctx context.Context, fn *Function, step Step, answer
 
 // writeBlob writes an output to its blob, which remains empty when the output is none
 // or another one has failed.
-func (h *Host) writeBlob(ctx context.Context, b Binding, raw json.RawMessage, body []byte, id string, empty bool) error {
-	container, name, err := blobPath(b.Path, time.Now(), metadataOf(body))
+func (h *Host) writeBlob(ctx context.Context, b Binding, raw json.RawMessage, id string, empty bool) error {
+	container, name, err := blobPath(b.Path, time.Now())
 	if err != nil {
 		return err
 	}
@@ -219,13 +218,4 @@ func (h *Host) addMessages(ctx context.Context, b Binding, raw json.RawMessage) 
 		h.wakeQueue(b)
 	}
 	return nil
-}
-
-// metadataOf returns the member Metadata of an invocation's body.
-func metadataOf(body []byte) map[string]any {
-	var invocation struct{ Metadata map[string]any }
-	if json.Unmarshal(body, &invocation) != nil {
-		return nil
-	}
-	return invocation.Metadata
 }
