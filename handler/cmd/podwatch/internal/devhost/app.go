@@ -76,7 +76,6 @@ type queueSettings struct {
 	maxPolling        time.Duration
 	visibility        time.Duration
 	maxDequeue        int
-	base64            bool
 }
 
 var functionName = regexp.MustCompile(`(?i)^[a-z][a-z0-9_-]{0,127}$`)
@@ -207,11 +206,10 @@ func (a *FunctionApp) readHostFile() error {
 		maxPolling: span("extensions.queues.maxPollingInterval", q.MaxPollingInterval, time.Minute),
 		visibility: span("extensions.queues.visibilityTimeout", q.VisibilityTimeout, 0),
 		maxDequeue: number("extensions.queues.maxDequeueCount", q.MaxDequeueCount, 5, 1, 1<<20),
-		base64:     !strings.EqualFold(q.MessageEncoding, "none"),
 	}
 	a.queues.newBatchThreshold = number("extensions.queues.newBatchThreshold", q.NewBatchThreshold, a.queues.batchSize/2, 0, 1<<10)
-	if e := q.MessageEncoding; e != "" && !strings.EqualFold(e, "none") && !strings.EqualFold(e, "base64") {
-		mistakes = append(mistakes, fmt.Errorf("extensions.queues.messageEncoding: %q is neither base64 nor none", e))
+	if e := q.MessageEncoding; e != "" && !strings.EqualFold(e, "base64") {
+		mistakes = append(mistakes, fmt.Errorf("extensions.queues.messageEncoding: %q: this stand-in knows base64 only", e))
 	}
 	if file.CustomHandler.EnableForwardingHTTPRequest {
 		mistakes = append(mistakes, errors.New("customHandler.enableForwardingHttpRequest: this stand-in serves no HTTP triggers"))

@@ -25,7 +25,6 @@ const maxStored = 64 << 10
 // storage holds the clients of the connections that the bindings name.
 type storage struct {
 	settings map[string]string
-	base64   bool
 
 	mu     sync.Mutex
 	queues map[string]*azqueue.ServiceClient
@@ -37,10 +36,10 @@ type storage struct {
 // minute; the function's own retry policy comes on top.
 var storageRetry = policy.RetryOptions{MaxRetries: 2, RetryDelay: 200 * time.Millisecond, MaxRetryDelay: time.Second}
 
-func newStorage(settings map[string]string, base64 bool) *storage {
+func newStorage(settings map[string]string) *storage {
 	return &storage{
-		settings: settings, base64: base64,
-		queues: map[string]*azqueue.ServiceClient{}, blobs: map[string]*azblob.Client{}, known: map[string]bool{},
+		settings: settings,
+		queues:   map[string]*azqueue.ServiceClient{}, blobs: map[string]*azblob.Client{}, known: map[string]bool{},
 	}
 }
 
@@ -81,10 +80,7 @@ func (s *storage) queue(ctx context.Context, setting, name string) (*azqueue.Que
 
 // enqueue adds one message as the host's extension stores it.
 func (s *storage) enqueue(ctx context.Context, setting, name string, message []byte) error {
-	text := string(message)
-	if s.base64 {
-		text = base64.StdEncoding.EncodeToString(message)
-	}
+	text := base64.StdEncoding.EncodeToString(message)
 	if len(text) > maxStored {
 		return fmt.Errorf("add to queue %q: %d bytes are %d as stored, more than %d", name, len(message), len(text), maxStored)
 	}
@@ -133,10 +129,7 @@ func (s *storage) upload(ctx context.Context, setting, container, name string, c
 }
 
 // decodeMessage undoes the transport coding of a queue message.
-func (s *storage) decodeMessage(text string) (string, error) {
-	if !s.base64 {
-		return text, nil
-	}
+func decodeMessage(text string) (string, error) {
 	data, err := base64.StdEncoding.DecodeString(strings.TrimSpace(text))
 	if err != nil {
 		return "", errors.New("the message is not base64, which host.json says it is")

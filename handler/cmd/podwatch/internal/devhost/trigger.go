@@ -194,7 +194,7 @@ func (h *Host) runMessage(ctx context.Context, fn *Function, m *azqueue.Dequeued
 	if err != nil {
 		return // it becomes visible again by itself
 	}
-	text, err := h.storage.decodeMessage(*m.MessageText)
+	text, err := decodeMessage(*m.MessageText)
 	poison := err != nil
 	if poison {
 		text = *m.MessageText // as it is
