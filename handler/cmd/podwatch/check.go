@@ -8,7 +8,6 @@ import (
 	"io"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -63,7 +62,7 @@ Rules are Elastic's to the letter. One table is podwatch's own:
   podwatch check --exceptions exceptions.yaml
   podwatch check --json rules/ | jq -r 'select(.verdict == "broken") | .mistakes[]'`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			cfg, err := config.Files(os.Getenv, executableDir())
+			cfg, err := config.Files(os.Getenv, config.ExecutableDir())
 			if err != nil {
 				return fmt.Errorf("the app settings are wrong:\n%w", err)
 			}
@@ -93,16 +92,6 @@ Rules are Elastic's to the letter. One table is podwatch's own:
 	cmd.Flags().StringVar(&exceptions, "exceptions", "", "exceptions file to check (default: EXCEPTIONS_FILE, or exceptions.yaml beside this executable)")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON object a line: one for each rule, a summary of them, and one for each exception")
 	return cmd
-}
-
-// executableDir is where a handler beside this executable would look for rules and
-// exceptions.
-func executableDir() string {
-	path, err := os.Executable()
-	if err != nil {
-		return "."
-	}
-	return filepath.Dir(path)
 }
 
 // A check prints what it finds and remembers what failed.

@@ -155,9 +155,9 @@ func newReplay(cmd *cobra.Command, o replayOptions) (*replay, error) {
 		status: newStatusLine(cmd.ErrOrStderr()), seen: map[[16]byte]struct{}{},
 	}
 	log := slog.New(slog.NewTextHandler(r, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	cfg, err := config.Files(settings, executableDir())
+	cfg, err := config.Files(settings, config.ExecutableDir())
 	if o.deliver {
-		cfg, err = config.Load(settings, executableDir())
+		cfg, err = config.Load(settings, config.ExecutableDir())
 	}
 	if err != nil {
 		return nil, fmt.Errorf("the app settings are wrong:\n%w", err)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -54,12 +55,11 @@ func (r *replay) explainEvents(record detect.Record, line func(name, format stri
 		if err != nil {
 			return // the record is unread, which is said
 		}
-		var about []string
-		for _, text := range []string{ev.Dataset(), ev.Category(), ev.Operation(), timeText(ev.Time())} {
-			if text != "" {
-				about = append(about, text)
-			}
+		about := []string{ev.Dataset(), ev.Category(), ev.Operation()}
+		if at := ev.Time(); !at.IsZero() {
+			about = append(about, at.Format(time.RFC3339))
 		}
+		about = slices.DeleteFunc(about, func(text string) bool { return text == "" })
 		line("log", "%s", strings.Join(about, ", "))
 		explanations := r.app.Rules.Explain(ev)
 		if len(explanations) == 0 {
@@ -69,13 +69,6 @@ func (r *replay) explainEvents(record detect.Record, line func(name, format stri
 			line("rule", "%s", explained(e))
 		}
 	}
-}
-
-func timeText(t time.Time) string {
-	if t.IsZero() {
-		return ""
-	}
-	return t.Format(time.RFC3339)
 }
 
 // explained says why an event meets a rule or does not.

@@ -58,7 +58,11 @@ func New(f Finding, ev *event.Event, who caller.Caller, now time.Time) *Alert {
 		a.Note("the body of the request was withheld or cut: whether it set the replicas to 0 is not known")
 	}
 	if f.Pods > 0 {
-		a.Note(fmt.Sprintf("Kubernetes deleted %d %s of it in the same batch, as routine", f.Pods, plural(f.Pods, "pod")))
+		pods := "pods"
+		if f.Pods == 1 {
+			pods = "pod"
+		}
+		a.Note(fmt.Sprintf("Kubernetes deleted %d %s of it in the same batch, as routine", f.Pods, pods))
 	}
 	if a.EventTime.IsZero() {
 		a.EventTime = a.TimeGenerated
@@ -193,13 +197,6 @@ func canonical(ev *event.Event) string {
 		return string(ev.Raw())
 	}
 	return string(text)
-}
-
-func plural(n int, noun string) string {
-	if n == 1 {
-		return noun
-	}
-	return noun + "s"
 }
 
 // Note adds a sentence to Notes, once.

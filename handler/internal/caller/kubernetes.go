@@ -181,12 +181,7 @@ func product(userAgent string) string {
 }
 
 func hasGroupID(groups []string) bool {
-	for _, g := range groups {
-		if _, ok := arm.ParseGUID(g); ok {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(groups, func(g string) bool { _, ok := arm.ParseGUID(g); return ok })
 }
 
 func first(list []string) string {

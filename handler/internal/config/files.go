@@ -10,6 +10,16 @@ import (
 	"strings"
 )
 
+// ExecutableDir is the folder of the running executable, beside which rules and
+// exceptions are looked for; "." if the system does not tell it.
+func ExecutableDir() string {
+	path, err := os.Executable()
+	if err != nil {
+		return "."
+	}
+	return filepath.Dir(path)
+}
+
 // Files returns a Config in which only the files of rules and exceptions are set,
 // as [Load] finds them.
 func Files(getenv func(string) string, dir string) (*Config, error) {

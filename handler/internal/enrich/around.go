@@ -20,7 +20,11 @@ func (e *Enricher) lookAround(ctx context.Context, drafts []*draft, around []*ev
 	var asked []*draft
 	for _, d := range drafts {
 		if !d.Routine {
-			questions, asked = append(questions, questionOf(d)), append(asked, d)
+			asked = append(asked, d)
+			questions = append(questions, surroundings.Question{
+				Subscription: d.SubscriptionId, Cluster: d.ClusterId, Callers: d.who.Names(),
+				Time: d.EventTime, CorrelationID: d.CorrelationId, Operation: d.Operation,
+			})
 		}
 	}
 	for i, answer := range e.Surroundings.Look(ctx, questions, batch) {
@@ -32,12 +36,5 @@ func (e *Enricher) lookAround(ctx context.Context, drafts []*draft, around []*ev
 		for _, n := range answer.Notes {
 			d.Note(n)
 		}
-	}
-}
-
-func questionOf(d *draft) surroundings.Question {
-	return surroundings.Question{
-		Subscription: d.SubscriptionId, Cluster: d.ClusterId, Callers: d.who.Names(),
-		Time: d.EventTime, CorrelationID: d.CorrelationId, Operation: d.Operation,
 	}
 }

@@ -51,18 +51,12 @@ func (b *Batch) Partition() string { return b.located().partition }
 // Retry returns how often the host has retried the batch.
 func (b *Batch) Retry() int { return b.located().retry }
 
-func (p *place) sequence(i int) int64 {
-	if i < 0 || i >= len(p.sequences) {
-		return -1
+// of returns the value of message i, and otherwise where it is not known.
+func of[T any](values []T, i int, otherwise T) T {
+	if i < 0 || i >= len(values) {
+		return otherwise
 	}
-	return p.sequences[i]
-}
-
-func (p *place) enqueuedAt(i int) time.Time {
-	if i < 0 || i >= len(p.enqueued) {
-		return time.Time{}
-	}
-	return p.enqueued[i]
+	return values[i]
 }
 
 // inner returns a value of the metadata, which the host writes as it is or as

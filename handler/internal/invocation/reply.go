@@ -162,7 +162,7 @@ type pieceHead struct {
 // encode writes the piece as one JSON object: its text as Text, or as Base64
 // where it is not UTF-8.
 func (u unreadable) encode(w io.Writer, p *place) {
-	head, err := json.Marshal(pieceHead{p.hub, p.partition, p.sequence(u.message), p.enqueuedAt(u.message), u.offset, u.reason})
+	head, err := json.Marshal(pieceHead{p.hub, p.partition, of(p.sequences, u.message, -1), of(p.enqueued, u.message, time.Time{}), u.offset, u.reason})
 	if err != nil {
 		panic(err) // a struct of text, numbers and a time that was read as one
 	}

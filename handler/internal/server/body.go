@@ -21,10 +21,6 @@ type body struct {
 	extended time.Time
 }
 
-func newBody(w http.ResponseWriter, r *http.Request) *body {
-	return &body{Reader: r.Body, size: r.ContentLength, control: http.NewResponseController(w)}
-}
-
 // Size is the length that the request announced, -1 if none. One that is too large
 // is refused before it is sent; the connection would be cut while it is.
 func (b *body) Size() int64 { return b.size }

@@ -70,7 +70,7 @@ func (s *server) function(name string, work function) http.HandlerFunc {
 		var attrs []slog.Attr
 		err := checkType(r)
 		if err == nil {
-			reply, attrs, err = work(r.Context(), newBody(w, r))
+			reply, attrs, err = work(r.Context(), &body{Reader: r.Body, size: r.ContentLength, control: http.NewResponseController(w)})
 		}
 		attrs = append([]slog.Attr{
 			slog.String("function", name),
@@ -84,7 +84,8 @@ func (s *server) function(name string, work function) http.HandlerFunc {
 		}
 		defer reply.Close()
 		s.log.LogAttrs(r.Context(), slog.LevelInfo, "invocation", attrs...)
-		writeReply(w, reply)
+		begin(w, http.StatusOK, reply.Size())
+		_, _ = reply.WriteTo(w) // the host closed the connection: it sends the batch again
 	}
 }
 
@@ -138,11 +139,6 @@ func writeError(w http.ResponseWriter, status int, err error) {
 func writeJSON(w http.ResponseWriter, status int, text []byte) {
 	begin(w, status, int64(len(text)))
 	_, _ = w.Write(text) // the host closed the connection: it sends the batch again
-}
-
-func writeReply(w http.ResponseWriter, reply *invocation.Reply) {
-	begin(w, http.StatusOK, reply.Size())
-	_, _ = reply.WriteTo(w) // the host closed the connection: it sends the batch again
 }
 
 // begin announces the length, so that the host never waits for more.

@@ -34,13 +34,6 @@ func Serve(ctx context.Context, l net.Listener, handler http.Handler, log *slog.
 	return nil
 }
 
-func (h *Host) adminHandler() http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("POST /admin/functions/{name}", h.adminInvoke)
-	mux.HandleFunc("GET /admin/host/status", h.adminHost)
-	return mux
-}
-
 func localOnly(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		host := r.Host
@@ -101,14 +94,10 @@ func (h *Host) adminHost(w http.ResponseWriter, _ *http.Request) {
 		errs = append(errs, name+": "+strings.Join(h.app.Broken[name], "; "))
 	}
 	pid, starts := h.worker.state()
-	writeJSON(w, map[string]any{
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	_ = json.NewEncoder(w).Encode(map[string]any{ // the client is gone if this fails
 		"id": h.id, "state": "Running", "version": hostVersion, "versionDetails": "podwatch local stand-in",
 		"processUptime": time.Since(h.began).Milliseconds(), "errors": errs,
 		"handler": map[string]int{"processId": pid, "starts": starts},
 	})
-}
-
-func writeJSON(w http.ResponseWriter, v any) {
-	w.Header().Set("Content-Type", "application/json; charset=utf-8")
-	_ = json.NewEncoder(w).Encode(v) // the client is gone if this fails
 }

@@ -236,7 +236,10 @@ func (h *Host) listen(admin net.Listener) {
 	}
 	if admin != nil {
 		h.admin = admin.Addr()
-		h.group.Go(func() error { return Serve(h.ctx, admin, h.adminHandler(), h.o.Log) })
+		mux := http.NewServeMux()
+		mux.HandleFunc("POST /admin/functions/{name}", h.adminInvoke)
+		mux.HandleFunc("GET /admin/host/status", h.adminHost)
+		h.group.Go(func() error { return Serve(h.ctx, admin, mux, h.o.Log) })
 	}
 }
 

@@ -48,7 +48,9 @@ func (b *Inbox) servePage() {
 		_, _ = w.Write(src)
 	})
 	b.mux.HandleFunc("GET /api/info", func(w http.ResponseWriter, _ *http.Request) {
-		writeJSON(w, map[string]any{"counts": b.Counts()})
+		guard(w)
+		w.Header().Set("Content-Type", "application/json; charset=utf-8")
+		_ = json.NewEncoder(w).Encode(map[string]any{"counts": b.Counts()}) // the client is gone if this fails
 	})
 	b.mux.HandleFunc("DELETE /api/entries", func(w http.ResponseWriter, _ *http.Request) {
 		b.Clear()
@@ -121,10 +123,4 @@ func (b *Inbox) stream(w http.ResponseWriter, r *http.Request) {
 func send(w io.Writer, event string, v any) {
 	line, _ := json.Marshal(v)
 	fmt.Fprintf(w, "event: %s\ndata: %s\n\n", event, line)
-}
-
-func writeJSON(w http.ResponseWriter, v any) {
-	guard(w)
-	w.Header().Set("Content-Type", "application/json; charset=utf-8")
-	_ = json.NewEncoder(w).Encode(v) // the client is gone if this fails
 }
