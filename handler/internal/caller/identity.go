@@ -21,20 +21,11 @@ const (
 // same as JSON text, a display name, or nothing. ip is the caller's address.
 func fromIdentity(identity any, ip string) Caller {
 	c := Caller{Kind: KindUnknown}
-	switch v := identity.(type) {
-	case map[string]any:
-		readIdentity(&c, v, ip)
-	case string:
-		var inner map[string]any
-		text := strings.TrimSpace(v)
-		if strings.HasPrefix(text, "{") && decode(text, &inner) == nil {
-			readIdentity(&c, inner, ip)
-			break
-		}
-		if text != "" {
-			c.Name = text
-			c.Note("the record holds only a display name, which is not unique")
-		}
+	if o := object(identity); o != nil {
+		readIdentity(&c, o, ip)
+	} else if name, _ := identity.(string); strings.TrimSpace(name) != "" {
+		c.Name = strings.TrimSpace(name)
+		c.Note("the record holds only a display name, which is not unique")
 	}
 	if c.Name == "" && c.ID == "" && c.AppID == "" {
 		c.Note("the record names no caller")
@@ -274,7 +265,9 @@ func object(v any) map[string]any {
 		return v
 	case string:
 		var m map[string]any
-		if strings.HasPrefix(strings.TrimSpace(v), "{") && decode(v, &m) == nil {
+		d := json.NewDecoder(strings.NewReader(v))
+		d.UseNumber()
+		if strings.HasPrefix(strings.TrimSpace(v), "{") && d.Decode(&m) == nil {
 			return m
 		}
 	}
@@ -299,10 +292,4 @@ func text(v any) string {
 		return strings.Join(parts, ",")
 	}
 	return ""
-}
-
-func decode(s string, out any) error {
-	d := json.NewDecoder(strings.NewReader(s))
-	d.UseNumber()
-	return d.Decode(out)
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"slices"
 
 	"podwatch/handler/internal/jsontext"
@@ -145,20 +146,9 @@ func binding(body []byte, name string) (jsontext.Value, error) {
 	if err != nil {
 		return jsontext.Value{}, err
 	}
-	var found jsontext.Value
-	for n, v := range data.Members(0) {
-		if n == name {
-			if found.Kind != jsontext.Invalid {
-				return jsontext.Value{}, fmt.Errorf("member Data has two bindings %q", name)
-			}
-			found = v
-		}
-	}
-	if found.Kind == jsontext.Invalid {
-		return jsontext.Value{}, fmt.Errorf("member Data has no binding %q", name)
-	}
+	found, err := only(data.Members(0), "member Data", "binding", name)
 	found.Start, found.End = found.Start+data.Start, found.End+data.Start
-	return found, nil
+	return found, err
 }
 
 // member returns a member of the one object that an invocation is.
@@ -172,16 +162,21 @@ func member(body []byte, name string) (found jsontext.Value, err error) {
 	case text.Space(end) != len(body):
 		return found, errors.New("the request holds more than one JSON object")
 	}
-	for n, v := range text.Members(start) {
-		if n == name {
-			if found.Kind != jsontext.Invalid {
-				return found, fmt.Errorf("the request has two members %q", name)
-			}
+	return only(text.Members(start), "the request", "member", name)
+}
+
+// only returns the one member of that name. where and what are for the error.
+func only(members iter.Seq2[string, jsontext.Value], where, what, name string) (found jsontext.Value, err error) {
+	for n, v := range members {
+		switch {
+		case n == name && found.Kind != jsontext.Invalid:
+			return found, fmt.Errorf("%s has two %ss %q", where, what, name)
+		case n == name:
 			found = v
 		}
 	}
 	if found.Kind == jsontext.Invalid {
-		return found, fmt.Errorf("the request has no member %q", name)
+		return found, fmt.Errorf("%s has no %s %q", where, what, name)
 	}
 	return found, nil
 }

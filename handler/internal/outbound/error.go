@@ -97,7 +97,7 @@ func errorOf(service string, resp *http.Response, body []byte) *Error {
 	e := &Error{Service: service, Status: resp.StatusCode, Code: errorCode(body)}
 	switch s := resp.StatusCode; {
 	case s == http.StatusRequestTimeout, s == http.StatusTooManyRequests, s < 400, s > 499:
-		e.Kind, e.RetryAfter = Busy, retryAfter(resp.Header, time.Now())
+		e.Kind, e.RetryAfter = Busy, RetryAfter(resp.Header, time.Now())
 	case s == http.StatusBadRequest, s == http.StatusRequestEntityTooLarge:
 		e.Kind = Rejected
 	default:
@@ -164,10 +164,10 @@ func causeOf(ctx context.Context, err error) error {
 // longestRetryAfter is the most that is believed of a Retry-After.
 const longestRetryAfter = 24 * time.Hour
 
-// retryAfter reads how long the service asks to wait, in seconds or as a date,
+// RetryAfter reads how long the service asks to wait, in seconds or as a date,
 // and Azure's own finer headers; 0: it does not. A date is compared with the
 // answer's own Date, so that a wrong clock here does no harm.
-func retryAfter(h http.Header, now time.Time) time.Duration {
+func RetryAfter(h http.Header, now time.Time) time.Duration {
 	for _, name := range []string{"Retry-After-Ms", "X-Ms-Retry-After-Ms"} {
 		if d := units(h.Get(name), time.Millisecond); d > 0 {
 			return d

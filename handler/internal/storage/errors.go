@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"regexp"
 	"strconv"
 	"syscall"
 
@@ -49,7 +50,7 @@ func reason(err error) error {
 // refusal returns status and code of an answer, and what the usual cause is.
 func refusal(answer *azcore.ResponseError) error {
 	text := "storage answered " + strconv.Itoa(answer.StatusCode)
-	if code := answer.ErrorCode; plainCode(code) {
+	if code := answer.ErrorCode; plainCode.MatchString(code) {
 		text += " " + code
 	}
 	if answer.StatusCode == http.StatusForbidden {
@@ -58,19 +59,9 @@ func refusal(answer *azcore.ResponseError) error {
 	return errors.New(text)
 }
 
-// plainCode reports whether an error code is one of the service's and not a text
-// that something in between wrote.
-func plainCode(code string) bool {
-	if code == "" || len(code) > 80 {
-		return false
-	}
-	for _, c := range code {
-		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') {
-			return false
-		}
-	}
-	return true
-}
+// plainCode matches the service's error codes, and no text that something in between
+// wrote.
+var plainCode = regexp.MustCompile(`^[A-Za-z0-9]{1,80}$`)
 
 func statusOf(err error) int {
 	if answer, ok := errors.AsType[*azcore.ResponseError](err); ok {

@@ -166,7 +166,7 @@ func (c *Client) do(ctx context.Context, method, address string, prepare func(*p
 	if err != nil {
 		return nil, &Error{What: method + " " + r.Raw().URL.Host, Message: unreached(err), Err: err}
 	}
-	c.after.Store(int64(retryAfter(resp.Header)))
+	c.after.Store(int64(outbound.RetryAfter(resp.Header, time.Now())))
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
 		return nil, Wrap(runtime.NewResponseError(resp))
 	}

@@ -6,11 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"regexp"
-	"strconv"
 	"strings"
-	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
@@ -125,14 +122,4 @@ func unreached(err error) string {
 		return "no token: sign in again with az login; " + oneLine(err.Error())
 	}
 	return oneLine(err.Error())
-}
-
-// retryAfter is how long an answer asks to wait; 0: it does not.
-func retryAfter(h http.Header) time.Duration {
-	for name, unit := range map[string]time.Duration{"Retry-After-Ms": time.Millisecond, "X-Ms-Retry-After-Ms": time.Millisecond, "Retry-After": time.Second} {
-		if n, err := strconv.Atoi(h.Get(name)); err == nil && n > 0 && n < 3600_000 {
-			return time.Duration(n) * unit
-		}
-	}
-	return 0
 }

@@ -151,7 +151,7 @@ func (v *visit) checkHost(ctx context.Context) Finding {
 // A reference is the state of a setting that refers to Key Vault.
 type reference struct {
 	Name       string
-	Properties struct{ Status, Details, VaultName, SecretName string }
+	Properties struct{ Status, Details string }
 }
 
 const webhookSetting = "TEAMS_WEBHOOK_URL"

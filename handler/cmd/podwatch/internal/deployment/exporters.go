@@ -3,7 +3,6 @@ package deployment
 import (
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -13,7 +12,7 @@ import (
 
 // A setting is a diagnostic setting: an exporter of logs.
 type setting struct {
-	ID, Name   string
+	Name       string
 	Properties struct {
 		EventHubAuthorizationRuleID string
 		EventHubName                string
@@ -83,20 +82,12 @@ func clusters(ctx context.Context, c *azure.Client, t Target, name string, named
 			ids = append(ids, p.id(t.Subscription))
 		}
 	}
-	known := map[string]Resource{}
-	for _, r := range found {
-		known[strings.ToLower(r.ID)] = r
-	}
 	for _, id := range ids {
-		if _, listed := known[strings.ToLower(id)]; !listed {
-			known[strings.ToLower(id)] = Resource{ID: id, Name: arm.Name(id)}
-		}
+		found = append(found, Resource{ID: id, Name: arm.Name(id)})
 	}
-	found = nil
-	for _, key := range slices.Sorted(maps.Keys(known)) {
-		found = append(found, known[key])
-	}
-	return found, nil
+	// The first of each id stays: one that Azure listed has its location.
+	slices.SortStableFunc(found, func(a, b Resource) int { return strings.Compare(strings.ToLower(a.ID), strings.ToLower(b.ID)) })
+	return slices.CompactFunc(found, func(a, b Resource) bool { return strings.EqualFold(a.ID, b.ID) }), nil
 }
 
 // ours reports whether a setting exports to a namespace of the resource group.

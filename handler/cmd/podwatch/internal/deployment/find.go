@@ -93,7 +93,6 @@ type Deployment struct {
 
 // A Site is what is read of the function app.
 type Site struct {
-	Location   string
 	Properties struct {
 		State             string
 		HostNameSslStates []struct{ Name, HostType string }

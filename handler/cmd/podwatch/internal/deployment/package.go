@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 )
 
@@ -84,10 +85,5 @@ func entry(z *zip.Reader, name string) ([]byte, error) {
 }
 
 func executable(z *zip.Reader, name string) bool {
-	for _, f := range z.File {
-		if f.Name == name && name != "" {
-			return f.Mode()&0o100 != 0
-		}
-	}
-	return false
+	return name != "" && slices.ContainsFunc(z.File, func(f *zip.File) bool { return f.Name == name && f.Mode()&0o100 != 0 })
 }
