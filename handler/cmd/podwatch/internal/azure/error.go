@@ -60,7 +60,7 @@ func Wrap(err error) error {
 	}
 	e := &Error{Status: answer.StatusCode, Code: answer.ErrorCode, Err: err}
 	if answer.RawResponse != nil {
-		e.What = answer.RawResponse.Request.Method + " " + short(answer.RawResponse.Request.URL.Path)
+		e.What = answer.RawResponse.Request.Method + " " + scopePath.ReplaceAllString(answer.RawResponse.Request.URL.Path, "")
 		if body, err := runtime.Payload(answer.RawResponse); err == nil {
 			e.Text = string(body)
 		}
@@ -74,10 +74,8 @@ func Wrap(err error) error {
 	return e
 }
 
+// scopePath is what the paths of all resources of a deployment have in common.
 var scopePath = regexp.MustCompile(`(?i)^/subscriptions/[^/]+/(resourceGroups/[^/]+/)?providers/`)
-
-// short leaves out of a path what all resources of a deployment have in common.
-func short(path string) string { return scopePath.ReplaceAllString(path, "") }
 
 func oneLine(s string) string {
 	s = strings.Join(strings.Fields(s), " ")

@@ -6,13 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"strings"
 	"time"
 
 	"podwatch/handler/cmd/podwatch/internal/azure"
 	"podwatch/handler/cmd/podwatch/internal/hub"
-	"podwatch/handler/internal/state"
 	"podwatch/handler/internal/storage"
 )
 
@@ -250,8 +248,4 @@ func (v *visit) connection(ctx context.Context) (hub.Connection, error) {
 		return hub.Connection{}, err
 	}
 	return hub.ConnectionFrom(func(name string) string { return s[name] }), nil
-}
-
-func (v *visit) ledger(account *storage.Account) *state.Ledger {
-	return state.NewLedger(account.Documents(state.LedgerContainer), slog.New(slog.DiscardHandler))
 }

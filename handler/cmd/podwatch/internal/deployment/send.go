@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"time"
 
@@ -193,8 +194,9 @@ func (v *visit) awaitCard(ctx context.Context, row map[string]string) Finding {
 		return v.storageProblem(err)
 	}
 	begin, outcome := v.c.Now(), ""
+	ledger := state.NewLedger(account.Documents(state.LedgerContainer), slog.New(slog.DiscardHandler))
 	err = v.c.Until(ctx, azure.Wait{Where: azure.Anywhere, Every: 2 * time.Second, Limit: cardWithin}, func(ctx context.Context) (string, error) {
-		outcome, err = v.ledger(account).Outcome(ctx, state.Key{Sink: "teams", ID: row["AlertId"]})
+		outcome, err = ledger.Outcome(ctx, state.Key{Sink: "teams", ID: row["AlertId"]})
 		if err != nil {
 			return "", err
 		}

@@ -14,6 +14,7 @@
 package devhost
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -206,15 +207,8 @@ func Start(ctx context.Context, o Options) (*Host, error) {
 }
 
 func (h *Host) newWorker(port int) *worker {
-	maxErrors := h.o.MaxErrors
-	switch {
-	case maxErrors == 0:
-		maxErrors = defaultErrors
-	case maxErrors < 0:
-		maxErrors = 0
-	}
 	return &worker{
-		app: h.app, port: port, log: h.o.Log, maxErrors: maxErrors,
+		app: h.app, port: port, log: h.o.Log, maxErrors: cmp.Or(h.o.MaxErrors, defaultErrors),
 		env:     handlerEnv(h.app, h.o.HandlerSettings, port, uuid.NewString()),
 		console: h.consoleLine,
 		exited:  func(int) { h.client.CloseIdleConnections() },

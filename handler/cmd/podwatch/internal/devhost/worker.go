@@ -38,7 +38,7 @@ type worker struct {
 	env       []string
 	log       *slog.Logger
 	console   func(stream, line string)
-	maxErrors int // 0: never give up
+	maxErrors int // -1: never give up
 	exited    func(code int)
 
 	mu       sync.Mutex
@@ -111,9 +111,7 @@ func (w *worker) run(ctx context.Context, proc *child.Process) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		if w.exited != nil {
-			w.exited(code)
-		}
+		w.exited(code)
 		again, err := w.afterExit(code, failure)
 		if err != nil {
 			return err
@@ -225,15 +223,10 @@ func (w *worker) await(ctx context.Context) error {
 // doing, which the host does not count as an error.
 func (w *worker) kill(start int) {
 	w.mu.Lock()
-	proc := w.proc
-	if w.starts != start {
-		proc = nil
-	} else {
+	defer w.mu.Unlock()
+	if w.starts == start {
 		w.forgiven = true
-	}
-	w.mu.Unlock()
-	if proc != nil {
-		proc.Kill()
+		w.proc.Kill()
 	}
 }
 

@@ -49,7 +49,6 @@ func (b Body) Place(offset int) string {
 // Units in which places of a file are counted: bytes of its text, unpacked and in
 // UTF-8, rows of a table from 1, messages of a capture from 1.
 const (
-	unitByte    = ""
 	unitRow     = "row"
 	unitMessage = "message"
 )
