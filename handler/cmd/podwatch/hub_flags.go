@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 
@@ -77,8 +78,6 @@ func withSettings(c hub.Connection, getenv func(string) string) hub.Connection {
 	if c.ConnectionString == "" && c.Namespace == "" {
 		c.ConnectionString, c.Namespace = settings.ConnectionString, settings.Namespace
 	}
-	if c.Hub == "" {
-		c.Hub = settings.Hub
-	}
+	c.Hub = cmp.Or(c.Hub, settings.Hub)
 	return c
 }

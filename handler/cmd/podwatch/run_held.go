@@ -63,9 +63,5 @@ func heldText(h inbox.Held, now time.Time) string {
 	if h.Alerts == 0 {
 		return "No alert is held any more: the summary is posted."
 	}
-	what := "1 alert is held"
-	if h.Alerts > 1 {
-		what = fmt.Sprintf("%d alerts are held", h.Alerts)
-	}
-	return fmt.Sprintf("%s: the summary comes at %s, in %s.", what, h.Due.Local().Format(time.TimeOnly), h.Due.Sub(now).Round(time.Second))
+	return fmt.Sprintf("%s: the summary comes at %s, in %s.", count(h.Alerts, "alert is held", "alerts are held"), h.Due.Local().Format(time.TimeOnly), h.Due.Sub(now).Round(time.Second))
 }

@@ -192,13 +192,11 @@ func (b *builder) stages() error {
 // client returns a client with a token of the given scope, which it does not use
 // over plain http. attempt bounds one request with its answer; 0 is the default.
 func (b *builder) client(service string, e outbound.Endpoint, scope string, attempt time.Duration) (*outbound.Client, error) {
-	c := &outbound.Client{Service: service, Endpoint: e, Attempt: attempt}
 	cred, err := b.credential()
 	if err != nil {
 		return nil, err
 	}
-	c.Token = tokens(cred, scope)
-	return c, nil
+	return &outbound.Client{Service: service, Endpoint: e, Token: tokens(cred, scope), Attempt: attempt}, nil
 }
 
 // ownScope is the scope of a service whose audience is its own address.

@@ -8,6 +8,7 @@
 package caller
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -67,17 +68,8 @@ func From(ev *event.Event) Caller {
 			readTenant(&c, ev)
 		}
 	}
-	if c.Kind == "" {
-		c.Kind = KindUnknown
-	}
-	if c.IP == "" {
-		c.IP = ev.CallerIP()
-	}
-	if c.AppName == "" {
-		if app, ok := WellKnown(c.AppID); ok {
-			c.AppName = app.Name
-		}
-	}
+	app, _ := WellKnown(c.AppID)
+	c.Kind, c.IP, c.AppName = cmp.Or(c.Kind, KindUnknown), cmp.Or(c.IP, ev.CallerIP()), cmp.Or(c.AppName, app.Name)
 	return c
 }
 

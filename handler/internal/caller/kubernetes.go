@@ -1,6 +1,7 @@
 package caller
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -172,11 +173,7 @@ func readPlatform(c *Caller, name, userAgent string) {
 // product is the first token of a user agent: "kubectl/v1.31.2 (linux/amd64)"
 // gives "kubectl", as does "kubectl.exe/v1.31.2 (windows/amd64)".
 func product(userAgent string) string {
-	name := event.Product(userAgent)
-	if name == "" {
-		name = userAgent
-	}
-	name, _, _ = strings.Cut(name, " ")
+	name, _, _ := strings.Cut(cmp.Or(event.Product(userAgent), userAgent), " ")
 	return short(name)
 }
 

@@ -127,7 +127,11 @@ func (d *Dispatcher) Deliver(ctx context.Context, pieces iter.Seq[[]*alert.Alert
 				result.Suppressed++
 			}
 		}
-		d.deliver(ctx, visits, alerts)
+		var wait sync.WaitGroup // to all routes, side by side
+		for _, v := range visits {
+			wait.Go(func() { v.take(ctx, alerts) })
+		}
+		wait.Wait()
 		result.collect(visits, alerts)
 	}
 	for _, v := range visits {
@@ -136,15 +140,6 @@ func (d *Dispatcher) Deliver(ctx context.Context, pieces iter.Seq[[]*alert.Alert
 		v.report()
 	}
 	return result
-}
-
-// deliver takes one piece to all routes, side by side.
-func (d *Dispatcher) deliver(ctx context.Context, visits []*visit, alerts []*alert.Alert) {
-	var wait sync.WaitGroup
-	for _, v := range visits {
-		wait.Go(func() { v.take(ctx, alerts) })
-	}
-	wait.Wait()
 }
 
 // collect adds the alerts of a piece that a route lacks.

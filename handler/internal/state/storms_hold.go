@@ -1,6 +1,7 @@
 package state
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -48,11 +49,8 @@ func (s *Storms) Hold(ctx context.Context, channel string, held []Held) error {
 		return fmt.Errorf("hold alerts: %w", errNoStorage)
 	}
 	s.mu.Lock()
-	into := s.window[channel]
+	into := cmp.Or(s.window[channel], "none") // has ended, as every window that is not open
 	s.mu.Unlock()
-	if into == "" {
-		into = "none" // has ended, as every window that is not open
-	}
 	for _, p := range pieces(held) {
 		text, err := json.Marshal(p)
 		if err != nil {

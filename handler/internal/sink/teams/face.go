@@ -231,10 +231,7 @@ func (d drawing) from(a *alert.Alert) []element {
 	if ips := d.distinct(func(a *alert.Alert) string { return a.CallerIp }); len(ips) > 0 {
 		runs = append(runs, run(someOf(ips, 3)))
 	}
-	client := d.plain(a.CallerAppName)
-	if client == "" {
-		client = plain(a.UserAgent, min(d.value, 80))
-	}
+	client := cmp.Or(d.plain(a.CallerAppName), plain(a.UserAgent, min(d.value, 80)))
 	if client != "" && client != d.plain(d.who(a)) {
 		if len(runs) > 0 {
 			client = " with " + client

@@ -1,6 +1,7 @@
 package azure
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -71,10 +72,7 @@ func (c *Client) Until(ctx context.Context, w Wait, try func(context.Context) (w
 			said, saidAt = cause.What, now
 			c.Say(fmt.Sprintf("waiting: %s (for %v, at most %v)", cause.What, now.Sub(from).Round(time.Second), limit))
 		}
-		pause := w.Every
-		if asked := time.Duration(c.after.Load()); asked > 0 {
-			pause = asked
-		}
+		pause := cmp.Or(time.Duration(c.after.Load()), w.Every) // what the service asks for
 		if err := c.Sleep(ctx, pause); err != nil {
 			return err
 		}

@@ -1,6 +1,7 @@
 package devhost
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -292,19 +293,13 @@ func (a *FunctionApp) resolveBinding(b *Binding) error {
 		if !strings.EqualFold(b.Cardinality, "many") || !strings.EqualFold(b.DataType, "string") {
 			return errors.New(`this stand-in hands over messages with cardinality "many" and dataType "string" only`)
 		}
-		if b.ConsumerGroup == "" {
-			b.ConsumerGroup = "$Default"
-		}
+		b.ConsumerGroup = cmp.Or(b.ConsumerGroup, "$Default")
 		return resolve(&b.EventHubName, &b.ConsumerGroup)
 	case "queuetrigger", "queue":
-		if b.Connection == "" {
-			b.Connection = storageSetting
-		}
+		b.Connection = cmp.Or(b.Connection, storageSetting)
 		return resolve(&b.QueueName)
 	case "blob":
-		if b.Connection == "" {
-			b.Connection = storageSetting
-		}
+		b.Connection = cmp.Or(b.Connection, storageSetting)
 		if err := resolve(&b.Path); err != nil {
 			return err
 		}

@@ -1,6 +1,7 @@
 package devhost
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strconv"
@@ -88,9 +89,7 @@ func (h *Host) number(partition string, messages []invocation.Message) []invocat
 			m.Sequence = h.sequence[partition] + 1
 		}
 		h.sequence[partition] = max(h.sequence[partition], m.Sequence)
-		if m.Offset == "" {
-			m.Offset = strconv.FormatInt(m.Sequence<<10, 10)
-		}
+		m.Offset = cmp.Or(m.Offset, strconv.FormatInt(m.Sequence<<10, 10))
 		if m.Enqueued.IsZero() {
 			m.Enqueued = time.Now().UTC()
 		}

@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -39,15 +40,9 @@ type ConsumeOptions struct {
 // checkpoints before it gives up the partitions and returns nil, so a stop and
 // a restart repeat nothing. handle's context outlives ctx for that reason.
 func Consume(ctx context.Context, c Connection, store azeventhubs.CheckpointStore, o ConsumeOptions, handle func(context.Context, Partition, []Message) error) error {
-	if o.ConsumerGroup == "" {
-		o.ConsumerGroup = azeventhubs.DefaultConsumerGroup
-	}
-	if o.MaxBatch <= 0 {
-		o.MaxBatch = 100
-	}
-	if o.UpdateEvery <= 0 {
-		o.UpdateEvery = 5 * time.Second
-	}
+	o.ConsumerGroup = cmp.Or(o.ConsumerGroup, azeventhubs.DefaultConsumerGroup)
+	o.MaxBatch = cmp.Or(o.MaxBatch, 100)
+	o.UpdateEvery = cmp.Or(o.UpdateEvery, 5*time.Second)
 	client, target, err := c.consumer(o.ConsumerGroup)
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -73,15 +74,9 @@ type Progress struct {
 // which handle returned nil. Memory holds two batches per partition, and the
 // messages that the hub has sent in advance: 256 of at most 1 MiB.
 func Read(ctx context.Context, c Connection, o ReadOptions, handle func(context.Context, Partition, []Message) error) (Progress, error) {
-	if o.ConsumerGroup == "" {
-		o.ConsumerGroup = azeventhubs.DefaultConsumerGroup
-	}
-	if o.MaxBatch <= 0 {
-		o.MaxBatch = 1000
-	}
-	if o.Stalled <= 0 {
-		o.Stalled = 15 * time.Second
-	}
+	o.ConsumerGroup = cmp.Or(o.ConsumerGroup, azeventhubs.DefaultConsumerGroup)
+	o.MaxBatch = cmp.Or(o.MaxBatch, 1000)
+	o.Stalled = cmp.Or(o.Stalled, 15*time.Second)
 	client, target, err := c.consumer(o.ConsumerGroup)
 	if err == nil {
 		err = c.Reach(ctx)

@@ -12,6 +12,7 @@
 package inbox
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -111,9 +112,7 @@ type Held struct {
 
 // New returns an empty inbox.
 func New(o Options) *Inbox {
-	if o.Keep == 0 {
-		o.Keep = DefaultKeep
-	}
+	o.Keep = cmp.Or(o.Keep, DefaultKeep)
 	b := &Inbox{o: o, run: rand.Text(), mux: http.NewServeMux(), changed: make(chan struct{})}
 	for _, path := range []string{
 		"/powerautomate/automations/direct/workflows/{id}/triggers/manual/paths/invoke",
