@@ -43,6 +43,9 @@ func TestLoadsMatchAsDescribed(t *testing.T) {
 				if (matches > 0) != (l.Nth > 0) || found.Matches != matches || found.Routine != routine || len(found.Unreadable) > 0 {
 					t.Errorf("%d matches of which %d are routine, %d unreadable; want %d and %d", found.Matches, found.Routine, len(found.Unreadable), matches, routine)
 				}
+				if matches == 0 && found.Opened > 0 {
+					t.Errorf("%d records are read, of which none is a deletion", found.Opened)
+				}
 				if len(body) < l.Size || len(body) > 2*l.Size {
 					t.Errorf("%d bytes, want at most a message more than %d", len(body), l.Size)
 				}

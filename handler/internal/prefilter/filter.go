@@ -440,10 +440,14 @@ func (l *literal) around(text []byte, start int, p place, last bool) verdict {
 		return no
 	case j == len(text) && !last:
 		return undecided
-	case j == len(text), endsWord(text[j]):
+	case j == len(text):
 		return yes
+	case !endsWord(text[j]):
+		return no
+	case b > 0 && text[b-1] == ':':
+		return endsBare(text, j, last)
 	}
-	return no
+	return yes
 }
 
 // forward reads the character c at text[i:], itself or escaped at some depth, and
@@ -514,6 +518,25 @@ func startsWord(text []byte, i int) bool {
 		return true
 	}
 	return i >= 6 && text[i-6] == '\\' && text[i-5] == 'u' && hex4(text[i-4:i]) >= 0
+}
+
+// endsBare reports whether a word that begins right after a colon is one without
+// quotes, which is mended, and not the end of a name such as
+// "system:serviceaccounts", which half of the requests to a cluster have.
+func endsBare(text []byte, i int, last bool) verdict {
+	n := 0
+	for i+n < len(text) && text[i+n] == '\\' && n <= longestEscape {
+		n++
+	}
+	switch {
+	case n > longestEscape:
+		return yes
+	case i+n == len(text) && !last:
+		return undecided
+	case i+n == len(text), strings.IndexByte("\"':{[", text[i+n]) < 0:
+		return yes
+	}
+	return no
 }
 
 // endsWord reports whether a string or a bare word may end before c, and also

@@ -30,6 +30,11 @@ func TestContains(t *testing.T) {
 		{"a name after a hyphen", `{"namespace":"do-delete"}`, false},
 		{"single quotes, which are mended", `{'verb':'delete'}`, true},
 		{"no quotes, which is mended", `{verb: delete}`, true},
+		{"no quotes, right after the colon", `{verb:delete}`, true},
+		{"no quotes, the last on a line", `{verb:delete\n}`, true},
+		{"the end of an account's name", `{"groups":["system:delete"]}`, false},
+		{"the end of an account's name, quoted", `{\"groups\":[\"system:delete\"]}`, false},
+		{"the middle of an account's name", `{"groups":["system:delete:shop"]}`, false},
 		{"no quotes, on a line of its own", `{verb:\ndelete\n}`, true},
 		{"cut behind it", `{"verb":"delete`, true},
 		{"cut within it", `{"verb":"delet`, false},
@@ -247,7 +252,7 @@ func TestHitsAreWhereTheLiteralsAre(t *testing.T) {
 			search.More([]byte(tt.text), true)
 			hits := search.Hits()
 			if tt.want == nil {
-				if !slices.Equal(hits, []Hit{{0, len(tt.text)}}) {
+				if !slices.Equal(hits, []Hit{{End: len(tt.text)}}) {
 					t.Fatalf("%d hits, want one over the whole text", len(hits))
 				}
 				return
