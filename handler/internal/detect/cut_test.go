@@ -1,12 +1,14 @@
 package detect_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
 
 	"podwatch/handler/internal/detect"
+	"podwatch/handler/internal/invocation"
 )
 
 // A longDeletion is an audit event by a person, with what may make its text long.
@@ -132,6 +134,69 @@ func TestADeletionInManyGroupsIsAnAlert(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// A text that is longer than the search follows is passed over only where reading
+// all of it finds nothing: whatever was asked for, wherever it is cut, and whatever
+// stands behind it.
+func TestALongTextIsPassedOverOnlyWithoutAFinding(t *testing.T) {
+	t.Parallel()
+	const pod, rest = "/api/v1/namespaces/shop/pods/cart-0", `,"namespace":"shop","name":"cart-0"`
+	long := strings.Repeat(`key = \"value\", `, 1100)
+	body := func(d longDeletion) string {
+		return strings.TrimSuffix(d.text(), "}") + `,"responseObject":{"data":"` + long + `"}}`
+	}
+	update := longDeletion{uri: "/api/v1/namespaces/shop/configmaps/a", verb: "update", object: `"resource":"configmaps"` + rest}
+	deletion := longDeletion{uri: pod, verb: "delete", object: `"resource":"pods"` + rest}
+	texts := map[string]string{
+		"update":                               body(update),
+		"update, nothing cut":                  body(update) + "\n",
+		"update in many groups":                longDeletion{uri: update.uri, verb: "update", object: update.object, groups: 450}.text(),
+		"create":                               body(longDeletion{uri: update.uri, verb: "create", object: update.object}),
+		"delete":                               body(deletion),
+		"delete in many groups":                longDeletion{uri: pod, verb: "delete", object: deletion.object, groups: 450}.text(),
+		"eviction, in a URI with an escape":    longDeletion{uri: pod + "/evic%74ion", verb: "create", object: deletion.object + `,"subresource":"eviction"`, groups: 450}.text(),
+		"no object":                            body(longDeletion{uri: "/healthz", verb: "get", object: `"resource":""`}),
+		"no audit event":                       `{"data":"` + long + long + `"}`,
+		"an update, then a deletion":           body(update) + "\n" + deletion.text(),
+		"an update, then a deletion in groups": body(update) + longDeletion{uri: pod, verb: "delete", object: deletion.object, groups: 100}.text(),
+		"an update, then one with a long URI":  body(update) + longDeletion{uri: pod + "?timeout=" + strings.Repeat("9", 700), verb: "delete", object: deletion.object}.text(),
+		"no verb":                              strings.Replace(body(update), `"verb":"update",`, "", 1),
+		"in another order":                     `{"objectRef":{"resource":"pods"` + rest + `},` + body(deletion)[1:],
+		"a list":                               `{"kind":"EventList","apiVersion":"audit.k8s.io/v1","items":[` + body(update) + "," + deletion.text() + `]}`,
+		"a verb twice":                         strings.TrimSuffix(body(update), "}") + `,"verb":"delete","objectRef":{"resource":"pods"` + rest + `}}`,
+		"text before it":                       "F0612 " + body(update),
+	}
+	d := detect.New(builtIn, true)
+	passed := 0
+	for name, text := range texts {
+		for size := len(text); size > 16_500; size -= 20 {
+			if len(text)-size > 800 { // before the second event
+				size -= 600
+			}
+			message := auditMessage(t, text[:size])
+			wire := invocation.EncodeEvents(invocation.Messages{Function: "Detect", Binding: "events", Messages: []invocation.Message{{Body: message}}})
+			b, err := reader.Read(t.Context(), bytes.NewReader(wire), d.Filter())
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, want := d.Detect(b, false), d.Detect(detect.Plain(message), false)
+			if len(got.Findings) != len(want.Findings) || len(got.Unreadable) != len(want.Unreadable) {
+				t.Errorf("%s, cut at %d of %d: %d findings and %d unreadable, want %d and %d",
+					name, size, len(text), len(got.Findings), len(got.Unreadable), len(want.Findings), len(want.Unreadable))
+			}
+			if got.Opened == 0 && len(got.Unreadable) == 0 {
+				passed++
+				if got.Audits == 0 {
+					t.Errorf("%s: passed over, and not counted", name)
+				}
+			}
+			b.Close()
+		}
+	}
+	if passed < 20 {
+		t.Errorf("%d texts were passed over", passed)
 	}
 }
 

@@ -1,6 +1,7 @@
 package detect
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"runtime/debug"
@@ -38,11 +39,44 @@ type reading struct {
 // follow goes from hit to hit. The search goes on behind the record of each.
 func (r *reading) follow() {
 	for _, hit := range r.batch.Hits() {
+		if hit.Long > 0 && hit.Pos >= r.done && tellsRequest(r.batch.Text(), hit) {
+			r.Audits++
+			continue
+		}
 		for pos := max(hit.Pos, r.done); pos < hit.End; pos = r.done {
 			r.done = pos + 1 // at least
 			r.open(pos)
 		}
 	}
+}
+
+// maxLong bounds what is read before a hit in a very long string to find where that
+// begins, in bytes.
+const maxLong = 64 << 10
+
+// tellsRequest reports whether the string around a hit is an audit text that tells
+// what rules about cut events look for: were it there, it would be a hit of its own.
+func tellsRequest(t jsontext.Text, hit prefilter.Hit) bool {
+	if hit.Long > maxLong {
+		return false
+	}
+	for i := max(0, hit.Pos-hit.Long); i < hit.Pos; {
+		i = t.Space(i)
+		if t.Kind(i) == jsontext.String {
+			v := t.Value(i)
+			if v.End > hit.Pos {
+				return !v.Truncated && event.TellsRequest(v.Content())
+			}
+			i = v.End
+		} else if n := jsontext.Scalar(t.Raw[i:]); n > 0 {
+			i += n
+		} else if bytes.IndexByte([]byte("{}[],:"), t.Raw[i]) >= 0 {
+			i++
+		} else {
+			return false
+		}
+	}
+	return false
 }
 
 // open reads the record around a position: the smallest object there that is a
@@ -244,7 +278,7 @@ func (r *reading) unreadPart(ev *event.Event) string {
 		return "the audit text has a part that is no audit event"
 	case r.all && !r.filter.Contains(ev.Raw()):
 		return "" // nothing that a rule may look for
-	case ev.Audit() == nil && ev.Dataset() != "" && r.audits.Contains(ev.Raw()):
+	case !ev.HasAudit() && ev.Dataset() != "" && r.audits.Contains(ev.Raw()):
 		return "a record of another log, or in another form, with an audit event that no rule sees"
 	case ev.Dataset() == "" && len(r.matches) == 0 && r.filter != nil && !ev.Metric():
 		return "an object of no known log, with text that a rule looks for"

@@ -44,12 +44,14 @@ type ObjectRef struct {
 // Audit is the Kubernetes audit event in properties.log, also if that is cut; nil
 // if there is none.
 func (e *Event) Audit() *KubeAudit {
-	if e.once(partAudit) && e.auditLog().is() &&
-		e.isAudit() {
+	if e.once(partAudit) && e.HasAudit() {
 		e.audit = e.readAudit()
 	}
 	return e.audit
 }
+
+// HasAudit reports whether there is an audit event, without reading it.
+func (e *Event) HasAudit() bool { return e.auditLog().is() && e.isAudit() }
 
 // isAudit reports whether properties.log is meant to be an audit event.
 func (e *Event) isAudit() bool {

@@ -2,8 +2,6 @@ package event
 
 import (
 	"bytes"
-	"slices"
-	"strings"
 
 	"podwatch/handler/internal/jsontext"
 )
@@ -84,6 +82,23 @@ func inStrings(o *object, layers int) (all splitText) {
 		}
 	}
 	return all
+}
+
+// severalEvents reports whether text has the name of the member auditID more than
+// once. It looks for the letter that is rare, many times as fast as for the name.
+func severalEvents(text []byte) bool {
+	const name = "auditID"
+	seen := 0
+	for i := 0; seen < 2; i++ {
+		n := bytes.IndexByte(text[i:], name[len(name)-1])
+		if n < 0 {
+			return false
+		}
+		if i += n; bytes.HasSuffix(text[:i+1], []byte(name)) {
+			seen++
+		}
+	}
+	return true
 }
 
 // isAuditEvent reports whether an object has what only an audit event has.
@@ -187,7 +202,7 @@ func (e *Event) takenApart() bool {
 	case whole:
 		return e.log.get("kind").Is("EventList") || e.log.get("verb").Kind == jsontext.Invalid && bytes.Contains(e.logged.Raw, []byte(auditVersion))
 	case cut:
-		if e.log.end >= len(e.log.text.Raw) && bytes.Count(e.log.text.Raw, []byte("auditID")) < 2 {
+		if e.log.end >= len(e.log.text.Raw) && !severalEvents(e.log.text.Raw) {
 			return false
 		}
 	}
@@ -202,44 +217,4 @@ func (e *Event) Unread() []byte {
 		return nil // the first event of the record reports it
 	}
 	return e.unread
-}
-
-// auditOrder is the order of an audit event's members, that of the API server's
-// type: what precedes a member that is there is not cut off.
-var auditOrder = []string{
-	"kind", "apiVersion", "level", "auditID", "stage", "requestURI", "verb", "user", "impersonatedUser", "authenticationMetadata",
-	"sourceIPs", "userAgent", "objectRef", "responseStatus", "requestObject", "responseObject",
-	"requestReceivedTimestamp", "stageTimestamp", "annotations",
-}
-
-// PrecedesCut reports whether a field is known of every event whose Cut is not
-// BeforeVerb, however little of it there is.
-func PrecedesCut(field string) bool {
-	path, inLog := under(field, "azure.platformlogs.properties.log")
-	if !inLog {
-		_, inProperties := under(field, "azure.platformlogs.properties")
-		f, _ := rowOf(field)
-		return f != nil && !f.inner && !inProperties
-	}
-	name, rest, _ := strings.Cut(path, ".")
-	if name == "objectRef" {
-		return rest == "" || slices.Contains(derivable, rest)
-	}
-	place := slices.Index(auditOrder, name)
-	return place >= 0 && place <= slices.Index(auditOrder, "verb")
-}
-
-// precedesCut reports whether a member of the audit event, if there were one of
-// that name, would be before the cut.
-func (e *Event) precedesCut(name string) bool {
-	place := slices.Index(auditOrder, name)
-	if place < 0 {
-		return false
-	}
-	for i := len(auditOrder) - 1; i > place; i-- {
-		if e.log.last == auditOrder[i] || e.log.get(auditOrder[i]).Kind != jsontext.Invalid {
-			return true
-		}
-	}
-	return false
 }

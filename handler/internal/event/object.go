@@ -1,6 +1,7 @@
 package event
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"strings"
@@ -179,6 +180,9 @@ func (in *inner) unquote() bool {
 // tooDeep reports whether the text nests deeper than it can be walked. Its plain
 // form is in in.plain then.
 func (in *inner) tooDeep() bool {
+	if bytes.Count(in.text.Raw, []byte("{"))+bytes.Count(in.text.Raw, []byte("[")) <= jsontext.MaxLevels {
+		return false
+	}
 	var err error
 	in.plain, err = in.text.Plain(in.plain[:0])
 	return err == nil && levels(in.plain) > jsontext.MaxLevels

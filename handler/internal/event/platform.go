@@ -1,7 +1,6 @@
 package event
 
 import (
-	"bytes"
 	"slices"
 	"strings"
 
@@ -271,42 +270,4 @@ func (e *Event) withheld(path string) bool {
 	default:
 		return rest != "" && v.Is("skipped-too-big-size-object")
 	}
-}
-
-// A Cut is where the text of an event ends early.
-type Cut uint8
-
-const (
-	Whole      Cut = iota
-	BehindVerb     // what was done and to what is known, not all of how
-	BeforeVerb     // not even that
-)
-
-// Cut reports whether some of the event is missing or cannot be read. What is
-// withheld on purpose does not count.
-func (e *Event) Cut() Cut {
-	log := e.auditLog()
-	switch {
-	case (e.isKubeAudit() || bytes.Contains(e.logged.Raw, []byte(auditVersion))) && !e.requestKnown():
-		return BeforeVerb
-	case e.props().state == cut, e.properties.state == broken, log.state == cut, log.state == broken:
-		return BehindVerb
-	}
-	return Whole
-}
-
-// requestKnown reports whether the audit text says what was done and, of what may
-// have been a deletion, to what.
-func (e *Event) requestKnown() bool {
-	verb := e.log.get("verb")
-	switch {
-	case verb.Kind != jsontext.String:
-		return false
-	case e.log.state == whole:
-		return true
-	case verb.Is("delete") || verb.Is("deletecollection") || verb.Is("create"):
-		_, known := e.inLog("objectRef.resource")
-		return known
-	}
-	return true
 }

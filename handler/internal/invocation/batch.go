@@ -82,7 +82,7 @@ func (b *Batch) open(found []prefilter.Hit) {
 	b.text = jsontext.Text{Raw: body[start:end], Depth: messageDepth}
 	for _, hit := range found {
 		if hit.Pos < end && hit.End > start {
-			b.hits = append(b.hits, prefilter.Hit{Pos: max(hit.Pos, start) - start, End: min(hit.End, end) - start})
+			b.hits = append(b.hits, prefilter.Hit{Pos: max(hit.Pos, start) - start, End: min(hit.End, end) - start, Long: hit.Long})
 		}
 	}
 }

@@ -152,7 +152,10 @@ func (f *Filter) Search(depth int) *Search {
 
 // A Hit is a part of the text in which something may match: text[Pos:End] is
 // part of a literal, of what may hide one, or of a very long string.
-type Hit struct{ Pos, End int }
+type Hit struct {
+	Pos, End int
+	Long     int // of a very long string: it begins at most so many bytes before Pos
+}
 
 // maxHits is the number of hits beyond which one over the whole text costs less.
 const maxHits = 1 << 16
@@ -175,8 +178,8 @@ func (s *Search) More(text []byte, last bool) {
 	s.size = len(text)
 	s.literals(text, last)
 	if !s.all {
-		for _, pos := range s.long.more(text) {
-			s.hit(pos, pos+1)
+		for _, hit := range s.long.more(text) {
+			s.hit(hit)
 		}
 	}
 }
@@ -222,15 +225,15 @@ func (s *Search) literals(text []byte, last bool) {
 // one over the whole text.
 func (s *Search) Hits() []Hit {
 	if s.all {
-		return []Hit{{0, s.size}}
+		return []Hit{{End: s.size}}
 	}
 	slices.SortFunc(s.hits, func(a, b Hit) int { return cmp.Compare(a.Pos, b.Pos) })
 	s.hits = slices.Compact(s.hits)
 	return s.hits
 }
 
-func (s *Search) hit(pos, end int) {
-	s.hits = append(s.hits, Hit{pos, end})
+func (s *Search) hit(hit Hit) {
+	s.hits = append(s.hits, hit)
 	s.all = s.all || len(s.hits) > maxHits
 }
 
@@ -253,7 +256,7 @@ func (s *Search) each(text []byte, from, to int, character string) {
 		if n < 0 {
 			return
 		}
-		s.hit(from+n, from+n+len(character))
+		s.hit(Hit{Pos: from + n, End: from + n + len(character)})
 		from += n + len(character)
 	}
 }
@@ -275,7 +278,7 @@ func (s *Search) verify(text []byte, mask uint32, last bool) bool {
 	note := func(i int, v verdict) {
 		switch v {
 		case yes:
-			s.hit(i, min(i+leastRun, len(text)))
+			s.hit(Hit{Pos: i, End: min(i+leastRun, len(text))})
 		case undecided:
 			decided = false
 		}

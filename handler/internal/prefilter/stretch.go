@@ -18,17 +18,18 @@ const Stretch = 16_000
 type stretches struct {
 	quote int // backslashes before a quote of the text
 	from  int // no string of more than Stretch bytes begins before and ends behind
+	mark  int // the last one before from
 }
 
-// more returns the positions within long strings of text, all of the text so far,
-// that it has not returned before.
-func (s *stretches) more(text []byte) (within []int) {
+// more returns hits within long strings of text, all of the text so far, that it has
+// not returned before.
+func (s *stretches) more(text []byte) (within []Hit) {
 	for s.from+Stretch+s.quote+1 < len(text) { // a mark reaches so far
 		next := s.from + Stretch
 		if mark := s.lastMark(text, s.from, next); mark >= 0 {
-			next = mark
+			next, s.mark = mark, mark
 		} else {
-			within = append(within, next-1)
+			within = append(within, Hit{Pos: next - 1, End: next, Long: next - 1 - s.mark})
 		}
 		s.from = next
 	}
