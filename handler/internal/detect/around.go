@@ -16,9 +16,9 @@ import (
 
 // Bounds of what is read around the findings of a batch.
 const (
-	maxAround  = 100       // events
-	reach      = 256 << 10 // bytes before and after a finding
-	maxReached = 512 << 10 // bytes in all
+	maxAround  = 50        // events; a timeline shows ten
+	reach      = 128 << 10 // bytes before and after a finding
+	maxReached = 256 << 10 // bytes in all
 )
 
 // Around returns events that happened beside the findings that are looked up, in

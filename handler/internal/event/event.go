@@ -336,12 +336,16 @@ func (e *Event) CallerIP() string {
 	return ip
 }
 
+// Entity is the resource id that the properties of an activity record have, "" if
+// there is none.
+func (e *Event) Entity() string { return e.str(e.props().get("entity")) }
+
 // Resource is what the record is about.
 func (e *Event) Resource() Resource {
 	if e.once(partResource) {
 		var entity, scope string
 		if e.Dataset() == ActivityLogs {
-			entity, scope = e.str(e.props().get("entity")), e.identity().scope
+			entity, scope = e.Entity(), e.identity().scope
 		}
 		e.of = resourceOf(e.ResourceID(), entity, scope)
 		if a := e.Audit(); a != nil {

@@ -58,10 +58,8 @@ func FromEvent(ev *event.Event) (o Operation, ok bool) {
 
 func fromActivity(ev *event.Event) (Operation, bool) {
 	id := ev.ResourceID()
-	if properties, _ := ev.Member("properties").(map[string]any); properties != nil {
-		if entity, _ := properties["entity"].(string); strings.EqualFold(entity, id) {
-			id = entity // the same in readable case
-		}
+	if entity := ev.Entity(); strings.EqualFold(entity, id) {
+		id = entity // the same in readable case
 	}
 	resultType, _ := ev.Member("resultType").(string)
 	return Operation{

@@ -50,7 +50,7 @@ func pick(q Question, lists ...[]Operation) (found []candidate) {
 			callers[c] = true
 		}
 	}
-	scope := scopeOf(q.Cluster)
+	scope, subscription := scopeOf(q.Cluster), "/subscriptions/"+strings.ToLower(q.Subscription)+"/"
 	for _, operations := range lists {
 		for i := range operations {
 			e := &operations[i]
@@ -61,7 +61,7 @@ func pick(q Question, lists ...[]Operation) (found []candidate) {
 			if scope.holds(e.resource, e.what.explains) {
 				relation = join(relation, relationCluster)
 			}
-			if relation == "" && e.wide(q.Subscription) {
+			if relation == "" && q.Subscription != "" && e.wide() && strings.HasPrefix(e.resource, subscription) {
 				relation = relationSubscription
 			}
 			if relation != "" {
@@ -94,11 +94,10 @@ func relate(q Question, candidates []candidate) []related {
 	return collapse(found)
 }
 
-// wide reports whether an operation in the subscription may act on clusters in
-// other resource groups than its own.
-func (o *Operation) wide(subscription string) bool {
-	return subscription != "" && strings.HasPrefix(o.resource, "/subscriptions/"+strings.ToLower(subscription)+"/") &&
-		(strings.HasPrefix(o.operationKey, "microsoft.chaos/experiments/") || strings.HasPrefix(o.operationKey, "microsoft.containerservice/fleets/updateruns/"))
+// wide reports whether an operation may act on clusters in other resource groups
+// than its own.
+func (o *Operation) wide() bool {
+	return strings.HasPrefix(o.operationKey, "microsoft.chaos/experiments/") || strings.HasPrefix(o.operationKey, "microsoft.containerservice/fleets/updateruns/")
 }
 
 func join(a, b string) string {
