@@ -112,9 +112,8 @@ func repository() (string, error) {
 }
 
 // accountsEach is how many accounts an Azurite has. Each world gets one of its own,
-// since names of queues and containers are fixed. Azurite searches the blobs of all
-// accounts for those of one, so with very many worlds it would answer too late.
-const accountsEach = 50
+// since names of queues and containers are fixed.
+const accountsEach = 1000
 
 // storageAccount returns the connection string of an account that nobody has used.
 func storageAccount(t testing.TB) string {
