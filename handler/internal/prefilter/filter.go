@@ -22,7 +22,8 @@ import (
 	"strings"
 )
 
-// A Literal is text to search for, ignoring case.
+// A Literal is text to search for, ignoring case. With a quote as its first character it
+// is what a string begins with.
 type Literal struct {
 	Text string
 	// Whole: the literal is a complete string or bare word, not a part of one:
@@ -95,7 +96,7 @@ func ready(l Literal) literal {
 	lit := literal{text: lowerASCII(best), whole: l.Whole && best == l.Text, most: l.Most, folded: make([]byte, len(best)), plain: make([]int, len(best)+1)}
 	for i := len(best) - 1; i >= 0; i-- {
 		lit.folded[i] = lit.text[i] | 0x20
-		if plain(lit.text[i]) {
+		if plainAt(lit.text, i) {
 			lit.plain[i] = lit.plain[i+1] + 1
 		}
 	}
@@ -124,10 +125,14 @@ func plain(c byte) bool {
 	return c|0x20 >= 'a' && c|0x20 <= 'z' || c >= '0' && c <= '9' || c == '.' || c == '_' || c == '-' || c == ':' || c == ' '
 }
 
+// plainAt reports whether a character of a literal is plain: also a quote that it begins
+// with, because what escapes the quote is before it.
+func plainAt(text string, i int) bool { return plain(text[i]) || i == 0 && text[i] == '"' }
+
 func longestRun(s string) int {
 	best, run := 0, 0
 	for i := range len(s) {
-		if run++; !plain(s[i]) {
+		if run++; !plainAt(s, i) {
 			run = 0
 		}
 		best = max(best, run)
@@ -237,9 +242,10 @@ func (s *Search) hit(hit Hit) {
 	s.all = s.all || len(s.hits) > maxHits
 }
 
-// foreign adds a hit for each NUL, which UTF-16 has, in text[from:to], and for
+// foreign adds a hit for each NUL, which UTF-16 has, in text[from:to], for
 // each of the two characters outside ASCII that fold to a letter in it, the
-// Kelvin sign and the long s, also for one that begins before from.
+// Kelvin sign and the long s, and for what compressed bytes begin with where they passed
+// as text, also for one that begins before from.
 func (s *Search) foreign(text []byte, from, to int, found uint32) {
 	if found&foundNUL != 0 {
 		s.each(text, from, to, "\x00")
@@ -247,8 +253,15 @@ func (s *Search) foreign(text []byte, from, to int, found uint32) {
 	if found&foundNonASCII != 0 {
 		s.each(text, max(0, from-2), to, "\u212A")
 		s.each(text, max(0, from-1), to, "\u017F")
+		for _, start := range compressed {
+			s.each(text, max(0, from-len(start)+1), to, start)
+		}
 	}
 }
+
+// compressed are the first bytes of gzip, zlib and zstd where U+FFFD is in the place of
+// those that are no UTF-8.
+var compressed = []string{"u001f\ufffd", "\x1f\ufffd", "\"x\ufffd", "\"(\ufffd/\ufffd"}
 
 func (s *Search) each(text []byte, from, to int, character string) {
 	for !s.all {
@@ -462,6 +475,9 @@ func forward(text []byte, i int, c byte) (int, verdict) {
 	if lower(text[i]) == c {
 		return 1, yes
 	}
+	if c == '/' && (text[i] == '%' || text[i] == '&') {
+		return slash(text[i:])
+	}
 	if plain(c) || text[i] != '\\' {
 		return 0, no
 	}
@@ -487,6 +503,24 @@ func forward(text []byte, i int, c byte) (int, verdict) {
 	return 0, no
 }
 
+// slashes are a slash in the encodings of URLs, once and twice, and HTML.
+var slashes = []string{"%2f", "%252f", "&#47;", "&#x2f;"}
+
+// slash is forward for one of the slashes.
+func slash(text []byte) (int, verdict) {
+	result := no
+	for _, s := range slashes {
+		switch n := min(len(s), len(text)); {
+		case !strings.EqualFold(string(text[:n]), s[:n]):
+		case n == len(s):
+			return n, yes
+		default:
+			result = undecided
+		}
+	}
+	return 0, result
+}
+
 // backward reads the character c that ends before text[i] and returns its
 // length, with all backslashes before it, 0 if it is another.
 func backward(text []byte, i int, c byte) int {
@@ -501,6 +535,11 @@ func backward(text []byte, i int, c byte) int {
 			n = 5
 		}
 	}
+	for _, s := range slashes {
+		if k := len(s); n == 0 && c == '/' && i >= k && strings.EqualFold(string(text[i-k:i]), s) {
+			return k
+		}
+	}
 	if n == 0 || plain(c) {
 		return n
 	}
@@ -512,9 +551,13 @@ func backward(text []byte, i int, c byte) int {
 
 // startsWord reports whether a string or a bare word may begin at text[i]: after
 // a quote or other punctuation of JSON or what mends it, white space, or an
-// escape of those.
+// escape of those, also in the encodings of URLs (%22, %2522) and HTML (&quot;, &#34;),
+// after an equals sign (logfmt) or beside what is not ASCII (MessagePack).
 func startsWord(text []byte, i int) bool {
-	if i == 0 || endsWord(text[i-1]) {
+	if i == 0 || text[i-1] == ';' || text[i-1] == '=' || endsWord(text[i-1]) {
+		return true
+	}
+	if before := text[:i]; bytes.HasSuffix(before, []byte("%22")) || bytes.HasSuffix(before, []byte("%2522")) {
 		return true
 	}
 	if i >= 2 && text[i-2] == '\\' && strings.IndexByte("nrtbf", text[i-1]) >= 0 {
@@ -545,5 +588,5 @@ func endsBare(text []byte, i int, last bool) verdict {
 // endsWord reports whether a string or a bare word may end before c, and also
 // whether one may begin after it.
 func endsWord(c byte) bool {
-	return c <= ' ' || strings.IndexByte("\"'\\,:{}[]", c) >= 0
+	return c <= ' ' || c >= 0x80 || strings.IndexByte("\"'\\,:{}[]%&", c) >= 0
 }

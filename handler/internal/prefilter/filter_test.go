@@ -44,6 +44,19 @@ func TestContains(t *testing.T) {
 		{"another operation", `"operationName":"Microsoft.Kubernetes/connectedClusters/pods/write"`, false},
 		{"a longer operation", `"operationName":"Microsoft.Kubernetes/connectedClusters/pods/delete/action"`, true},
 		{"another separator", `Microsoft.Kubernetes.connectedClusters.pods.delete`, false},
+		{"a word of a URL", `%7B%22verb%22%3A%22delete%22%7D`, true},
+		{"a word of a URL in a URL", `%257B%2522verb%2522%253A%2522delete%2522`, true},
+		{"a word of HTML", `{&quot;verb&quot;:&quot;delete&quot;}`, true},
+		{"a word of HTML as Go escapes it", `{\u0026#34;verb\u0026#34;:\u0026#34;delete\u0026#34;}`, true},
+		{"a part of a word of a URL", `%22undelete%22 %22delete-me%22 %2Fdelete%2F`, false},
+		{"a word of logfmt", `verb=delete user=dana`, true},
+		{"a word of MessagePack as text", "\uFFFDverb\uFFFDdelete\uFFFDobjectRef", true},
+		{"slashes of a URL", `Microsoft.Kubernetes%2fconnectedClusters%252Fpods%2Fdelete`, true},
+		{"slashes of HTML", `Microsoft.Kubernetes&#47;connectedClusters&#x2F;pods&#x2f;delete`, true},
+		{"gzip as text", "\"\\u001f\uFFFD\\b\"", true},
+		{"zlib as text", "\"x\uFFFD\uFFFDA", true},
+		{"zstd as text", "\"(\uFFFD/\uFFFD\u0004", true},
+		{"what was no UTF-8", "na\uFFFDve, x\uFFFD (\uFFFD)", false},
 		{"a hidden letter", `{"verb":"\u0064elete"}`, true},
 		{"a hidden letter, far from anything", `{"verb":"get","x":"\u0064"}`, true},
 		{"a hidden letter at a depth", `\\\\\\\u004c`, true},
@@ -73,6 +86,26 @@ func TestContains(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A literal that begins with a quote is what a string begins with, at every depth and
+// beside any number of other literals.
+func TestLiteralsThatBeginWithAQuote(t *testing.T) {
+	t.Parallel()
+	start := Literal{Text: `"eyJ`}
+	for name, others := range sets() {
+		filter := New(append(slices.Clone(others), start))
+		for text, want := range map[string]bool{
+			`{"data":"eyJyZWNvcmRz"}`: true, `\\\"data\\\":\\\"eyJyZWNvcmRz`: true, `{"data":"xeyJyZWNvcmRz"}`: false,
+			`{"data":" eyJyZWNvcmRz"}`: false, `{"data":"ey"}`: false, `{"eyJ":1}`: true, `"EYJ`: true,
+		} {
+			for _, before := range []int{0, 1, 27, 28, 29, 30, 31, 64} {
+				if got := filter.Contains([]byte(strings.Repeat(" ", before) + text)); got != want {
+					t.Errorf("%s, %d before %s: got %t, want %t", name, before, text, got, want)
+				}
+			}
+		}
 	}
 }
 

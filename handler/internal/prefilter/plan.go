@@ -10,8 +10,8 @@ import (
 // and a literal that the candidate may be: tenths of nanoseconds, roughly.
 const blockCost, wordsCost, candidateCost, placeCost = 15, 30, 150, 50
 
-// fewGroups is how many groups are tried in the few buckets, fewTried for how
-// many of them a good bucket is sought.
+// fewGroups is how many groups without a quote are tried in the few buckets, fewTried
+// for how many of them a good bucket is sought.
 const fewGroups, fewTried = 16, 64
 
 // build chooses for each literal the pieces that it is searched by: a group, or
@@ -58,7 +58,7 @@ func (f *Filter) plan(words bool) *plan {
 			long = append(long, p.wordy(i))
 			continue
 		}
-		if !words && len(p.known) > fewGroups {
+		if !words && p.bucketing.added > fewGroups {
 			p.cost = math.MaxInt // incomplete
 			return p
 		}
@@ -163,10 +163,10 @@ func (p *plan) addWords(l wordy) {
 func (f *Filter) place(lit, offset int) place {
 	text := f.lits[lit].text
 	start, end := offset, offset
-	for start > 0 && plain(text[start-1]) {
+	for start > 0 && plainAt(text, start-1) {
 		start--
 	}
-	for end < len(text) && plain(text[end]) {
+	for end < len(text) && plainAt(text, end) {
 		end++
 	}
 	return place{lit, offset, start, end}
@@ -212,7 +212,7 @@ func (x *index) at(key uint32) []place {
 func rarest(text string, size int, rank func(at int) int) int {
 	best, bestRank := -1, math.MaxInt
 	for at, run := 0, 0; at < len(text); at++ {
-		if run++; !plain(text[at]) {
+		if run++; !plainAt(text, at) {
 			run = 0
 		}
 		if run < size {
@@ -229,7 +229,7 @@ func rarest(text string, size int, rank func(at int) int) int {
 func runs(text string, size int) (found [][2]int) {
 	start := 0
 	for i := 0; i <= len(text); i++ {
-		if i < len(text) && plain(text[i]) {
+		if i < len(text) && plainAt(text, i) {
 			continue
 		}
 		if i-start >= size {
@@ -281,6 +281,10 @@ type bucketing struct {
 	added int
 }
 
+// quotedBucket is the bucket of groups that begin with a quote. With others in it, whose first
+// bytes are letters, more letters would fit.
+const quotedBucket = buckets - 2
+
 // A set is the halves of bytes that fit a bucket, a bit for each.
 type set struct {
 	low  [groupSize]uint16
@@ -323,11 +327,15 @@ func (s set) fitting() int {
 // best returns the bucket that a group should be added to, and how many more
 // groups of common text fit then.
 func (b *bucketing) best(group string) (bucket, more int) {
-	if b.added < buckets-1 {
+	if group[0] == '"' {
+		own := b.sets[quotedBucket]
+		return quotedBucket, own.with(group).fitting() - own.fitting()
+	}
+	if b.added < quotedBucket {
 		return b.added, common().fitting(group)
 	}
 	more = math.MaxInt
-	for i, s := range b.sets[:buckets-1] {
+	for i, s := range b.sets[:quotedBucket] {
 		if n := s.with(group).fitting() - s.fitting(); n < more {
 			bucket, more = i, n
 		}
@@ -336,12 +344,14 @@ func (b *bucketing) best(group string) (bucket, more int) {
 }
 
 func (b *bucketing) add(group string) {
-	bucket := b.added % (buckets - 1)
+	bucket := b.added % quotedBucket
 	if b.added <= fewTried {
 		bucket, _ = b.best(group)
 	}
 	b.sets[bucket] = b.sets[bucket].with(group)
-	b.added++
+	if bucket != quotedBucket {
+		b.added++
+	}
 }
 
 func (b *bucketing) fill(s *sieve) {
