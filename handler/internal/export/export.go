@@ -54,6 +54,7 @@ type result struct {
 	records    int
 	unreadable int
 	last       int // index of the latest unreadable piece
+	unpacked   int // bytes of the texts that were decoded
 }
 
 func newSplitter(r *result) *splitter { return &splitter{r: r} }

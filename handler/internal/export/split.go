@@ -2,6 +2,7 @@ package export
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -39,9 +40,12 @@ func (s *splitter) split(body []byte) {
 		if order := utf16Order(body); order != nil {
 			body = fromUTF16(body, order)
 			s.remark = "UTF-16 converted"
-		} else if text := fromBase64(body); text != nil && s.parent == nil {
+		} else if text, how, why := s.decoded(body); why != "" {
+			s.refuse(body, why)
+			return
+		} else if how != "" {
 			body = text
-			s.remark = "base64 decoded"
+			s.remark = join(s.remark, "decoded: "+how)
 		}
 	}
 	s.b, s.valid = body, utf8.Valid(body)
@@ -97,6 +101,13 @@ func (s *splitter) element(i, nesting int, top bool) (int, bool) {
 	case '"':
 		return s.text(i, nesting)
 	}
+	if start := s.behindPrefix(i); top && start > 0 {
+		remark := s.remark
+		s.remark = join(remark, "text before it was left out")
+		next, ok := s.object(start, nesting, top)
+		s.remark = remark
+		return next, ok
+	}
 	end, v := s.value(i, false)
 	if v == whole && !s.delimited(end) {
 		v = broken
@@ -111,6 +122,27 @@ func (s *splitter) element(i, nesting int, top bool) (int, bool) {
 		return 0, false
 	}
 	return s.junk(i, !top), true
+}
+
+// behindPrefix returns where an object begins that is the rest of the line behind what
+// syslog or the log of a container puts before it, 0 if there is none.
+func (s *splitter) behindPrefix(i int) int {
+	const longest = 512
+	line := s.b[i:min(len(s.b), i+longest)]
+	n := bytes.IndexByte(line, '{')
+	if n < 0 || bytes.ContainsAny(line[:n], "\n}") || bytes.Contains(line[:n], []byte(`":`)) || bytes.Contains(line[:n], []byte(`",`)) {
+		return 0 // perhaps the end of another record
+	}
+	probe := scanner{b: s.b}
+	end, v := probe.value(i+n, false)
+	s.steps += end - i
+	for v == whole && end < len(s.b) && (s.b[end] == ' ' || s.b[end] == '\r') {
+		end++
+	}
+	if v != whole || end < len(s.b) && s.b[end] != '\n' {
+		return 0
+	}
+	return i + n
 }
 
 // delimited reports whether a bare word may end before b[i].
@@ -258,9 +290,9 @@ func (s *splitter) text(i, nesting int) (int, bool) {
 	if next := s.space(end); s.careful && next < len(s.b) && strings.IndexByte(`,]}{["`, s.b[next]) < 0 {
 		return s.junk(i, true), true // a quote is missing: what looks like text may hold a record's beginning
 	}
-	content, remark := s.content(i, end)
+	content, remark, why := s.content(i, end)
 	if content == nil || nesting >= maxNesting {
-		s.bad(i, end, "text, not a record")
+		s.bad(i, end, why)
 		return end, true
 	}
 	inner := splitter{
@@ -278,17 +310,22 @@ func (s *splitter) text(i, nesting int) (int, bool) {
 	return end, true
 }
 
-// content returns the JSON text in the string b[i:end], nil if there is none, and
-// what was done to get at it.
-func (s *splitter) content(i, end int) (content []byte, remark string) {
-	if first := s.space(i + 1); s.b[first] != '{' && s.b[first] != '[' {
-		return fromBase64(s.b[i+1 : end-1]), "record was base64"
-	}
+// content returns the JSON text in the string b[i:end] and what was done to get at it; of
+// none, why.
+func (s *splitter) content(i, end int) (content []byte, remark, why string) {
+	const none = "text, not a record"
 	var text string
 	if json.Unmarshal(s.b[i:end], &text) != nil {
-		return nil, ""
+		return nil, "", none
 	}
-	return []byte(text), "record was JSON text in a string"
+	if beginsJSON([]byte(text)) {
+		return []byte(text), "record was JSON text in a string", none
+	}
+	content, how, why := s.decoded([]byte(text))
+	if how == "" {
+		return nil, "", none
+	}
+	return content, "record was text in a string, decoded: " + how, cmp.Or(why, none)
 }
 
 func tooMany() string {

@@ -2,7 +2,7 @@ package export
 
 import (
 	"bytes"
-	"encoding/base64"
+	"fmt"
 
 	"podwatch/handler/internal/jsontext"
 )
@@ -10,7 +10,8 @@ import (
 // Wraps reports whether forwarders, and tools that save what they received, put
 // records, or JSON text of them, into a member of the name, in any case: CloudEvents
 // and Event Grid (data, data_base64), Logstash and others (message), Cribl (_raw),
-// Fluent Bit (log), OData (value), Logic Apps (ContentData), Splunk (event), alerts of
+// Fluent Bit (log), OData (value), Logic Apps (ContentData, contentBytes, $content), Splunk
+// (event), alerts of
 // Azure Monitor (data.alertContext, data.context.activityLog), messages of a hub
 // (Body, EventBody, payload; Avro as JSON: Body.bytes) and lists of any of them.
 func Wraps[T string | []byte](name T) bool {
@@ -26,7 +27,7 @@ func Wraps[T string | []byte](name T) bool {
 	}
 	switch string(lower) {
 	case "records", // if it is base64; else it is read before
-		"data", "data_base64", "message", "_raw", "log", "value", "contentdata", "event", "body", "alertcontext", "context", "activitylog",
+		"data", "data_base64", "message", "_raw", "log", "value", "contentdata", "contentbytes", "$content", "event", "body", "alertcontext", "context", "activitylog",
 		"eventbody", "payload", "content", "bytes", "messages", "events", "items", "results":
 		return true
 	}
@@ -66,35 +67,46 @@ func holdsRecords(v jsontext.Value, nesting int) bool {
 		switch i := content.Space(0); content.Kind(i) {
 		case jsontext.Object, jsontext.Array:
 			if inner := content.Value(i); !content.Obscured() {
-				return holdsRecords(inner, nesting+1)
+				return holdsRecords(inner, nesting+1) || inner.Truncated && encodes(content)
 			}
 			return true // the splitter unquotes and looks
 		}
-		return fromBase64(content.Raw) != nil
+		return encodes(content)
 	}
 	return false
 }
 
-// fromBase64 returns the JSON text that b is base64 of, nil if it is none.
-func fromBase64(b []byte) []byte {
-	const least = 16
-	b = bytes.TrimSpace(b)
-	if len(b) < least || bytes.IndexByte([]byte("eWH"), b[0]) < 0 { // of "{", "[" and space
-		return nil
+// maxUnpacked bounds what the compressed parts of a body unpack to, in bytes.
+const maxUnpacked = 8 << 20
+
+// decoded returns the JSON text that b encodes, or why it cannot be had. how is "" for
+// text that is not encoded.
+func (s *splitter) decoded(b []byte) (text []byte, how, why string) {
+	text, how, err := jsontext.Decoded(b, maxUnpacked-s.r.unpacked)
+	s.r.unpacked += len(text)
+	switch {
+	case err != nil:
+		return nil, how, fmt.Sprintf("%s: %v", how, err)
+	case how != "" && !beginsJSON(text):
+		return nil, "", ""
 	}
-	b = bytes.ReplaceAll(b, []byte(`\/`), []byte("/"))
-	for _, coding := range []*base64.Encoding{base64.StdEncoding, base64.URLEncoding, base64.RawStdEncoding, base64.RawURLEncoding} {
-		plain := make([]byte, coding.DecodedLen(len(b)))
-		n, err := coding.Decode(plain, b)
-		if err != nil {
-			continue
-		}
-		plain = bytes.TrimSpace(plain[:n])
-		if len(plain) > 0 && (plain[0] == '{' || plain[0] == '[') {
-			return plain
-		}
+	return text, how, ""
+}
+
+// encodes reports whether text is JSON text in an encoding, or may be.
+func encodes(text jsontext.Text) bool {
+	const peek = 64
+	raw := text.Raw
+	if bytes.IndexByte(raw, '\\') >= 0 {
+		raw, _ = text.Plain(nil)
 	}
-	return nil
+	plain, how, err := jsontext.Decoded(raw, peek)
+	return how != "" && (beginsJSON(plain) || err != nil && len(plain) == 0)
+}
+
+func beginsJSON(text []byte) bool {
+	text = bytes.TrimSpace(bytes.TrimPrefix(text, []byte(byteOrderMark)))
+	return len(text) > 0 && (text[0] == '{' || text[0] == '[')
 }
 
 // unwrap reads the records in the members of the whole object b[start:end]. ok is
