@@ -22,7 +22,7 @@ const (
 func (e *Event) Cut() Cut {
 	log := e.auditLog()
 	switch {
-	case (e.isKubeAudit() || bytes.Contains(e.logged.Raw, []byte(auditVersion))) && !e.requestKnown():
+	case (e.isKubeAudit() || mentionsAudit(e.logged.Raw)) && !e.requestKnown():
 		return BeforeVerb
 	case e.props().state == cut, e.properties.state == broken, log.state == cut, log.state == broken:
 		return BehindVerb

@@ -109,6 +109,8 @@ type Event struct {
 	log        inner          // properties.log
 	logged     jsontext.Value // the same, as it is in the record
 
+	foreign bool // properties.log is malformed and nothing in it is of an audit event
+
 	pieces [][]byte       // audit events in properties.log, if that is not one object
 	piece  []byte         // the one of them that is this event, if that is not the first
 	unread []byte         // see Unread

@@ -2,6 +2,7 @@ package event
 
 import (
 	"bytes"
+	"strings"
 
 	"podwatch/handler/internal/jsontext"
 )
@@ -28,6 +29,9 @@ func splitLog(text []byte) splitText { return splitLayer(text, maxLayers) }
 // events.
 func splitLayer(text []byte, layers int) splitText {
 	text = unwrapped(text)
+	if plain, how, err := jsontext.Decoded(text, 0); how != "" && err == nil {
+		text = unwrapped(plain) // what is compressed would cost too much in here
+	}
 	if mended := doubleQuoted(text); mended != nil {
 		text = mended
 	}
@@ -73,7 +77,7 @@ func inStrings(o *object, layers int) (all splitText) {
 	}
 	for i := range o.members {
 		v := o.members[i].value
-		if v.Kind != jsontext.String || !bytes.Contains(v.Raw, []byte(auditVersion)) {
+		if v.Kind != jsontext.String || !mentionsAudit(v.Raw) {
 			continue
 		}
 		if plain, err := v.Content().Plain(nil); err == nil {
@@ -113,6 +117,13 @@ func isAuditEvent(o *object) bool {
 		}
 	}
 	return found >= 2 || isAuditVersion(o.get("apiVersion")) && o.get("kind").Is("Event")
+}
+
+// mentionsAudit reports whether text, however it is quoted, has an audit event's version or
+// the name of its id.
+func mentionsAudit(raw []byte) bool {
+	return bytes.Contains(raw, []byte(auditVersion)) || bytes.Contains(raw, []byte(`auditID"`)) || bytes.Contains(raw, []byte(`auditID\`)) ||
+		bytes.Contains(raw, []byte("auditID%22")) || bytes.Contains(raw, []byte("auditID&"))
 }
 
 func isAuditVersion(v jsontext.Value) bool {
@@ -168,6 +179,7 @@ func doubleQuoted(text []byte) []byte {
 // openLog finds the audit events in properties.log. Nearly always that is one
 // object, which is read where it lies.
 func (e *Event) openLog() {
+	defer e.mendLog()
 	if e.piece != nil {
 		e.log.readText(jsontext.Text{Raw: e.piece})
 		return
@@ -193,6 +205,55 @@ func (e *Event) openLog() {
 	e.log.readText(jsontext.Text{Raw: e.pieces[0]})
 }
 
+// mendLog gives an audit event what the API server writes and forwarders leave out or
+// change: its kind and version, the verb in small letters or for the method of HTTP, and
+// objects that became JSON text.
+func (e *Event) mendLog() {
+	o := &e.log.object
+	for i := range o.members {
+		m := &o.members[i]
+		if m.value.Kind != jsontext.String {
+			continue
+		}
+		switch m.name {
+		case "verb":
+			m.value = verb(m.value)
+		case "user", "impersonatedUser", "sourceIPs", "objectRef", "responseStatus", "requestObject", "responseObject", "annotations":
+			content := m.value.Content()
+			if inside := content.Value(0); !inside.Truncated && (inside.Kind == jsontext.Object || inside.Kind == jsontext.Array) {
+				m.value = inside
+			}
+		}
+	}
+	if o.get("apiVersion").Kind == jsontext.Invalid && isAuditEvent(o) {
+		o.members = append(o.members, member{name: "apiVersion", value: auditV1})
+		if o.get("kind").Kind == jsontext.Invalid {
+			o.members = append(o.members, member{name: "kind", value: eventKind})
+		}
+	}
+}
+
+var (
+	auditV1   = jsontext.Text{Raw: []byte(`"` + auditVersion + `/v1"`)}.Value(0)
+	eventKind = jsontext.Text{Raw: []byte(`"Event"`)}.Value(0)
+)
+
+// verb is the verb of an audit event as the API server writes it.
+func verb(v jsontext.Value) jsontext.Value {
+	raw := v.Content().Raw
+	if !bytes.ContainsFunc(raw, func(r rune) bool { return 'A' <= r && r <= 'Z' }) {
+		return v
+	}
+	text := strings.ToLower(string(raw))
+	switch text {
+	case "post":
+		text = "create"
+	case "put":
+		text = "update"
+	}
+	return jsontext.Text{Raw: []byte(`"` + text + `"`)}.Value(0)
+}
+
 // takenApart reports whether properties.log is something else than one object, or
 // the beginning of one, and may have audit events.
 func (e *Event) takenApart() bool {
@@ -200,13 +261,13 @@ func (e *Event) takenApart() bool {
 	case absent:
 		return false
 	case whole:
-		return e.log.get("kind").Is("EventList") || e.log.get("verb").Kind == jsontext.Invalid && bytes.Contains(e.logged.Raw, []byte(auditVersion))
+		return e.log.get("kind").Is("EventList") || e.log.get("verb").Kind == jsontext.Invalid && mentionsAudit(e.logged.Raw)
 	case cut:
 		if e.log.end >= len(e.log.text.Raw) && !severalEvents(e.log.text.Raw) {
 			return false
 		}
 	}
-	return e.isKubeAudit() || bytes.Contains(e.logged.Raw, []byte(auditVersion))
+	return e.isKubeAudit() || mentionsAudit(e.logged.Raw)
 }
 
 // Unread is the text in properties.log that is in none of the record's events and

@@ -99,6 +99,7 @@ func (e *Event) auditLog() *inner {
 	if e.log.state == cut && len(e.log.members) == 0 {
 		e.log.state = broken
 	}
+	e.foreign = (e.log.state == cut || e.log.state == broken) && !e.isKubeAudit() && !mentionsAudit(e.logged.Raw)
 	return &e.log
 }
 
@@ -201,7 +202,7 @@ func (e *Event) inLog(path string) (value any, known bool) {
 	case absent, plainText:
 		return nil, !e.isKubeAudit()
 	case broken:
-		return nil, false
+		return nil, e.foreign
 	case other:
 		if path == "" {
 			value = e.value(e.logged, e.properties.level)
@@ -213,7 +214,7 @@ func (e *Event) inLog(path string) (value any, known bool) {
 		if object, derived := e.derivedObject(); derived {
 			log["objectRef"] = object
 		}
-		return log, e.log.state == whole
+		return log, e.log.state == whole || e.foreign
 	}
 	if rest, ok := under(path, "objectRef"); ok {
 		if object, derived := e.derivedObject(); derived {
@@ -223,7 +224,7 @@ func (e *Event) inLog(path string) (value any, known bool) {
 			return object[rest], slices.Contains(derivable, rest)
 		}
 	}
-	if e.log.state == cut {
+	if e.log.state == cut && !e.foreign {
 		return e.inCutLog(path)
 	}
 	value = e.find(e.log.members, path, e.log.level)
@@ -247,7 +248,7 @@ func (e *Event) inCutLog(path string) (value any, known bool) {
 // derivedObject returns the objectRef of a text that has none, or is cut before that
 // is complete, as it follows from the request URI.
 func (e *Event) derivedObject() (object map[string]any, derived bool) {
-	if e.once(partObject) && e.log.is() && (e.log.last == "objectRef" || e.log.get("objectRef").Kind == jsontext.Invalid) {
+	if e.once(partObject) && e.log.is() && (e.log.last == "objectRef" || !hasMember(e.log.get("objectRef"), "resource")) {
 		if o, ok := objectOf(e.str(e.log.get("requestURI"))); ok {
 			e.object = o.fields()
 		}
@@ -256,11 +257,16 @@ func (e *Event) derivedObject() (object map[string]any, derived bool) {
 }
 
 // withheld reports whether the audit log lacks what is at path because the API
-// server does not log it at the level of the event, or AKS leaves it out for its
-// size.
+// server does not log it at the level of the event, AKS leaves it out for its size, or a
+// forwarder took it away.
 func (e *Event) withheld(path string) bool {
 	body, rest, _ := strings.Cut(path, ".")
-	if body != "requestObject" && body != "responseObject" {
+	switch body {
+	case "requestObject", "responseObject":
+	case "stage", "responseStatus": // the API server always logs them, so a forwarder left it out
+		stage := e.log.get("stage")
+		return e.log.get(body).Kind == jsontext.Invalid && (stage.Kind == jsontext.Invalid || stage.Is("ResponseComplete"))
+	default:
 		return false
 	}
 	level := e.log.get("level")

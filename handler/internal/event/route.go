@@ -1,7 +1,6 @@
 package event
 
 import (
-	"bytes"
 	"strings"
 
 	"podwatch/handler/internal/jsontext"
@@ -18,7 +17,7 @@ import (
 // names the operation is right to see it; the other error would hide it.
 func (e *Event) route() string {
 	category, operation := e.Category(), e.Operation()
-	if category == "" && operation == "" && e.record.get("EventName").Kind == jsontext.Invalid && !e.hasAuditVersion() {
+	if category == "" && operation == "" && e.record.get("EventName").Kind == jsontext.Invalid && !e.hasAudit() {
 		// Metrics have neither, and nothing else in them to query.
 		return ""
 	}
@@ -57,10 +56,10 @@ func (e *Event) route() string {
 	return PlatformLogs
 }
 
-// hasAuditVersion reports whether properties.log mentions the version of audit
-// events, or the properties are one.
-func (e *Event) hasAuditVersion() bool {
-	return bytes.Contains(e.props().get("log").Raw, []byte(auditVersion)) || isAuditEvent(&e.props().object)
+// hasAudit reports whether properties.log mentions an audit event, or the properties are
+// one.
+func (e *Event) hasAudit() bool {
+	return mentionsAudit(e.props().get("log").Raw) || isAuditEvent(&e.props().object)
 }
 
 func (e *Event) isKubeAudit() bool {

@@ -87,7 +87,7 @@ func hasMember(v jsontext.Value, name string) bool {
 func auditColumn(members []member) string {
 	for i := range members {
 		v := members[i].value
-		if (v.Kind == jsontext.String || v.Kind == jsontext.Object || v.Kind == jsontext.Array) && bytes.Contains(v.Raw, []byte(auditVersion)) {
+		if (v.Kind == jsontext.String || v.Kind == jsontext.Object || v.Kind == jsontext.Array) && mentionsAudit(v.Raw) {
 			return members[i].name
 		}
 	}
@@ -164,7 +164,7 @@ func fromLogAnalytics(m map[string]any) map[string]any {
 		drop(m, "TimeGenerated", "TenantId")
 		maps.Copy(m, record)
 		for column, v := range m {
-			if text, ok := v.(string); ok && strings.Contains(text, auditVersion) {
+			if text, ok := v.(string); ok && mentionsAudit([]byte(text)) {
 				return auditIn(column)(m)
 			}
 		}
