@@ -104,13 +104,16 @@ func (r *reading) message(i int) {
 		return
 	}
 	r.whole = plain
+	tells := r.all || r.tells(plain)
 	findings, unreadable, deletions := len(r.Findings), len(r.Unreadable), len(r.deletions)
 	for p := range export.Pieces(plain) {
 		it := piece{Text: jsontext.Text{Raw: p.JSON}, at: end - len(text.Raw), whole: true, message: i, offset: p.Offset, mended: p.Mended}
 		before := r.Result
 		switch {
 		case p.Reason != "":
-			r.unreadable(it, p.Reason)
+			if tells {
+				r.unreadable(it, p.Reason)
+			}
 		case r.all:
 			it.at += p.Offset
 			r.read(it)
@@ -150,10 +153,38 @@ func (r *reading) note(p piece, before Result) {
 const maxKept = 4 << 20
 
 // mayMatch reports whether the filter finds something in plain text.
-func (r *reading) mayMatch(text []byte) bool {
-	search := r.filter.Search(0)
+func (r *reading) mayMatch(text []byte) bool { return found(r.filter, text) }
+
+func found(filter *prefilter.Filter, text []byte) bool {
+	search := filter.Search(0)
 	search.More(text, true)
 	return len(search.Hits()) > 0
+}
+
+// tells reports whether plain text has the words of a rule, or encodes some, or what
+// cannot be decoded.
+func (r *reading) tells(text []byte) bool { return found(r.words, text) || r.encodes(text) }
+
+// maxDecoded bounds what the strings of a message that encode something are decoded to.
+const maxDecoded = 8 << 20
+
+// encodes reports whether a string in text encodes words of a rule, or what cannot be
+// decoded.
+func (r *reading) encodes(text []byte) bool {
+	search := r.coded.Search(0)
+	search.More(text, true)
+	left := maxDecoded
+	for _, hit := range search.Hits() {
+		code := text[hit.Pos+1:] // behind a quote
+		if n := bytes.IndexByte(code, '"'); n >= 0 {
+			code = code[:n]
+		}
+		plain, _, err := jsontext.Decoded(bytes.ReplaceAll(code, []byte(`\`), nil), left)
+		if left -= len(plain); err != nil || left <= 0 || hit.End == len(text) || r.words.Contains(plain) {
+			return true
+		}
+	}
+	return false
 }
 
 // A piece is text of a message that may be a record.
@@ -164,6 +195,7 @@ type piece struct {
 	message int    // index of that message
 	offset  int    // in that message
 	mended  string // what was mended, in words
+	inner   bool   // in a record of another log
 }
 
 // read evaluates the events of a record. It reports whether the record is one of a
@@ -188,6 +220,7 @@ func (r *reading) read(p piece) (known bool) {
 		return false
 	}
 	n := 0
+	var inner [][]byte
 	for ev, err := range r.events.Events(record) {
 		switch {
 		case err != nil && !p.whole:
@@ -200,11 +233,29 @@ func (r *reading) read(p piece) (known bool) {
 			return false
 		}
 		r.evaluate(p, ev, n)
-		r.judge(p, ev, n)
+		if inner = r.within(p, ev); inner == nil {
+			r.judge(p, ev, n)
+		}
 		n++
 	}
 	r.Opened++
+	if !p.whole {
+		p.message, p.whole = r.batch.At(p.at), true
+	}
+	for _, text := range inner {
+		p.Text, p.inner, p.mended = jsontext.Text{Raw: text}, true, "it was in a record of another log"
+		r.read(p)
+	}
 	return true
+}
+
+// within returns the records inside of a record that no rule matched and that tells of
+// something else than an audit event.
+func (r *reading) within(p piece, ev *event.Event) [][]byte {
+	if p.inner || len(r.matches) > 0 || ev.Dataset() == "" || ev.HasAudit() || !r.tells(ev.Raw()) {
+		return nil
+	}
+	return export.Within(ev.Raw())
 }
 
 // wellFormed reports whether the strings of a record that was found in place are
@@ -256,7 +307,7 @@ func (r *reading) find(m rule.Match, id string, p piece, n int) {
 // made its audit record so long that it was cut before its verb is also one finding
 // per cluster and hour.
 func (r *reading) judge(p piece, ev *event.Event, n int) {
-	if reason := r.unreadPart(ev); reason != "" {
+	if reason := r.unreadPart(p, ev); reason != "" {
 		r.unreadable(p, reason)
 		if ev.Cut() == event.BeforeVerb && len(ev.Raw()) >= prefilter.Stretch {
 			hour := ev.Time().UTC().Truncate(time.Hour).Format(time.RFC3339)
@@ -270,17 +321,17 @@ func (r *reading) judge(p piece, ev *event.Event, n int) {
 
 // unreadPart returns why an event, or a part of it that a rule may match, is
 // unreadable; "" if all of it was read.
-func (r *reading) unreadPart(ev *event.Event) string {
+func (r *reading) unreadPart(p piece, ev *event.Event) string {
 	switch {
 	case ev.Cut() == event.BeforeVerb:
 		return "the audit text does not tell what was done and to what: it is missing, cut or malformed before that"
-	case len(ev.Unread()) > 0 && r.filter.Contains(ev.Unread()):
+	case len(ev.Unread()) > 0 && r.tells(ev.Unread()):
 		return "the audit text has a part that is no audit event"
-	case r.all && !r.filter.Contains(ev.Raw()):
-		return "" // nothing that a rule may look for
-	case !ev.HasAudit() && ev.Dataset() != "" && r.audits.Contains(ev.Raw()):
+	case ev.HasAudit(), !r.tells(ev.Raw()):
+		return "" // read, or nothing that a rule may look for
+	case ev.Dataset() != "" && (r.audits.Contains(ev.Raw()) || r.encodes(ev.Raw())):
 		return "a record of another log, or in another form, with an audit event that no rule sees"
-	case ev.Dataset() == "" && len(r.matches) == 0 && r.filter != nil && !ev.Metric():
+	case ev.Dataset() == "" && len(r.matches) == 0 && r.filter != nil && !ev.Metric() && !p.inner:
 		return "an object of no known log, with text that a rule looks for"
 	}
 	return ""

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"reflect"
 	"testing"
 
 	"podwatch/handler/internal/detect"
@@ -36,8 +37,12 @@ func TestWordsOfARuleAreReadOrReported(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if w.IntN(8) == 0 {
+		cut := w.IntN(8) == 0
+		if cut {
 			body = body[:w.IntN(len(body))]
+		}
+		if cut && !d.Words().Contains(body) {
+			continue // cut before them
 		}
 		readOrReported(t, d, detect.Plain(body), body)
 		batch := fromHost(t, d, body)
@@ -56,7 +61,7 @@ func readOrReported(t *testing.T, d *detect.Detector, b detect.Batch, body []byt
 			known += n
 		}
 	}
-	if known == 0 && len(found.Unreadable) == 0 && d.Filter().Contains(body) {
+	if known == 0 && len(found.Unreadable) == 0 {
 		_, host := b.(*invocation.Batch)
 		t.Fatalf("neither read nor reported (from the host %t): %s", host, body)
 	}
@@ -78,8 +83,8 @@ func (w *wrapping) around(v any) any {
 func (w *wrapping) once(v any) any {
 	name := []string{"data", "message", "_raw", "log", "value", "payload", "records", "body", "properties", "@m"}[w.IntN(10)]
 	kind := w.IntN(5)
-	if w.encoded && kind == 2 {
-		kind = 4
+	if nested, _ := v.([]any); kind == 2 && (w.encoded || len(nested) > 0 && reflect.TypeOf(nested[0]) == reflect.TypeOf(nested)) {
+		kind = 4 // base64 of [[ is not found
 	}
 	switch kind {
 	case 0:
