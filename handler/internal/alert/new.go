@@ -64,6 +64,9 @@ func New(f Finding, ev *event.Event, who caller.Caller, now time.Time) *Alert {
 		}
 		a.Note(fmt.Sprintf("Kubernetes deleted %d %s of it in the same batch, as routine", f.Pods, pods))
 	}
+	if audit := ev.Audit(); audit != nil && audit.User.Name == "aksService" && a.Operation == "delete namespaces" {
+		a.note("AKS deletes managed namespaces by this account: who asked for it is the caller of managedNamespaces/delete in the activity log, an alert of its own")
+	}
 	if a.EventTime.IsZero() {
 		a.EventTime = a.TimeGenerated
 		a.Note("the time shown is when podwatch read the record") // the event's own note says why
@@ -131,8 +134,8 @@ func auditOutcome(audit *event.KubeAudit) string {
 		return OutcomeUnknown // it deletes one after the other, and what is deleted stays deleted
 	case audit.Code >= 400:
 		return "failure"
-	case audit.Truncated && audit.Code == 0:
-		return "unknown" // behind the cut
+	case audit.Code == 0:
+		return OutcomeUnknown // behind the cut, or a forwarder left it out
 	}
 	return ""
 }

@@ -125,6 +125,28 @@ func TestAnAlertSaysHowItEnded(t *testing.T) {
 	}
 }
 
+// The deletion of a managed namespace is in two logs that share no id. The alert that
+// names an account of the platform says where the person is.
+func TestTheAlertOfAManagedNamespaceSaysWhereThePersonIs(t *testing.T) {
+	t.Parallel()
+	found := detect.New(builtIn, false).Detect(detect.Plain(sample(t, "wild3/managed-namespace-deleted")), false)
+	var callers []string
+	for _, f := range found.Findings {
+		ev, err := f.Event()
+		if err != nil {
+			t.Fatal(err)
+		}
+		a := alert.New(f, ev, caller.From(ev), ev.Time())
+		callers = append(callers, a.CallerName)
+		if noted := strings.Contains(strings.Join(a.Notes, "\n"), "managedNamespaces/delete"); noted != (a.CallerName == "aksService") {
+			t.Errorf("%s: %q", a.CallerName, a.Notes)
+		}
+	}
+	if !slices.Equal(callers, []string{"imke.vos@example.com", "aksService"}) {
+		t.Errorf("callers %q", callers)
+	}
+}
+
 // record returns the audit event of a pod's deletion by the controllers.
 func routineRecord(namespace, pod, user, at string) string {
 	return `{"category":"kube-audit","time":"` + at + `","resourceId":"/SUBSCRIPTIONS/9B1F4E62-7C35-4D8A-8F20-6AD1C2E9B703/RESOURCEGROUPS/RG-AKS-PROD/PROVIDERS/MICROSOFT.CONTAINERSERVICE/MANAGEDCLUSTERS/AKS-SHOP-01","properties":{"log":"{` +

@@ -130,6 +130,9 @@ func (e *Event) noteLog() {
 		e.noteCut()
 	case whole:
 		e.noteDerived()
+		if e.withheld("responseStatus") {
+			e.note(partLog, "the outcome of the request is not known")
+		}
 	}
 	if len(e.pieces) > 1 || e.piece != nil {
 		e.note(partLog, "properties.log has several audit events, each of which was read")
