@@ -1,8 +1,8 @@
 package detect
 
 import (
-	"bytes"
 	"cmp"
+	"iter"
 	"slices"
 	"strings"
 
@@ -16,36 +16,35 @@ import (
 
 // Bounds of what is read around the findings of a batch.
 const (
-	maxAround  = 50        // events; a timeline shows ten
 	reach      = 128 << 10 // bytes before and after a finding
 	maxReached = 256 << 10 // bytes in all
 )
 
-// Around returns events that happened beside the findings that are looked up, in
-// the order of their time: of the same callers, or of the same clusters. They have
-// memory of their own. Only records near a finding are looked at, the nearest first.
-// Nothing is looked for on account of routine.
-func (d *Detector) Around(b Batch, findings []alert.Finding) []*event.Event {
-	signals := alert.Signals{}
-	findings = slices.DeleteFunc(slices.Clone(findings), func(f alert.Finding) bool { return f.Routine || !signals.Within(f.Rule) })
-	related := relatedTo(findings)
-	if related == nil {
-		return nil
+// Around yields events that happened beside the findings that are looked up, the
+// nearest first: of the same callers, or of the same clusters. An event is valid until
+// the next. Only records near a finding are looked at, and nothing is looked for on
+// account of routine.
+func (d *Detector) Around(b Batch, findings []alert.Finding) iter.Seq[*event.Event] {
+	return func(yield func(*event.Event) bool) {
+		signals := alert.Signals{}
+		looked := slices.DeleteFunc(slices.Clone(findings), func(f alert.Finding) bool { return f.Routine || !signals.Within(f.Rule) })
+		n := &neighbours{Detector: d, text: b.Text()}
+		if n.related = n.relatedTo(looked); n.related == nil {
+			return
+		}
+		for _, f := range looked {
+			n.look(f)
+		}
+		n.events(yield)
 	}
-	n := &neighbours{Detector: d, text: b.Text(), related: related}
-	for _, f := range findings {
-		n.look(f)
-	}
-	return n.events()
 }
 
 // relatedTo returns the search for the names of callers and clusters, and for what
 // acts on the clusters of a whole subscription; nil without a name.
-func relatedTo(findings []alert.Finding) *prefilter.Filter {
-	var again rereader
+func (n *neighbours) relatedTo(findings []alert.Finding) *prefilter.Filter {
 	names := map[string]bool{}
 	for _, f := range findings {
-		again.reread(f.Record, f.Nth, func(ev *event.Event) {
+		n.reread(f.Record, f.Nth, func(ev *event.Event) {
 			who := caller.From(ev)
 			for _, name := range append(who.Names(), groupOf(ev.Resource().ClusterID)) {
 				names[strings.TrimSpace(name)] = true
@@ -75,6 +74,7 @@ func groupOf(clusterID string) string {
 // neighbours are the records near findings.
 type neighbours struct {
 	*Detector
+	rereader
 	text    jsontext.Text
 	related *prefilter.Filter
 
@@ -105,28 +105,21 @@ func (n *neighbours) look(f alert.Finding) {
 	}
 }
 
-// events reads the nearest.
-func (n *neighbours) events() []*event.Event {
+// events reads the nearest first. What cannot be read is reported where a rule may
+// match it.
+func (n *neighbours) events(yield func(*event.Event) bool) {
 	slices.SortStableFunc(n.found, func(a, b neighbour) int { return cmp.Compare(a.distance, b.distance) })
-	var events []*event.Event
-	var plain []byte
 	for _, near := range n.found {
-		if len(events) == maxAround {
-			break
-		}
-		var err error
-		if plain, err = near.Plain(plain[:0]); err != nil {
-			continue
-		}
-		// What cannot be read is reported where a rule may match it.
-		if ev, err := event.Read(plain, 0); err == nil && (ev.Dataset() == event.ActivityLogs || ev.Audit() != nil) {
-			events = append(events, ev)
+		more := true
+		n.reread(near.Text, 0, func(ev *event.Event) {
+			if ev.Dataset() == event.ActivityLogs || ev.HasAudit() {
+				more = yield(ev)
+			}
+		})
+		if !more {
+			return
 		}
 	}
-	slices.SortFunc(events, func(a, b *event.Event) int {
-		return cmp.Or(a.Time().Compare(b.Time()), bytes.Compare(a.Raw(), b.Raw()))
-	})
-	return events
 }
 
 // telling finds records that may have a place in a timeline. Of a cluster's audit

@@ -30,13 +30,13 @@ func did(user, cluster, verb, resource, name string, minutes int) string {
 	}))
 }
 
-// around returns what happened beside the findings of messages, in the words
-// "user verb name".
+// around returns what happened beside the findings of messages, the nearest first, in
+// the words "user verb name".
 func around(t testing.TB, messages ...string) (found []string) {
 	t.Helper()
 	d := detect.New(builtIn, false)
 	b := read(t, d, messages...)
-	for _, ev := range d.Around(b, d.Detect(b, false).Findings) {
+	for ev := range d.Around(b, d.Detect(b, false).Findings) {
 		a := ev.Audit()
 		found = append(found, a.User.Name+" "+a.Verb+" "+a.Object.Name)
 	}
@@ -49,13 +49,13 @@ func TestAroundFindsWhatTheCallerDidAndWhatHappenedToTheCluster(t *testing.T) {
 		messages []string
 		want     []string
 	}{
-		"in the order of time, before and behind, in other messages": {
+		"the nearest first, before and behind, in other messages": {
 			[]string{
 				wrapped(did("dana@example.com", plant, "patch", "deployments", "late", 12), did("robin@example.com", shop, "create", "rolebindings", "early", 1)),
 				wrapped(did("robin@example.com", shop, "get", "secrets", "key", 5), deleted),
 				wrapped(did("dana@example.com", plant, "update", "deployments", "middle", 7)),
 			},
-			[]string{"robin@example.com create early", "robin@example.com get key", "dana@example.com update middle", "dana@example.com delete cart", "dana@example.com patch late"},
+			[]string{"dana@example.com delete cart", "robin@example.com get key", "dana@example.com update middle", "robin@example.com create early", "dana@example.com patch late"},
 		},
 		"not of another caller in another cluster": {
 			[]string{wrapped(did("robin@example.com", plant, "create", "deployments", "x", 1), deleted)},
@@ -78,21 +78,22 @@ func TestAroundFindsWhatTheCallerDidAndWhatHappenedToTheCluster(t *testing.T) {
 	}
 }
 
-func TestAroundTakesTheNearest(t *testing.T) {
+func TestAroundBeginsWithTheNearest(t *testing.T) {
 	var records []string
-	for i := range 3 * detect.MaxAround {
-		records = append(records, did("dana@example.com", plant, "patch", "deployments", fmt.Sprint("d", i), i))
+	for i := range 40 {
+		records = append(records, did("dana@example.com", plant, "patch", "deployments", fmt.Sprint("d", i+10), i))
 	}
-	at := len(records) / 2
-	records = slices.Insert(records, at, did("dana@example.com", shop, "delete", "pods", "cart", at))
+	records = slices.Insert(records, 20, did("dana@example.com", shop, "delete", "pods", "cart", 20))
 	got := around(t, wrapped(records...))
-	if len(got) != detect.MaxAround {
-		t.Fatalf("%d events, want %d", len(got), detect.MaxAround)
+	if len(got) != len(records) || got[0] != "dana@example.com delete cart" {
+		t.Fatalf("%d events, the first %q", len(got), got[0])
 	}
-	first, last := got[0], got[len(got)-1]
-	if want := fmt.Sprint("dana@example.com patch d", at-detect.MaxAround/2); first < want[:len(want)-1] || !slices.Contains(got, "dana@example.com delete cart") ||
-		slices.Contains(got, "dana@example.com patch d0") || slices.Contains(got, fmt.Sprint("dana@example.com patch d", len(records)-2)) {
-		t.Errorf("from %q to %q, want those around %d", first, last, at)
+	for i := range 20 {
+		for _, name := range []string{fmt.Sprint("dana@example.com patch d", 29-i), fmt.Sprint("dana@example.com patch d", 30+i)} {
+			if at := slices.Index(got, name); (at+1)/2 != i+1 {
+				t.Errorf("%q comes at place %d", name, at)
+			}
+		}
 	}
 }
 
@@ -111,7 +112,7 @@ func TestAroundLooksOnlyNearAFinding(t *testing.T) {
 	deleted := did("dana@example.com", shop, "delete", "pods", "cart", 10)
 	far, near := did("dana@example.com", plant, "patch", "deployments", "far", 1), did("dana@example.com", plant, "patch", "deployments", "near", 2)
 	got := around(t, wrapped(far), filler(detect.Reach), wrapped(near), wrapped(deleted), wrapped(near), filler(detect.Reach), wrapped(far))
-	if diff := cmp.Diff([]string{"dana@example.com patch near", "dana@example.com patch near", "dana@example.com delete cart"}, got); diff != "" {
+	if diff := cmp.Diff([]string{"dana@example.com delete cart", "dana@example.com patch near", "dana@example.com patch near"}, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
@@ -122,20 +123,8 @@ func TestAroundIsNearAFindingThatIsNotInPlace(t *testing.T) {
 	mended := strings.Replace(did("dana@example.com", shop, "delete", "pods", "cart", 10), `"resourceId":"`, `"note":"\x","resourceId":"`, 1)
 	near := did("dana@example.com", plant, "patch", "deployments", "near", 2)
 	got := around(t, filler(2*detect.Reach), wrapped(near), wrapped(mended), wrapped(near))
-	if diff := cmp.Diff([]string{"dana@example.com patch near", "dana@example.com patch near", "dana@example.com delete cart"}, got); diff != "" {
+	if diff := cmp.Diff([]string{"dana@example.com delete cart", "dana@example.com patch near", "dana@example.com patch near"}, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
-	}
-}
-
-// TestAroundHasMemoryOfItsOwn: the events are read after the batch was closed.
-func TestAroundHasMemoryOfItsOwn(t *testing.T) {
-	d := detect.New(builtIn, false)
-	body := []byte(wrapped(did("dana@example.com", shop, "patch", "deployments", "cart", 1), did("dana@example.com", shop, "delete", "pods", "cart", 10)))
-	b := detect.Plain(body)
-	events := d.Around(b, d.Detect(b, false).Findings)
-	clear(body)
-	if len(events) != 2 || events[0].Audit().Verb != "patch" || !strings.Contains(string(events[1].Raw()), "dana@example.com") || events[1].Resource().ClusterName != "AKS-SHOP" {
-		t.Errorf("got %d events, the first %s", len(events), events[0].Raw())
 	}
 }
 
@@ -145,10 +134,14 @@ func TestAroundDoesNotFailOnFindingsThatCannotBeRead(t *testing.T) {
 	found := d.Detect(b, false).Findings
 	broken := found[0]
 	broken.Record = broken.Record.Cut(0, 10)
-	if got := d.Around(b, []alert.Finding{broken}); got != nil {
-		t.Errorf("got %d events", len(got))
+	for range d.Around(b, []alert.Finding{broken}) {
+		t.Error("got an event")
 	}
-	if got := d.Around(b, []alert.Finding{broken, found[0]}); len(got) != 1 {
-		t.Errorf("got %d events, want the one of the finding that can be read", len(got))
+	events := 0
+	for range d.Around(b, []alert.Finding{broken, found[0]}) {
+		events++
+	}
+	if events != 1 {
+		t.Errorf("got %d events, want the one of the finding that can be read", events)
 	}
 }

@@ -94,6 +94,7 @@ func (r *rereader) reread(record jsontext.Text, nth int, use func(*event.Event))
 	for ev, err := range r.events.Events(plain) {
 		if err == nil && n == nth {
 			use(ev)
+			return
 		}
 		n++
 	}

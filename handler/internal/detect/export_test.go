@@ -18,8 +18,5 @@ func (d *Detector) Words() *prefilter.Filter { return d.words }
 // NewPanicking returns a Detector that reads everything and panics at each event.
 func NewPanicking() *Detector { return &Detector{telling: newTelling()} }
 
-// Bounds of Around.
-const (
-	MaxAround = maxAround
-	Reach     = reach
-)
+// Reach bounds Around.
+const Reach = reach

@@ -2,6 +2,7 @@ package enrich
 
 import (
 	"context"
+	"iter"
 
 	"podwatch/handler/internal/event"
 	"podwatch/handler/internal/surroundings"
@@ -9,13 +10,7 @@ import (
 
 // lookAround adds to alerts what else their callers did, and what else happened to
 // their clusters. Nothing is asked on account of routine.
-func (e *Enricher) lookAround(ctx context.Context, drafts []*draft, around []*event.Event) {
-	var batch []surroundings.Operation
-	for _, ev := range around {
-		if operation, ok := surroundings.FromEvent(ev); ok {
-			batch = append(batch, operation)
-		}
-	}
+func (e *Enricher) lookAround(ctx context.Context, drafts []*draft, around iter.Seq[*event.Event]) {
 	var questions []surroundings.Question
 	var asked []*draft
 	for _, d := range drafts {
@@ -27,7 +22,7 @@ func (e *Enricher) lookAround(ctx context.Context, drafts []*draft, around []*ev
 			})
 		}
 	}
-	for i, answer := range e.Surroundings.Look(ctx, questions, batch) {
+	for i, answer := range e.Surroundings.Look(ctx, questions, surroundings.FromEvents(around)) {
 		d := asked[i]
 		d.ResourceTags, d.Timeline = answer.Tags, answer.Timeline
 		if answer.Explanation != "" {

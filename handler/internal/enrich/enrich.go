@@ -45,9 +45,9 @@ func New(p Parts) *Enricher { return &Enricher{p} }
 const pieceSize = 1000
 
 // Enrich yields the alerts of findings, in their order, at most 1,000 at a time.
-// around holds the events that arrived beside them. Of each rule, only the first
+// around yields the events that arrived beside them. Of each rule, only the first
 // max_signals findings of the batch are looked up; the others become alerts too.
-func (e *Enricher) Enrich(ctx context.Context, findings []alert.Finding, around []*event.Event) iter.Seq[[]*alert.Alert] {
+func (e *Enricher) Enrich(ctx context.Context, findings []alert.Finding, around iter.Seq[*event.Event]) iter.Seq[[]*alert.Alert] {
 	return func(yield func([]*alert.Alert) bool) {
 		signals := alert.Signals{}
 		for part := range slices.Chunk(findings, pieceSize) {
@@ -65,7 +65,7 @@ type draft struct {
 	who   caller.Caller
 }
 
-func (e *Enricher) piece(ctx context.Context, findings []alert.Finding, around []*event.Event, signals alert.Signals) []*alert.Alert {
+func (e *Enricher) piece(ctx context.Context, findings []alert.Finding, around iter.Seq[*event.Event], signals alert.Signals) []*alert.Alert {
 	now := e.Now()
 	alerts := make([]*alert.Alert, len(findings))
 	var looked []*draft
@@ -106,7 +106,7 @@ func (e *Enricher) draft(f alert.Finding, now time.Time) (d draft) {
 }
 
 // lookUp asks for all alerts of a piece at once.
-func (e *Enricher) lookUp(ctx context.Context, drafts []*draft, around []*event.Event) {
+func (e *Enricher) lookUp(ctx context.Context, drafts []*draft, around iter.Seq[*event.Event]) {
 	if len(drafts) == 0 {
 		return
 	}

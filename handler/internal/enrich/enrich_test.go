@@ -52,7 +52,7 @@ func findings(t *testing.T, n int) []alert.Finding {
 
 func enriched(t *testing.T, p enrich.Parts, found []alert.Finding, around ...*event.Event) (pieces [][]*alert.Alert) {
 	t.Helper()
-	return slices.Collect(enrich.New(p).Enrich(t.Context(), found, around))
+	return slices.Collect(enrich.New(p).Enrich(t.Context(), found, slices.Values(around)))
 }
 
 // A broken transport panics where a look-up makes its call, in a goroutine of its

@@ -3,6 +3,8 @@ package surroundings
 import (
 	"cmp"
 	"encoding/json"
+	"iter"
+	"slices"
 	"strings"
 	"time"
 
@@ -35,6 +37,26 @@ func (o Operation) prepared() Operation {
 	o.targetKey = strings.ToLower(o.Target)
 	o.stageKey = strings.ToLower(o.CorrelationID) + "\x00" + o.operationKey + "\x00" + o.resource
 	return o
+}
+
+// maxOperations bounds those that are chosen from; a timeline shows ten.
+const maxOperations = 50
+
+// FromEvents reads the operations of the first events that are one, in the order of
+// their time.
+func FromEvents(events iter.Seq[*event.Event]) (all []Operation) {
+	for ev := range events {
+		if o, ok := FromEvent(ev); ok {
+			all = append(all, o)
+		}
+		if len(all) == maxOperations {
+			break
+		}
+	}
+	slices.SortFunc(all, func(a, b Operation) int {
+		return cmp.Or(a.Time.Compare(b.Time), strings.Compare(a.stageKey, b.stageKey), strings.Compare(a.Outcome, b.Outcome))
+	})
+	return all
 }
 
 // FromEvent reads an Operation from an event; ok is false for what has no place

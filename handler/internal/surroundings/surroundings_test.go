@@ -466,6 +466,31 @@ func operations(t *testing.T, records ...string) []surroundings.Operation {
 	return all
 }
 
+// TestFromEventsChoosesTheFirstOperations, and passes over what is none.
+func TestFromEventsChoosesTheFirstOperations(t *testing.T) {
+	read := 0
+	all := surroundings.FromEvents(func(yield func(*event.Event) bool) {
+		for i := range 300 {
+			text := record(agentPool, cluster, "Success", fmt.Sprint("c", i), time.Duration(i)*time.Second, "{}")
+			if i%3 == 0 {
+				text = `{"time":"2026-11-09T08:14:22Z","category":"AuditLogs","operationName":"Add user"}`
+			}
+			ev, err := event.Read([]byte(text), 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			read++
+			if !yield(ev) {
+				return
+			}
+		}
+	})
+	byTime := slices.IsSortedFunc(all, func(a, b surroundings.Operation) int { return a.Time.Compare(b.Time) })
+	if len(all) != 50 || read != 75 || !byTime || all[len(all)-1].CorrelationID != "c1" {
+		t.Errorf("%d operations of %d events, in the order of time: %t", len(all), read, byTime)
+	}
+}
+
 func record(operation, resource, resultType, correlation string, before time.Duration, claims string) string {
 	return fmt.Sprintf(`{"time":%q,"category":"Administrative","operationName":%q,"resourceId":%q,"resultType":%q,"correlationId":%q,"identity":{"claims":%s}}`,
 		when.Add(-before).Format(time.RFC3339Nano), operation, resource, resultType, correlation, claims)
