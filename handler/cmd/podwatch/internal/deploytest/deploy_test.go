@@ -31,7 +31,6 @@ import (
 	"podwatch/handler/cmd/podwatch/internal/hub"
 	"podwatch/handler/cmd/podwatch/internal/hub/hubtest"
 	"podwatch/handler/internal/azurite"
-	"podwatch/handler/internal/invocation"
 )
 
 const (
@@ -212,11 +211,7 @@ func (a *app) follow(ctx context.Context, host *devhost.Host, log *slog.Logger) 
 		return err
 	}
 	return hub.Consume(ctx, hub.Connection{ConnectionString: a.hub, Hub: "podwatch"}, store, hub.ConsumeOptions{Log: log}, func(ctx context.Context, from hub.Partition, messages []hub.Message) error {
-		batch := make([]invocation.Message, len(messages))
-		for i, m := range messages {
-			batch[i] = invocation.Message{Body: m.Body, Sequence: m.Sequence, Offset: m.Offset, Enqueued: m.Enqueued}
-		}
-		return host.Deliver(ctx, from.ID, batch...)
+		return host.Deliver(ctx, from.ID, messages...)
 	})
 }
 
