@@ -65,7 +65,7 @@ func New(f Finding, ev *event.Event, who caller.Caller, now time.Time) *Alert {
 		a.Note(fmt.Sprintf("Kubernetes deleted %d %s of it in the same batch, as routine", f.Pods, pods))
 	}
 	if audit := ev.Audit(); audit != nil && audit.User.Name == "aksService" && a.Operation == "delete namespaces" {
-		a.note("AKS deletes managed namespaces by this account: who asked for it is the caller of managedNamespaces/delete in the activity log, an alert of its own")
+		a.Note("AKS deletes managed namespaces by this account: who asked for it is the caller of managedNamespaces/delete in the activity log, an alert of its own")
 	}
 	if a.EventTime.IsZero() {
 		a.EventTime = a.TimeGenerated
