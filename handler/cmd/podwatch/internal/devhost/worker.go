@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -240,15 +242,32 @@ func (w *worker) state() (pid, starts int) {
 	return w.proc.ID(), w.starts
 }
 
-// freePort asks the system for a port that is free now. The host, too, picks
-// the handler's port before it starts the handler.
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
+// Ports of handlers are below those that systems give to connections and to listeners
+// that take any, so that no other program gets the handler's while it starts again.
+const (
+	firstPort = 20_000
+	ports     = 12_000
+)
+
+// lastPort counts from a random port of the range, so that two programs do not
+// compete for one.
+var lastPort = func() *atomic.Uint32 {
+	n := new(atomic.Uint32)
+	n.Store(rand.Uint32N(ports))
+	return n
+}()
+
+// freePort returns a port that is free now and that no other host in this process
+// got. The Functions host, too, picks the handler's port before it starts the handler.
+func freePort() (port int, err error) {
+	for range ports {
+		port = firstPort + int(lastPort.Add(1)%ports)
+		var l net.Listener
+		if l, err = net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port))); err == nil {
+			return port, l.Close()
+		}
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
+	return 0, fmt.Errorf("find a free port for the handler: %w", err)
 }
 
 // handlerEnv is what the host gives the handler: its own environment, which the
