@@ -44,21 +44,34 @@ func isGUID(id string) bool {
 	return ok && strings.EqualFold(id, guid)
 }
 
+// An activityQuery is what the portal's page of the activity log is asked.
+type activityQuery struct {
+	Caller        string   `json:"caller,omitempty"`
+	EndTime       string   `json:"endTime"`
+	StartTime     string   `json:"startTime"`
+	Subscriptions []string `json:"subscriptions"`
+	TimeSpan      string   `json:"timeSpan"`
+	Top           int      `json:"top"`
+}
+
 // activityLog opens the activity log of the subscription around the event, of
 // the caller where it is named by an identifier.
 func (p Portal) activityLog(a *Alert) string {
 	const before, after = 25 * time.Minute, 10 * time.Minute
-	query := map[string]any{
-		"subscriptions": []string{a.SubscriptionId}, "timeSpan": "5", "top": 1000,
-		"startTime": a.EventTime.Add(-before).UTC().Format(time.RFC3339), "endTime": a.EventTime.Add(after).UTC().Format(time.RFC3339),
+	var ask struct {
+		Query activityQuery `json:"query"`
+	}
+	ask.Query = activityQuery{
+		Subscriptions: []string{a.SubscriptionId}, TimeSpan: "5", Top: 1000,
+		StartTime: a.EventTime.Add(-before).UTC().Format(time.RFC3339), EndTime: a.EventTime.Add(after).UTC().Format(time.RFC3339),
 	}
 	switch {
 	case upn.MatchString(a.CallerName):
-		query["caller"] = a.CallerName
+		ask.Query.Caller = a.CallerName
 	case isGUID(a.CallerId):
-		query["caller"] = a.CallerId
+		ask.Query.Caller = a.CallerId
 	}
-	text, _ := json.Marshal(map[string]any{"query": query}) // text, a number and a list of text
+	text, _ := json.Marshal(ask) // text, a number and a list of text
 	return p.Base + "/#blade/Microsoft_Azure_ActivityLog/ActivityLogBlade/queryInputs/" + url.PathEscape(string(text))
 }
 
