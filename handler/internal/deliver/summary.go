@@ -52,7 +52,8 @@ func (v *visit) summarizeAll(ctx context.Context, channel string, result *Result
 // summarize posts one summary and forgets it. Its claim has the summary's id, so
 // that two instances, or one that is killed in between, post it once. Alerts that
 // were posted beside being held, by an instance that had them in another batch, are
-// left out; those that it shows are settled.
+// left out; those that it shows are settled. While another instance has one of them,
+// the summary waits: that instance may be dead, and nobody else would tell of it.
 func (v *visit) summarize(ctx context.Context, s state.Summary) error {
 	g := groupOf(s)
 	if len(g.Alerts) == 0 {
@@ -66,8 +67,11 @@ func (v *visit) summarize(ctx context.Context, s state.Summary) error {
 		return v.storms.Forget(ctx, s)
 	}
 	examples := g.Alerts
-	mine, _ := v.claim(ctx, &g) // what another call has, that call posts
+	mine, theirs := v.claim(ctx, &g)
 	switch {
+	case len(theirs) > 0:
+		v.ledger.Settle(ctx, append(mine, claim...), state.Open)
+		return nil // the next call finds them settled, or takes over
 	case g.Total <= 0:
 		v.ledger.Settle(ctx, claim, state.Unwanted)
 		return v.storms.Forget(ctx, s)
