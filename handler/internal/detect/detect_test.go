@@ -161,6 +161,27 @@ func routine(t testing.TB) (records []string) {
 	return records
 }
 
+// A walked is a batch that counts what costs a walk over all of it.
+type walked struct {
+	detect.Batch
+	walks int
+}
+
+func (w *walked) At(pos int) int {
+	w.walks++
+	return w.Batch.At(pos)
+}
+
+// TestRoutineCostsNoWalkOverTheBatch: which message a record is in is asked for a
+// finding or what cannot be read only.
+func TestRoutineCostsNoWalkOverTheBatch(t *testing.T) {
+	d := detect.New(builtIn, false)
+	b := &walked{Batch: read(t, d, wrapped(append(routine(t), record(1))...))}
+	if got := d.Detect(b, false); got.Routine == 0 || len(got.Findings) > 0 || b.walks > 0 {
+		t.Errorf("%d routine, %d findings, %d walks; want routine only and no walk", got.Routine, len(got.Findings), b.walks)
+	}
+}
+
 func TestRoutineIsCounted(t *testing.T) {
 	records := append(routine(t), deletion(1))
 	n := len(records) - 1

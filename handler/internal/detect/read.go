@@ -239,8 +239,8 @@ func (r *reading) read(p piece) (known bool) {
 		n++
 	}
 	r.Opened++
-	if !p.whole {
-		p.message, p.whole = r.batch.At(p.at), true
+	if len(inner) > 0 && !p.whole {
+		p.message, p.whole = r.batch.At(p.at), true // which costs a walk over the batch
 	}
 	for _, text := range inner {
 		p.Text, p.inner, p.mended = jsontext.Text{Raw: text}, true, "it was in a record of another log"
