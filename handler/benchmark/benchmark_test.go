@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -61,6 +62,9 @@ func TestContestantsFindTheSame(t *testing.T) {
 			}
 			defer l.conn.Close()
 			for _, r := range rows(200_000) {
+				if !slices.Contains(r.columns(), c) {
+					continue
+				}
 				load := r.Load
 				load.Bare = c.bare
 				body, matches := load.Invocation()

@@ -18,7 +18,7 @@ type row struct {
 }
 
 // rows are the three logs by share of deletions, then a cluster's log by share and
-// by the size of messages. No text is cut: the peers refuse one that is.
+// by the size of messages, and by share where every twentieth text is cut.
 func rows(size int) (rows []row) {
 	const most = 19
 	add := func(title string, l logtest.Load) {
@@ -46,7 +46,19 @@ func rows(size int) (rows []row) {
 				logtest.Load{Log: logtest.Cluster, Nth: share.nth, Routine: most, Records: records})
 		}
 	}
+	for _, share := range logtest.Shares[:3] {
+		add(fmt.Sprintf("%s, 5 %% cut | %s, 95 %% routine", logtest.Cluster, share.Name),
+			logtest.Load{Log: logtest.Cluster, Nth: share.Nth, Routine: most, Cut: 20})
+	}
 	return rows
+}
+
+// columns are the contestants of a row: the peers refuse a text that is cut.
+func (r row) columns() []column {
+	if r.Cut > 0 {
+		return columns[:peersFrom]
+	}
+	return columns
 }
 
 // A column is a contestant and what it gets.
@@ -94,6 +106,10 @@ func table(ctx context.Context, out io.Writer, runs, size int) error {
 		for _, speed := range speeds[1:] {
 			fmt.Fprintf(out, " %.3f |", speed/speeds[0])
 		}
+		if r.Cut > 0 {
+			fmt.Fprintln(out, strings.Repeat(" |", len(columns)-peersFrom+1))
+			continue
+		}
 		fmt.Fprintf(out, " %.1f |\n", speeds[1]/slices.Max(speeds[peersFrom:]))
 	}
 	return nil
@@ -101,6 +117,7 @@ func table(ctx context.Context, out io.Writer, runs, size int) error {
 
 // measure returns the median throughput of each column in MB/s.
 func (r row) measure(children map[string]*child, runs int) ([]float64, error) {
+	columns := r.columns()
 	times := make([][]float64, len(columns))
 	lines := make([]*line, len(columns))
 	bodies := map[bool][]byte{}
