@@ -18,7 +18,6 @@ const [app, port = '5672'] = process.argv.slice(2);
 const account = { name: 'podwatchlocal', key: randomBytes(64).toString('base64') };
 const services = [];
 const path = (name) => fileURLToPath(new URL(name, import.meta.url));
-const watchInput = 'process.stdin.on("end", () => process.emit("SIGTERM")); process.stdin.resume(); require(process.argv[1]);';
 
 // service starts a program of Node.js and returns the first n lines of its output
 // that match.
@@ -54,7 +53,7 @@ async function end(code) {
 let settings;
 try {
   const ports = ['blob', 'queue', 'table'].flatMap((name) => [`--${name}Host`, '127.0.0.1', `--${name}Port`, '0']);
-  const azurite = ['-e', watchInput, path('node_modules/azurite/dist/src/azurite.js'), '--silent', '--inMemoryPersistence', '--skipApiVersionCheck', '--disableTelemetry', ...ports];
+  const azurite = [path('azurite.cjs'), '--silent', '--inMemoryPersistence', '--skipApiVersionCheck', '--disableTelemetry', ...ports];
   const [storage, hub] = await Promise.all([
     service(azurite, 3, /service is successfully listening at (\S+)/, { AZURITE_ACCOUNTS: `${account.name}:${account.key}` }),
     service([path('eventhub.mjs'), '--port', port, '--hub', 'podwatch-logs:4', '--exit-with-stdin'], 1, /^ready (\S+)/),

@@ -32,7 +32,7 @@ var services = []string{"Blob", "Queue", "Table"}
 
 // Options say where things are.
 type Options struct {
-	// Dir holds node_modules; see FindLocal.
+	// Dir holds azurite.cjs and node_modules; see FindLocal.
 	Dir string
 
 	// Data is a folder that keeps everything for the next instance; empty keeps it
@@ -61,26 +61,17 @@ const (
 	saveWithin  = 20 * time.Second // to write the last changes of a Data folder
 )
 
-// launcher runs Azurite and asks it to end when standard input closes. Azurite removes
-// what was replaced, of queues each minute, one by one, and sorts all the rest each time:
-// with some thousand it answered nothing for a quarter of a minute, with thirty thousand
-// for an hour, not even that it should end. The second statement removes without sorting.
-const launcher = `process.stdin.on("end", () => process.emit("SIGTERM")); process.stdin.resume();
-require(require("path").join(process.argv[1], "../common/persistence/LokiExtentMetadataStore.js")).default.prototype.deleteExtent = async function (id) {
-	const extents = this.db.getCollection(this.EXTENTS_COLLECTION), extent = extents.findOne({ id });
-	if (extent) extents.remove(extent);
-};
-require(process.argv[1]);`
-
 // Start starts Azurite and returns when it answers.
 func Start(ctx context.Context, o Options) (*Azurite, error) {
-	script, err := filepath.Abs(filepath.Join(o.Dir, "node_modules", "azurite", "dist", "src", "azurite.js"))
+	dir, err := filepath.Abs(o.Dir)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := os.Stat(script); err != nil {
-		return nil, fmt.Errorf("azurite is not installed (%s is missing): run `make deps`", script)
+	installed := filepath.Join(dir, "node_modules", "azurite", "dist", "src", "azurite.js")
+	if _, err := os.Stat(installed); err != nil {
+		return nil, fmt.Errorf("azurite is not installed (%s is missing): run `make deps`", installed)
 	}
+	script := filepath.Join(dir, "azurite.cjs") // which ends with standard input
 	node, err := exec.LookPath("node")
 	if err != nil {
 		return nil, fmt.Errorf("azurite needs Node.js: %w", err)
@@ -99,7 +90,7 @@ func Start(ctx context.Context, o Options) (*Azurite, error) {
 
 // start runs one instance on three ports from first on; 0 lets the system choose.
 func start(ctx context.Context, node, script string, o Options, first int) (*Azurite, error) {
-	args := []string{"-e", launcher, script, "--silent", "--skipApiVersionCheck", "--disableTelemetry", "--loose"}
+	args := []string{script, "--silent", "--skipApiVersionCheck", "--disableTelemetry", "--loose"}
 	for i, name := range services {
 		port := first
 		if first != 0 {
