@@ -233,9 +233,15 @@ func (r *reading) read(p piece) (known bool) {
 			return false
 		}
 		r.evaluate(p, ev, n)
-		if inner = r.within(p, ev); inner == nil {
-			r.judge(p, ev, n)
+		tells := !ev.HasAudit() && r.tells(ev.Raw()) // of something else than an audit event
+		var within [][]byte
+		if tells && !p.inner && len(r.matches) == 0 && known {
+			within = export.Within(ev.Raw())
 		}
+		if within == nil {
+			r.judge(p, ev, n, tells)
+		}
+		inner = append(inner, within...)
 		n++
 	}
 	r.Opened++
@@ -247,15 +253,6 @@ func (r *reading) read(p piece) (known bool) {
 		r.read(p)
 	}
 	return true
-}
-
-// within returns the records inside of a record that no rule matched and that tells of
-// something else than an audit event.
-func (r *reading) within(p piece, ev *event.Event) [][]byte {
-	if p.inner || len(r.matches) > 0 || ev.Dataset() == "" || ev.HasAudit() || !r.tells(ev.Raw()) {
-		return nil
-	}
-	return export.Within(ev.Raw())
 }
 
 // wellFormed reports whether the strings of a record that was found in place are
@@ -303,11 +300,12 @@ func (r *reading) find(m rule.Match, id string, p piece, n int) {
 	r.Findings = append(r.Findings, f)
 }
 
-// judge reports an event of which a rule may have missed something. A client that
+// judge reports an event of which a rule may have missed something: one that tells of
+// something else than an audit event, or is cut. A client that
 // made its audit record so long that it was cut before its verb is also one finding
 // per cluster and hour.
-func (r *reading) judge(p piece, ev *event.Event, n int) {
-	if reason := r.unreadPart(p, ev); reason != "" {
+func (r *reading) judge(p piece, ev *event.Event, n int, tells bool) {
+	if reason := r.unreadPart(p, ev, tells); reason != "" {
 		r.unreadable(p, reason)
 		if ev.Cut() == event.BeforeVerb && len(ev.Raw()) >= prefilter.Stretch {
 			hour := ev.Time().UTC().Truncate(time.Hour).Format(time.RFC3339)
@@ -321,13 +319,13 @@ func (r *reading) judge(p piece, ev *event.Event, n int) {
 
 // unreadPart returns why an event, or a part of it that a rule may match, is
 // unreadable; "" if all of it was read.
-func (r *reading) unreadPart(p piece, ev *event.Event) string {
+func (r *reading) unreadPart(p piece, ev *event.Event, tells bool) string {
 	switch {
 	case ev.Cut() == event.BeforeVerb:
 		return "the audit text does not tell what was done and to what: it is missing, cut or malformed before that"
 	case len(ev.Unread()) > 0 && r.tells(ev.Unread()):
 		return "the audit text has a part that is no audit event"
-	case ev.HasAudit(), !r.tells(ev.Raw()):
+	case !tells:
 		return "" // read, or nothing that a rule may look for
 	case ev.Dataset() != "" && (r.audits.Contains(ev.Raw()) || r.encodes(ev.Raw())):
 		return "a record of another log, or in another form, with an audit event that no rule sees"
