@@ -15,6 +15,7 @@ import (
 
 	"podwatch/handler/internal/alert"
 	"podwatch/handler/internal/config"
+	"podwatch/handler/internal/logtest"
 )
 
 // What feed makes raises an alert that names what the flags say.
@@ -163,7 +164,7 @@ func TestFeedTellsWhatCameOfIt(t *testing.T) {
 	}
 	ended := func() bool { return len(done) > 0 }
 	packed := filepath.Join(drop, "log.json.gz")
-	writeFile(t, packed, gzipped(t, log))
+	writeFile(t, packed, logtest.Gzip(log))
 	stderr.await(t, packed+" is fed: read 2 records: 1 repeat, 1 no match\n", ended)
 	capture, err := os.ReadFile("testdata/files/cap.avro")
 	if err != nil {
@@ -171,7 +172,7 @@ func TestFeedTellsWhatCameOfIt(t *testing.T) {
 	}
 	writeFile(t, filepath.Join(drop, "cap.avro"), string(capture))
 	stderr.await(t, "cap.avro is fed: read 25 records: ", ended)
-	writeFile(t, filepath.Join(drop, "cut.gz"), gzipped(t, log)[:40])
+	writeFile(t, filepath.Join(drop, "cut.gz"), logtest.Gzip(log)[:40])
 	stderr.await(t, "cut.gz is not fed to its end: unpack gzip: unexpected EOF", ended)
 	cancel()
 	if err := <-done; err != nil && !errors.Is(err, context.Canceled) {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"compress/gzip"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -15,6 +14,7 @@ import (
 	"golang.org/x/text/encoding/unicode"
 
 	"podwatch/handler/internal/export"
+	"podwatch/handler/internal/logtest"
 )
 
 // replayed runs the command and returns what it prints.
@@ -58,19 +58,6 @@ func sampleLines(t testing.TB) string {
 			}
 			b.WriteString("\r\n")
 		}
-	}
-	return b.String()
-}
-
-func gzipped(t testing.TB, text string) string {
-	t.Helper()
-	var b bytes.Buffer
-	w := gzip.NewWriter(&b)
-	if _, err := io.WriteString(w, text); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
 	}
 	return b.String()
 }
@@ -150,7 +137,7 @@ func TestReplayReadsTheFilesThatPeopleHave(t *testing.T) {
 		"the API server's audit log":          {file("audit.log"), "read 1 records, 1 of logs that rules read, 1 alerts, 0 unread"},
 		"Event Hubs Capture":                  {file("cap.avro"), "read 25 records, 24 of logs that rules read, 6 alerts, 0 unread"},
 		"a storage account":                   {sampleLines(t), "read 25 records, 24 of logs that rules read, 6 alerts, 0 unread"},
-		"the same in gzip":                    {gzipped(t, sampleLines(t)), "read 25 records, 24 of logs that rules read, 6 alerts, 0 unread"},
+		"the same in gzip":                    {logtest.Gzip(sampleLines(t)), "read 25 records, 24 of logs that rules read, 6 alerts, 0 unread"},
 		"UTF-16":                              {u16, "read 4 records, 4 of logs that rules read, 1 alerts, 0 unread"},
 		"saved messages":                      {asJSON(t, saved), "read 25 records, 24 of logs that rules read, 6 alerts, 0 unread"},
 		"saved messages by an SDK":            {withBody("body", text), "read 25 records, 24 of logs that rules read, 6 alerts, 0 unread"},
@@ -203,7 +190,7 @@ func TestReplayNamesWhatItCannotRead(t *testing.T) {
 		"text":             {write("readme.txt", "nothing to see"), []string{"readme.txt: byte 0: text that is no JSON\n"}},
 		"a zip archive":    {write("log.zip", "PK\x03\x04\x14\x00\x00\x00{}\n{}"), []string{"log.zip: byte 0: zip data, not JSON text\n"}},
 		"Parquet":          {write("log.parquet", "PAR1\x15\x04{}\n{}"), []string{"log.parquet: byte 0: Parquet data, not JSON text\n"}},
-		"gzip that is cut": {write("cut.gz", gzipped(t, sampleLines(t))[:500]), []string{"cut.gz: unpack gzip: unexpected EOF\n"}},
+		"gzip that is cut": {write("cut.gz", logtest.Gzip(sampleLines(t))[:500]), []string{"cut.gz: unpack gzip: unexpected EOF\n"}},
 		"Avro of others":   {write("other.avro", "Obj\x01x"), []string{"other.avro: read Avro: "}},
 		"no file":          {filepath.Join(dir, "nowhere"), []string{"nowhere: no such file or directory\n"}},
 		"many bad lines": {write("bad.json", strings.Repeat("oops\n", 42)+sampleLines(t)), []string{

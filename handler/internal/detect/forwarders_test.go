@@ -2,7 +2,6 @@ package detect_test
 
 import (
 	"bytes"
-	"compress/gzip"
 	"compress/zlib"
 	"encoding/base64"
 	"encoding/json"
@@ -18,6 +17,7 @@ import (
 	"testing"
 
 	"podwatch/handler/internal/detect"
+	"podwatch/handler/internal/logtest"
 )
 
 type object = map[string]any
@@ -96,8 +96,8 @@ var encodings = map[string]func(string) string{
 	"HTML, hex":          func(s string) string { return strings.ReplaceAll(html.EscapeString(s), "&#34;", "&#x22;") },
 	"base64":             base64Of,
 	"base64 of URLs":     func(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) },
-	"gzip in base64":     func(s string) string { return base64Of(gzipped(s)) },
-	"gzip in URL base64": func(s string) string { return base64.URLEncoding.EncodeToString([]byte(gzipped(s))) },
+	"gzip in base64":     func(s string) string { return base64Of(logtest.Gzip(s)) },
+	"gzip in URL base64": func(s string) string { return base64.URLEncoding.EncodeToString([]byte(logtest.Gzip(s))) },
 	"zlib in base64":     func(s string) string { return base64Of(zlibbed(s)) },
 }
 
@@ -110,14 +110,6 @@ func zlibbed(s string) string {
 }
 
 func base64Of(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
-
-func gzipped(s string) string {
-	var b bytes.Buffer
-	w := gzip.NewWriter(&b)
-	_, _ = io.WriteString(w, s)
-	_ = w.Close()
-	return b.String()
-}
 
 // with is m with other members; nil takes one away.
 func with(m, other object) object {
@@ -250,8 +242,8 @@ var lines = map[string]func(text string) string{
 	"XML":                  func(s string) string { return `<e id="1"><log>` + html.EscapeString(s) + `</log></e>` },
 	"XML as it is":         func(s string) string { return `<e id="1"><![CDATA[` + s + `]]></e>` },
 	"base64 in lines":      func(s string) string { return inLines(base64Of(s)) },
-	"gzip":                 gzipped,
-	"gzip as text":         func(s string) string { return asText(gzipped(s)) },
+	"gzip":                 logtest.Gzip,
+	"gzip as text":         func(s string) string { return asText(logtest.Gzip(s)) },
 	"zlib as text":         func(s string) string { return asText(zlibbed(s)) },
 	"lines P and F":        func(s string) string { return partial(s, len(s)/2) },
 	"lines P and F, early": func(s string) string { return partial(s, 40) },

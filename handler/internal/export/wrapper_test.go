@@ -1,17 +1,15 @@
 package export_test
 
 import (
-	"bytes"
-	"compress/gzip"
 	"encoding/base64"
 	"encoding/json"
 	"html"
-	"io"
 	"net/url"
 	"strings"
 	"testing"
 
 	"podwatch/handler/internal/export"
+	"podwatch/handler/internal/logtest"
 )
 
 func TestRecordsInWrappers(t *testing.T) {
@@ -33,8 +31,8 @@ func TestRecordsInWrappers(t *testing.T) {
 		"an alert of the common schema":     {`{"schemaId":"x","data":{"essentials":{},"alertContext":{"operationName":"o","eventTimestamp":"t"}}}`, []string{`{"operationName":"o","eventTimestamp":"t"}`}},
 		"a whole body in base64":            {base64.StdEncoding.EncodeToString([]byte(`{"records":[` + record + `]}`)), []string{record}},
 		"Logic Apps with contentBytes":      {`{"name":"x","contentBytes":` + coded(record) + `}`, []string{record}},
-		"gzip in base64":                    {`{"data":` + coded(gzipped(record)) + `}`, []string{record}},
-		"gzip in base64 of URLs, alone":     {base64.RawURLEncoding.EncodeToString([]byte(gzipped(`[` + record + `]`))), []string{record}},
+		"gzip in base64":                    {`{"data":` + coded(logtest.Gzip(record)) + `}`, []string{record}},
+		"gzip in base64 of URLs, alone":     {base64.RawURLEncoding.EncodeToString([]byte(logtest.Gzip(`[` + record + `]`))), []string{record}},
 		"a body encoded for URLs":           {url.QueryEscape(`{"records":[` + record + `]}`), []string{record}},
 		"a string encoded for URLs, twice":  {`{"log":` + text(url.PathEscape(url.PathEscape(record))) + `}`, []string{record}},
 		"a body encoded for HTML":           {html.EscapeString(`{"records":[` + record + `]}`), []string{record}},
@@ -66,21 +64,13 @@ func TestRecordsInWrappers(t *testing.T) {
 	}
 }
 
-func gzipped(s string) string {
-	var b bytes.Buffer
-	w := gzip.NewWriter(&b)
-	_, _ = io.WriteString(w, s)
-	_ = w.Close()
-	return b.String()
-}
-
 // What is compressed costs a bounded amount, however often it is in a body, and what is
 // beyond that is reported.
 func TestUnpackingIsBounded(t *testing.T) {
 	t.Parallel()
-	bomb := base64.StdEncoding.EncodeToString([]byte(gzipped(`{"records":[` + strings.Repeat(" ", 32<<20) + `]}`)))
-	small := base64.StdEncoding.EncodeToString([]byte(gzipped(`{"time":"x","category":"y","a":"` + strings.Repeat("x", 1<<20) + `"}`)))
-	whole := base64.StdEncoding.EncodeToString([]byte(gzipped(`{"time":"x","category":"y"}`)))
+	bomb := base64.StdEncoding.EncodeToString([]byte(logtest.Gzip(`{"records":[` + strings.Repeat(" ", 32<<20) + `]}`)))
+	small := base64.StdEncoding.EncodeToString([]byte(logtest.Gzip(`{"time":"x","category":"y","a":"` + strings.Repeat("x", 1<<20) + `"}`)))
+	whole := base64.StdEncoding.EncodeToString([]byte(logtest.Gzip(`{"time":"x","category":"y"}`)))
 	for name, tt := range map[string]struct {
 		body   string
 		want   int // records

@@ -1,8 +1,6 @@
 package faulttest
 
 import (
-	"bytes"
-	"compress/gzip"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -16,6 +14,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"podwatch/handler/internal/logtest"
 )
 
 const (
@@ -46,18 +46,6 @@ func envelope(messages ...string) string {
 }
 
 func of(s string) func() io.Reader { return func() io.Reader { return strings.NewReader(s) } }
-
-func gzipped(s string) string {
-	var b bytes.Buffer
-	w := gzip.NewWriter(&b)
-	if _, err := w.Write([]byte(s)); err != nil {
-		panic(err) // a buffer
-	}
-	if err := w.Close(); err != nil {
-		panic(err)
-	}
-	return b.String()
-}
 
 // endless is as many bytes as are asked for, without holding them.
 type endless struct{ left int64 }
@@ -100,8 +88,8 @@ func hostileRequests() []hostile {
 		{name: "huge numbers", body: of(envelope(`{"records":[{"category":"Administrative","durationMs":1e999999,"level":` + strings.Repeat("9", 100_000) + `}]}`)), want: ok},
 		{name: "huge sequence number", body: of(strings.Replace(envelope(body(record)), `"[0]"`, `"[1e400]"`, 1)), want: ok},
 		{name: "bytes for text", body: of(envelope("\x00\x01\xff\xfe" + strings.Repeat("\x80", 5000))), want: ok, unreadable: true},
-		{name: "gzip in a message", body: of(envelope(gzipped(body(record)))), want: ok},
-		{name: "gzip request", encoding: "gzip", body: of(gzipped(envelope(body(record)))), want: ok, unreadable: true},
+		{name: "gzip in a message", body: of(envelope(logtest.Gzip(body(record)))), want: ok},
+		{name: "gzip request", encoding: "gzip", body: of(logtest.Gzip(envelope(body(record)))), want: ok, unreadable: true},
 		{name: "a record of 1 MiB", body: of(envelope(wide)), want: ok},
 		{name: "10,000 records", body: of(envelope(manyRecords)), want: ok},
 		{name: "10,000 messages", body: of(envelope(strings.Split(strings.Repeat("{}\x00", 9_999)+"{}", "\x00")...)), want: ok},

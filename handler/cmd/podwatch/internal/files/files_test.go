@@ -2,7 +2,6 @@ package files
 
 import (
 	"bytes"
-	"compress/gzip"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -21,6 +20,7 @@ import (
 	"github.com/twmb/avro/ocf"
 
 	"podwatch/handler/internal/export"
+	"podwatch/handler/internal/logtest"
 )
 
 // entry is a record of about size bytes that has n.
@@ -188,18 +188,7 @@ func TestAMalformedRecordCostsItself(t *testing.T) {
 	}
 }
 
-func packed(t testing.TB, text string) []byte {
-	t.Helper()
-	var b bytes.Buffer
-	w := gzip.NewWriter(&b)
-	if _, err := w.Write([]byte(text)); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return b.Bytes()
-}
+func packed(text string) []byte { return []byte(logtest.Gzip(text)) }
 
 func inUTF16(text string, bigEndian, mark bool) []byte {
 	var b []byte
@@ -221,16 +210,16 @@ func TestWhatIsPackedIsUnpacked(t *testing.T) {
 	t.Parallel()
 	text := joined(3, 10, "\n") + `{"time":"x","category":"😀","n":3}`
 	for name, packed := range map[string][]byte{
-		"gzip":                     packed(t, text),
-		"gzip in gzip":             packed(t, string(packed(t, text))),
-		"gzip in two parts":        append(packed(t, text[:200]), packed(t, text[200:])...),
+		"gzip":                     packed(text),
+		"gzip in gzip":             packed(logtest.Gzip(text)),
+		"gzip in two parts":        append(packed(text[:200]), packed(text[200:])...),
 		"UTF-16":                   inUTF16(text, false, true),
 		"UTF-16, big end first":    inUTF16(text, true, true),
 		"UTF-16 without a mark":    inUTF16(text, false, false),
 		"the same, big end first":  inUTF16(text, true, false),
-		"UTF-16 in gzip":           packed(t, string(inUTF16(text, false, true))),
+		"UTF-16 in gzip":           packed(string(inUTF16(text, false, true))),
 		"a byte order mark":        []byte("\ufeff" + text),
-		"a byte order mark in one": packed(t, "\ufeff"+text),
+		"a byte order mark in one": packed("\ufeff" + text),
 	} {
 		t.Run(name, func(t *testing.T) {
 			numbers, unread, _, err := contents(t, Bodies(bytes.NewReader(packed)))
@@ -243,7 +232,7 @@ func TestWhatIsPackedIsUnpacked(t *testing.T) {
 
 func TestWhatCannotBeUnpackedIsSaid(t *testing.T) {
 	t.Parallel()
-	long := packed(t, joined(2000, 1000, "\n"))
+	long := packed(joined(2000, 1000, "\n"))
 	for name, tt := range map[string]struct {
 		file []byte
 		want string
@@ -273,7 +262,7 @@ func TestWhatCannotBeUnpackedIsSaid(t *testing.T) {
 
 func TestAnEmptyFileHasNoBody(t *testing.T) {
 	t.Parallel()
-	for _, text := range []string{"", " \r\n\t", "\ufeff", string(packed(t, "")), "TimeGenerated,Type\n", `{"tables":[]}`, string(container(t, "null"))} {
+	for _, text := range []string{"", " \r\n\t", "\ufeff", logtest.Gzip(""), "TimeGenerated,Type\n", `{"tables":[]}`, string(container(t, "null"))} {
 		for b, err := range Bodies(strings.NewReader(text)) {
 			t.Errorf("%.40q has the body %q, error %v", text, b.Text, err)
 		}

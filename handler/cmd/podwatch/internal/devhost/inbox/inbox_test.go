@@ -2,8 +2,6 @@ package inbox_test
 
 import (
 	"bufio"
-	"bytes"
-	"compress/gzip"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -18,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"podwatch/handler/cmd/podwatch/internal/devhost/inbox"
+	"podwatch/handler/internal/logtest"
 )
 
 const (
@@ -112,7 +111,7 @@ func TestLogAnalyticsAnswersAsTheIngestionAPIDoes(t *testing.T) {
 		refused    string
 	}{
 		"rows":                     {ingest, "[" + row + "," + row + "]", nil, 204, 2, ""},
-		"rows, gzip":               {ingest, zipped("[" + row + "]"), []string{"Content-Encoding", "gzip"}, 204, 1, ""},
+		"rows, gzip":               {ingest, logtest.Gzip("[" + row + "]"), []string{"Content-Encoding", "gzip"}, 204, 1, ""},
 		"no rows":                  {ingest, "[]", nil, 204, 0, ""},
 		"an object":                {ingest, row, nil, 204, 0, "must be an array"},
 		"null":                     {ingest, "null", nil, 204, 0, "must be an array"},
@@ -124,8 +123,8 @@ func TestLogAnalyticsAnswersAsTheIngestionAPIDoes(t *testing.T) {
 		"another stream":           {strings.Replace(ingest, "Custom-", "Custom-X", 1), "[]", nil, 404, 0, "no stream"},
 		"text":                     {ingest, "[]", []string{"Content-Type", "text/plain"}, 415, 0, "content type"},
 		"more than 1 MB":           {ingest, `["` + strings.Repeat("x", 1<<20) + `"]`, nil, 413, 0, "1 MB"},
-		"more than 1 MB unzipped":  {ingest, zipped(`["` + strings.Repeat("x", 1<<20) + `"]`), []string{"Content-Encoding", "gzip"}, 413, 0, "1 MB"},
-		"a gzip bomb costs little": {ingest, zipped(strings.Repeat(" ", 64<<20)), []string{"Content-Encoding", "gzip"}, 413, 0, "1 MB"},
+		"more than 1 MB unzipped":  {ingest, logtest.Gzip(`["` + strings.Repeat("x", 1<<20) + `"]`), []string{"Content-Encoding", "gzip"}, 413, 0, "1 MB"},
+		"a gzip bomb costs little": {ingest, logtest.Gzip(strings.Repeat(" ", 64<<20)), []string{"Content-Encoding", "gzip"}, 413, 0, "1 MB"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b, c := serve(t, inbox.Options{})
@@ -153,14 +152,6 @@ func checkKept(t *testing.T, b *inbox.Inbox, refused string, accepted []inbox.En
 	case refused != "" && (len(accepted) != 0 || len(lost) != 1 || !strings.Contains(lost[0].Refused, refused)):
 		t.Errorf("%d cards, refused %+v; want none, and one refused with %q", len(accepted), lost, refused)
 	}
-}
-
-func zipped(s string) string {
-	var b bytes.Buffer
-	w := gzip.NewWriter(&b)
-	_, _ = io.WriteString(w, s)
-	_ = w.Close() // into memory
-	return b.String()
 }
 
 func TestColumnsAreCutAsTheServiceCutsThem(t *testing.T) {
@@ -213,7 +204,7 @@ func TestAnswerHookSeesTheDelivery(t *testing.T) {
 		return nil
 	}})
 	for body, want := range map[string]int{`[{"a":"bad"}]`: 400, `[{"a":"good"}]`: 204} {
-		if status, _, _ := c.do(http.MethodPost, ingest, zipped(body), "Content-Encoding", "gzip"); status != want {
+		if status, _, _ := c.do(http.MethodPost, ingest, logtest.Gzip(body), "Content-Encoding", "gzip"); status != want {
 			t.Errorf("%s: status %d, want %d", body, status, want)
 		}
 	}
