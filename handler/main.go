@@ -96,7 +96,7 @@ func run(ctx context.Context, getenv func(string) string, dir string, stdout io.
 	slog.New(slog.NewJSONHandler(stdout, nil)).Info("listening", "address", listener.Addr().String(), "start_ms", time.Since(start).Milliseconds(),
 		"version", version.String(), "commit", version.Commit(), "go", runtime.Version(),
 		"rules", len(functions.Rules.Rules()))
-	return serve(ctx, srv, listener)
+	return serve(ctx, srv, server.ReadAhead(listener))
 }
 
 // serve runs the server until ctx ends and then lets running invocations finish

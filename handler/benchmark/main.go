@@ -3,8 +3,9 @@
 // With -soak it keeps the handler under full load instead.
 //
 // Every contestant is a process of its own with two processors and gets the same
-// bytes in the form in which the Functions host sends them. Before it is timed it
-// must find the records that were put into the load.
+// bytes in the form in which the Functions host sends them, on a connection that reads
+// ahead as the handler's does; read-only is there also with net/http as it comes. Before
+// it is timed it must find the records that were put into the load.
 //
 // It is a module of its own, so that podwatch does not depend on its peers.
 package main

@@ -81,7 +81,7 @@ func newPodwatch() (contestant, error) {
 			Now: time.Now, Log: log,
 		}),
 	}
-	return contestant{server.New(s, log), s.matches}, nil
+	return contestant{Handler: server.New(s, log), matches: s.matches}, nil
 }
 
 // newHandler serves all that the handler does with the settings of the environment;
@@ -96,5 +96,5 @@ func newHandler() (contestant, error) {
 	if err != nil {
 		return contestant{}, err
 	}
-	return contestant{server.New(a, log), new(atomic.Int64)}, nil
+	return contestant{Handler: server.New(a, log), matches: new(atomic.Int64)}, nil
 }

@@ -71,7 +71,9 @@ func reading(messages *int) work {
 func start(t *testing.T, f functions) (string, *bytes.Buffer) {
 	t.Helper()
 	log := new(bytes.Buffer)
-	s := httptest.NewServer(server.New(f, slog.New(slog.NewJSONHandler(log, nil))))
+	s := httptest.NewUnstartedServer(server.New(f, slog.New(slog.NewJSONHandler(log, nil))))
+	s.Listener = server.ReadAhead(s.Listener)
+	s.Start()
 	t.Cleanup(s.Close)
 	return s.URL, log
 }

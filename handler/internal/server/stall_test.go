@@ -40,7 +40,7 @@ func connect(t *testing.T, f functions) net.Conn {
 	l := once{make(chan net.Conn, 1), make(chan struct{})}
 	l.conn <- conn
 	s := &http.Server{Handler: server.New(f, slog.New(slog.DiscardHandler))}
-	go func() { _ = s.Serve(l) }()
+	go func() { _ = s.Serve(server.ReadAhead(l)) }()
 	t.Cleanup(func() {
 		client.Close()
 		s.Close()
