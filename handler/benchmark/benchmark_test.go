@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net/http"
 	"net/http/httptest"
 	"os"
 	"slices"
@@ -13,6 +12,7 @@ import (
 	"time"
 
 	"podwatch/handler/internal/logtest"
+	"podwatch/handler/internal/server"
 )
 
 // TestMain serves as a contestant where the test started itself as one.
@@ -90,7 +90,9 @@ func BenchmarkInvocation(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				s := httptest.NewServer(http.Handler(podwatch))
+				s := httptest.NewUnstartedServer(podwatch)
+				s.Listener = server.ReadAhead(s.Listener)
+				s.Start()
 				defer s.Close()
 				l, err := (&child{address: s.Listener.Addr().String()}).dial()
 				if err != nil {
