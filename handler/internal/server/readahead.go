@@ -74,3 +74,11 @@ func (c *connection) release() {
 		c.buffer, c.ahead = nil, nil
 	}
 }
+
+// CloseWrite lets net/http end an answer to a body that it does not read to its end.
+func (c *connection) CloseWrite() error {
+	if tcp, ok := c.Conn.(*net.TCPConn); ok {
+		return tcp.CloseWrite()
+	}
+	return nil
+}

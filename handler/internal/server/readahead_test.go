@@ -81,26 +81,33 @@ func TestReadAheadSavesSystemCalls(t *testing.T) {
 	}
 }
 
-// TestReadAheadKeepsDeadlines: a read that waits ends at its deadline, and the connection
-// can be read after it.
-func TestReadAheadKeepsDeadlines(t *testing.T) {
-	t.Parallel()
+// connected returns both ends of a connection.
+func connected(t *testing.T) (client, served net.Conn) {
+	t.Helper()
 	tcp, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	l := ReadAhead(tcp)
 	defer l.Close()
-	client, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
+	if client, err = net.Dial("tcp", l.Addr().String()); err != nil {
 		t.Fatal(err)
 	}
-	defer client.Close()
-	served, err := l.Accept()
-	if err != nil {
+	if served, err = l.Accept(); err != nil {
 		t.Fatal(err)
 	}
-	defer served.Close()
+	t.Cleanup(func() {
+		client.Close()
+		served.Close()
+	})
+	return client, served
+}
+
+// TestReadAheadKeepsDeadlines: a read that waits ends at its deadline, and the connection
+// can be read after it.
+func TestReadAheadKeepsDeadlines(t *testing.T) {
+	t.Parallel()
+	client, served := connected(t)
 	for round := range 2 { // the second one waits in a read ahead
 		if _, err := client.Write([]byte("ab")); err != nil {
 			t.Fatal(err)
@@ -120,5 +127,24 @@ func TestReadAheadKeepsDeadlines(t *testing.T) {
 		if err := served.SetReadDeadline(time.Time{}); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// TestReadAheadEndsAnAnswer: net/http closes one direction where it answers before it
+// read the body, so that the client reads the answer and not that it was cut off.
+func TestReadAheadEndsAnAnswer(t *testing.T) {
+	t.Parallel()
+	client, served := connected(t)
+	if err := served.(interface{ CloseWrite() error }).CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := client.Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) {
+		t.Errorf("the client reads %d bytes, error %v, want the end", n, err)
+	}
+	if _, err := client.Write([]byte("ab")); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := served.Read(make([]byte, 2)); n != 2 || err != nil {
+		t.Errorf("read %d bytes, error %v: the other direction is open", n, err)
 	}
 }
