@@ -17,16 +17,20 @@ type Portal struct {
 }
 
 var (
-	clusterID = regexp.MustCompile(`(?i)^/subscriptions/[0-9a-f-]{36}/resourcegroups/[\w.()-]{1,90}/providers/microsoft\.(kubernetes/connectedclusters|containerservice/(managedclusters|fleets))/[\w-]{1,63}$`)
-	upn       = regexp.MustCompile(`^[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9.-]{1,255}$`)
+	clusterID = regexp.MustCompile(`(?i)^/subscriptions/[0-9a-f-]+/resourcegroups/[\w.()-]+/providers/microsoft\.(kubernetes/connectedclusters|containerservice/(managedclusters|fleets))/[\w-]+$`)
+	upn       = regexp.MustCompile(`^[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+$`)
 )
+
+// The longest ids that there are: names of 90 and 63 characters, and 64 before the @ and
+// 255 behind it.
+const longestClusterID, longestUPN = 280, 320
 
 // Links makes the links of an alert. A link is left out when an identifier that
 // it needs is missing or does not look like one: no other text of a record gets
 // into a URL.
 func (p Portal) Links(a *Alert) Links {
 	var links Links
-	if clusterID.MatchString(a.ClusterId) {
+	if len(a.ClusterId) <= longestClusterID && clusterID.MatchString(a.ClusterId) {
 		links.Cluster = p.Base + "/#resource" + a.ClusterId + "/overview"
 	}
 	if isGUID(a.SubscriptionId) {
@@ -66,7 +70,7 @@ func (p Portal) activityLog(a *Alert) string {
 		StartTime: a.EventTime.Add(-before).UTC().Format(time.RFC3339), EndTime: a.EventTime.Add(after).UTC().Format(time.RFC3339),
 	}
 	switch {
-	case upn.MatchString(a.CallerName):
+	case len(a.CallerName) <= longestUPN && upn.MatchString(a.CallerName):
 		ask.Query.Caller = a.CallerName
 	case isGUID(a.CallerId):
 		ask.Query.Caller = a.CallerId

@@ -107,12 +107,14 @@ func errorOf(service string, resp *http.Response, body []byte) *Error {
 }
 
 // safeCode is the form of Azure's error codes; anything else is not repeated.
-var safeCode = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_.]{0,79}$`)
+var safeCode = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_.]*$`)
+
+const longestCode = 80
 
 // errorCode reads the code of Azure's usual error body.
 func errorCode(body []byte) string {
 	var e struct{ Error struct{ Code string } }
-	if json.Unmarshal(body, &e) != nil || !safeCode.MatchString(e.Error.Code) {
+	if json.Unmarshal(body, &e) != nil || len(e.Error.Code) > longestCode || !safeCode.MatchString(e.Error.Code) {
 		return ""
 	}
 	return e.Error.Code

@@ -343,14 +343,18 @@ func parallel(n int, f func(i int)) {
 	_ = calls.Wait() // no call returns an error
 }
 
-var plainName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$`)
+// plainName matches names that are the same in a URL. Limits of length are apart from
+// patterns: a count makes one large, and all are compiled at each start.
+var plainName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]*$`)
+
+const longestName = 128
 
 func documentName(k Key) string { return safeName(k.Sink) + "/" + safeName(k.ID) }
 
 // safeName replaces what is not a plain name by its hash: an alert's id comes back
 // from the queue, into which others may have written it.
 func safeName(s string) string {
-	if plainName.MatchString(s) {
+	if len(s) <= longestName && plainName.MatchString(s) {
 		return s
 	}
 	sum := sha256.Sum256([]byte(s))

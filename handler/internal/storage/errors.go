@@ -50,7 +50,7 @@ func reason(err error) error {
 // refusal returns status and code of an answer, and what the usual cause is.
 func refusal(answer *azcore.ResponseError) error {
 	text := "storage answered " + strconv.Itoa(answer.StatusCode)
-	if code := answer.ErrorCode; plainCode.MatchString(code) {
+	if code := answer.ErrorCode; len(code) <= longestCode && plainCode.MatchString(code) {
 		text += " " + code
 	}
 	if answer.StatusCode == http.StatusForbidden {
@@ -61,7 +61,9 @@ func refusal(answer *azcore.ResponseError) error {
 
 // plainCode matches the service's error codes, and no text that something in between
 // wrote.
-var plainCode = regexp.MustCompile(`^[A-Za-z0-9]{1,80}$`)
+var plainCode = regexp.MustCompile(`^[A-Za-z0-9]+$`)
+
+const longestCode = 80
 
 func statusOf(err error) int {
 	if answer, ok := errors.AsType[*azcore.ResponseError](err); ok {
