@@ -31,11 +31,7 @@ func (e *SyntaxError) Error() string {
 // is a *[SyntaxError].
 func Parse(src string) (*Node, error) {
 	p := &parser{src: src}
-	n, err := p.parse()
-	if err != nil {
-		return nil, err
-	}
-	return n, nil
+	return p.parse()
 }
 
 // A parser decides on the next character alone, after reading at most one
@@ -47,6 +43,8 @@ type parser struct {
 	depth  int // open brackets and braces
 	nested int // open braces
 	steps  int // characters looked at, for the test of linearity
+
+	text []byte // of the literal or the part of one that is being read; reused
 
 	note func(offset int, code, msg string) // set by Lint
 }
@@ -305,21 +303,16 @@ func (p *parser) literal() literal {
 func (p *parser) quoted() literal {
 	at := p.pos
 	p.pos++
-	var b []byte
+	p.text = p.text[:0]
 	for p.pos < len(p.src) {
 		p.steps++
-		switch c := p.src[p.pos]; c {
-		case '"':
+		switch c := p.src[p.pos]; {
+		case c == '"':
 			p.pos++
-			return literal{parts: []string{string(b)}, quoted: true}
-		case '\\':
-			if n := p.escape(&b, `\"`); n > 0 {
-				p.pos += n
-				continue
-			}
-			fallthrough // a backslash before anything else is text
-		default:
-			b = append(b, c)
+			return literal{parts: []string{string(p.text)}, quoted: true}
+		case c == '\\' && p.escape(`\"`):
+		default: // also a backslash before anything else
+			p.text = append(p.text, c)
 			p.pos++
 		}
 	}
@@ -334,45 +327,38 @@ const badEscape = `a backslash must be followed by one of \ ( ) : < > " * { }, b
 // unquoted reads up to a special character or an operator.
 func (p *parser) unquoted() literal {
 	at := p.pos
-	var b []byte
+	p.text = p.text[:0]
 	var parts []string
 scan:
 	for p.pos < len(p.src) {
 		p.steps++
-		c := p.src[p.pos]
-		if n := blankLen(p.src[p.pos:]); n > 0 {
-			if !p.blankText(&b) {
-				break
+		switch c := p.src[p.pos]; {
+		case blankLen(p.src[p.pos:]) > 0:
+			if !p.blankText() {
+				break scan
 			}
 			continue
-		}
-		switch {
 		case c == '\\':
-			n := p.escape(&b, specials)
-			if n == 0 {
-				n = p.escapedOperator(&b)
-			}
-			if n == 0 {
+			if !p.escape(specials) && !p.escapedOperator() {
 				p.fail(p.pos, "%s", badEscape)
 			}
-			p.pos += n
 			continue
 		case c == '*':
-			parts = append(parts, string(b))
-			b = b[:0]
+			parts = append(parts, string(p.text))
+			p.text = p.text[:0]
 		case isSpecial(c):
 			break scan
 		case (c == 'n' || c == 'N') && word(p.src[p.pos:], "not") && blankLen(p.src[p.pos+len("not"):]) > 0:
 			break scan // Kibana stops here even in the middle of a word
 		default:
-			b = append(b, c)
+			p.text = append(p.text, c)
 		}
 		p.pos++
 	}
 	if p.pos == at {
 		p.noLiteral()
 	}
-	parts = append(parts, string(b))
+	parts = append(parts, string(p.text))
 	parts[0] = trimLeft(parts[0])
 	last := len(parts) - 1
 	parts[last] = trimRight(parts[last])
@@ -381,7 +367,7 @@ scan:
 
 // blankText reads a run of blanks as text, unless it stands before an operator.
 // Looking at the run as a whole keeps the parser linear.
-func (p *parser) blankText(b *[]byte) bool {
+func (p *parser) blankText() bool {
 	start := p.pos
 	for n := 1; n > 0 && p.pos < len(p.src); p.pos += n {
 		p.steps++
@@ -393,7 +379,7 @@ func (p *parser) blankText(b *[]byte) bool {
 			return false
 		}
 	}
-	*b = append(*b, p.src[start:p.pos]...)
+	p.text = append(p.text, p.src[start:p.pos]...)
 	return true
 }
 
@@ -414,60 +400,60 @@ func (p *parser) noLiteral() {
 	}
 }
 
-// escape reads an escape that quoted and unquoted literals share and returns
-// its length, 0 if there is none. A backslash before a character of self stands
-// for that character.
-func (p *parser) escape(b *[]byte, self string) int {
+// escape reads an escape that quoted and unquoted literals share, if there is one
+// here. A backslash before a character of self stands for that character.
+func (p *parser) escape(self string) bool {
 	rest := p.src[p.pos:]
 	if len(rest) < 2 {
-		return 0
+		return false
 	}
 	switch c := rest[1]; {
 	case c == 't':
-		*b = append(*b, '\t')
+		p.text = append(p.text, '\t')
 	case c == 'r':
-		*b = append(*b, '\r')
+		p.text = append(p.text, '\r')
 	case c == 'n':
-		*b = append(*b, '\n')
+		p.text = append(p.text, '\n')
 	case strings.IndexByte(self, c) >= 0:
-		*b = append(*b, c)
+		p.text = append(p.text, c)
 	default:
-		return p.unicodeEscapes(b)
+		return p.unicodeEscapes()
 	}
-	return 2
+	p.pos += 2
+	return true
 }
 
 // unicodeEscapes reads a run of \u escapes. They name UTF-16 units: two may be
 // one character, and a lone half of a pair becomes U+FFFD, as when JSON is
 // decoded.
-func (p *parser) unicodeEscapes(b *[]byte) int {
+func (p *parser) unicodeEscapes() bool {
 	var units []uint16
-	at := p.pos
-	for len(p.src)-at >= len(`\u0000`) && p.src[at:at+2] == `\u` {
-		unit, err := strconv.ParseUint(p.src[at+2:at+6], 16, 16)
+	for len(p.src)-p.pos >= len(`\u0000`) && p.src[p.pos:p.pos+2] == `\u` {
+		unit, err := strconv.ParseUint(p.src[p.pos+2:p.pos+6], 16, 16)
 		if err != nil {
 			break
 		}
 		p.steps++
-		p.remark(at, "portable-unicode", `lib/kql does not decode \u escapes`)
+		p.remark(p.pos, "portable-unicode", `lib/kql does not decode \u escapes`)
 		units = append(units, uint16(unit))
-		at += len(`\u0000`)
+		p.pos += len(`\u0000`)
 	}
-	*b = append(*b, string(utf16.Decode(units))...)
-	return at - p.pos
+	p.text = append(p.text, string(utf16.Decode(units))...)
+	return len(units) > 0
 }
 
 // escapedOperator reads \or, \and and \Not. There is no \not: its \n is a line
 // feed.
-func (p *parser) escapedOperator(b *[]byte) int {
+func (p *parser) escapedOperator() bool {
 	for _, op := range []string{"or", "and", "not"} {
 		if rest := p.src[p.pos+1:]; word(rest, op) {
 			p.remark(p.pos, "portable-escape", "lib/kql refuses an escaped operator; quote the value")
-			*b = append(*b, rest[:len(op)]...)
-			return 1 + len(op)
+			p.text = append(p.text, rest[:len(op)]...)
+			p.pos += 1 + len(op)
+			return true
 		}
 	}
-	return 0
+	return false
 }
 
 const nbsp = "\u00a0"
