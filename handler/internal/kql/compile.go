@@ -30,7 +30,7 @@ type term struct {
 
 func (c *compiler) resolve(n *Node, base string) *term {
 	t := &term{Node: n, base: base, terms: make([]*term, len(n.kids))}
-	if n.field.parts != nil {
+	if n.field != nil {
 		t.full = join(base, n.field.text())
 	}
 	for i, k := range n.kids {
@@ -42,7 +42,7 @@ func (c *compiler) resolve(n *Node, base string) *term {
 	case n.kind == nested && c.Type != nil:
 		t.typ = c.Type(t.full)
 	case n.kind != is:
-	case n.value.null && n.field.parts == nil:
+	case n.value.null && n.field == nil:
 		t.dead = "null is no value"
 	case n.value.null:
 		t.dead = fmt.Sprintf("null is no value; write not %s:* to ask for a missing field", n.field.text())
@@ -58,11 +58,11 @@ func (c *compiler) resolve(n *Node, base string) *term {
 }
 
 // many reports whether the condition is on all fields or on a pattern of names.
-func (t *term) many() bool { return t.field.parts == nil || t.field.wildcard() }
+func (t *term) many() bool { return t.field == nil || t.field.wildcard() }
 
 // certain reports whether t holds for every document.
 func (t *term) certain() bool {
-	return t.kind == all || t.kind == is && t.field.parts == nil && t.value.lone()
+	return t.kind == all || t.kind == is && t.field == nil && t.value.lone()
 }
 
 // pattern reports whether the stars of the value are wildcards; those of the
@@ -179,9 +179,9 @@ func (c *compiler) oneField(ts ...*term) matcher {
 func (c *compiler) manyFields(t *term) *manyFields {
 	m := &manyFields{term: t, types: c.Type}
 	if t.field.wildcard() {
-		m.name = newNamePattern(t.field.parts)
-		if i := strings.LastIndexByte(t.field.parts[0], '.'); i > 0 {
-			m.root = t.field.parts[0][:i]
+		m.name = newNamePattern(t.field)
+		if i := strings.LastIndexByte(t.field[0], '.'); i > 0 {
+			m.root = t.field[0][:i]
 		}
 	}
 	if c.FoldCase != nil && t.op != Exists {
@@ -248,7 +248,7 @@ func (c *compiler) single(typ Type, fold bool, t *term) valueTest {
 	case typ == TypeText:
 		return analysedTest(t.op, t.value)
 	case byText(typ) && t.pattern():
-		return textOrNumber(typ, newPattern(t.value.parts, fold), nil, false, false)
+		return textOrNumber(typ, newPattern(t.value.pattern, fold), nil, false, false)
 	case byText(typ):
 		return rangeTest(typ, t.op, text)
 	case t.pattern():

@@ -165,12 +165,12 @@ func (n *Node) conditions(found []Condition, base string, negated bool) []Condit
 }
 
 func (n *Node) term(base string) Term {
-	t := Term{Many: n.field.parts == nil || n.field.wildcard(), Op: n.op}
-	if n.field.parts != nil {
+	t := Term{Many: n.field == nil || n.field.wildcard(), Op: n.op}
+	if n.field != nil {
 		t.Field = join(base, n.field.text())
 	}
 	if !n.value.null {
-		t.Value = n.value.parts
+		t.Value = n.value.pattern
 	}
 	return t
 }

@@ -92,7 +92,7 @@ func (l *linter) conditions(t *term) {
 	case t.kind != is || t.op == Exists:
 	case t.typ == TypeObject:
 		l.warn(t.at, "object-value", fmt.Sprintf("%q is an object and has no value of its own", t.full))
-	case t.typ == TypeFlattened && t.keyed && t.pattern() && !(len(t.value.parts) == 2 && t.value.parts[1] == ""):
+	case t.typ == TypeFlattened && t.keyed && t.pattern() && !(len(t.value.pattern) == 2 && t.value.pattern[1] == ""):
 		l.warn(t.at, "flattened-pattern", fmt.Sprintf("%q lies in a flattened field, where Elasticsearch refuses a star that is not at the end; it works here", t.full))
 	}
 }
@@ -104,7 +104,7 @@ func (l *linter) freeText(t *term) {
 		if f := k.lastField(); f != "" {
 			named = f
 		}
-		if k.kind != is || k.field.parts != nil || named == "" {
+		if k.kind != is || k.field != nil || named == "" {
 			l.freeText(k)
 			continue
 		}
@@ -224,10 +224,10 @@ func later(a, b *term) *term {
 
 // implies reports whether b holds wherever a does; false is not certain.
 func implies(a, b *term) bool {
-	if a.kind != is || b.kind != is || a.field.parts == nil || b.field.parts == nil {
+	if a.kind != is || b.kind != is || a.field == nil || b.field == nil {
 		return a.equal(b.Node)
 	}
-	same := a.field.equal(b.field)
+	same := slices.Equal(a.field, b.field)
 	if b.op == Exists {
 		switch {
 		case same:
@@ -235,7 +235,7 @@ func implies(a, b *term) bool {
 		case a.field.wildcard():
 			return false
 		case b.field.wildcard(): // the name of an object may fit when those of its fields do not
-			return a.op != Exists && a.typ != TypeFlattened && newNamePattern(b.field.parts).fits([]byte(a.field.text()))
+			return a.op != Exists && a.typ != TypeFlattened && newNamePattern(b.field).fits([]byte(a.field.text()))
 		}
 		return strings.HasPrefix(a.field.text(), b.field.text()+".")
 	}
@@ -247,7 +247,7 @@ func implies(a, b *term) bool {
 	case a.op != "" || a.value.wildcard():
 		return false
 	case b.value.wildcard():
-		return isKeyword(a.typ) && newPattern(b.value.parts, false)(a.value.text())
+		return isKeyword(a.typ) && newPattern(b.value.pattern, false)(a.value.text())
 	}
 	return a.typ != TypeText && a.value.text() == b.value.text()
 }

@@ -31,7 +31,7 @@ func (t *term) explain(d Document, _ view) Reason {
 	case t.kind == is && !t.many():
 		value, known := d.Lookup(t.field.text())
 		return Reason{t.full, t.wanted(), found(value, known)}
-	case t.kind == is && t.field.parts != nil:
+	case t.kind == is && t.field != nil:
 		return Reason{Field: t.full, Wanted: t.wanted()}
 	}
 	return Reason{Wanted: t.String()}

@@ -9,9 +9,9 @@ import (
 type Node struct {
 	kind  kind
 	kids  []*Node // of and, or: two or more; of not, nested: one
-	field literal // of a condition its field, no parts for free text; of a nested group its path
+	field pattern // of a condition its field, nil for free text; of a nested group its path
 	op    Op      // of a condition
-	value literal // of a condition; no parts for Exists
+	value literal // of a condition; empty for Exists
 	at    int     // offset in the query of its first condition
 }
 
@@ -43,13 +43,14 @@ const (
 // Equals returns the condition that a field has a value, in which a star is
 // ordinary text.
 func Equals(field, value string) *Node {
-	return &Node{kind: is, field: literal{parts: []string{field}}, value: literal{parts: []string{value}, quoted: true}}
+	return &Node{kind: is, field: pattern{field}, value: literal{pattern: pattern{value}, quoted: true}}
 }
 
 func group(k kind, kids ...*Node) *Node { return &Node{kind: k, kids: kids, at: kids[0].at} }
 
 func (n *Node) equal(m *Node) bool {
-	return n.kind == m.kind && n.op == m.op && n.field.equal(m.field) && n.value.equal(m.value) && slices.EqualFunc(n.kids, m.kids, (*Node).equal)
+	return n.kind == m.kind && n.op == m.op && slices.Equal(n.field, m.field) && n.value.equal(m.value) &&
+		slices.EqualFunc(n.kids, m.kids, (*Node).equal)
 }
 
 // inside returns the path of the nested group that the kids of n are in.
@@ -67,27 +68,29 @@ func join(base, name string) string {
 	return base + "." + name
 }
 
-// A literal is a field name or a value after its escapes were resolved.
+// A pattern is a field name or a value after its escapes were resolved, as the text
+// between its wildcards: "ab*c" is {"ab", "c"}. Without a wildcard it has one part.
+// A star that was quoted or escaped is ordinary text in its part.
+type pattern []string
+
+func (p pattern) wildcard() bool { return len(p) > 1 }
+
+// text returns p with a plain star for each wildcard.
+func (p pattern) text() string { return strings.Join(p, "*") }
+
+// lone reports whether p is a single star.
+func (p pattern) lone() bool { return len(p) == 2 && p[0] == "" && p[1] == "" }
+
+// A literal is a value as it is written.
 type literal struct {
-	// parts is the text between the wildcards: "ab*c" is {"ab", "c"}. A literal
-	// without a wildcard has one part. A star that was quoted or escaped is
-	// ordinary text in its part.
-	parts []string
+	pattern
 	// quoted marks a value in double quotes: a phrase on text fields, the same
-	// as unquoted everywhere else. It is false for field names.
+	// as unquoted everywhere else.
 	quoted bool
 	// null marks the bare word null as a value. No document has such a value.
 	null bool
 }
 
-func (l literal) wildcard() bool { return len(l.parts) > 1 }
-
-// text returns l with a plain star for each wildcard.
-func (l literal) text() string { return strings.Join(l.parts, "*") }
-
 func (l literal) equal(m literal) bool {
-	return l.quoted == m.quoted && l.null == m.null && slices.Equal(l.parts, m.parts)
+	return l.quoted == m.quoted && l.null == m.null && slices.Equal(l.pattern, m.pattern)
 }
-
-// lone reports whether l is a single star.
-func (l literal) lone() bool { return len(l.parts) == 2 && l.parts[0] == "" && l.parts[1] == "" }

@@ -231,7 +231,7 @@ func (p *parser) expression() *Node {
 			p.nested++
 			n := p.bracketed('{', '}', p.sub)
 			p.nested--
-			return &Node{kind: nested, kids: []*Node{n}, field: asField(field), at: n.at}
+			return &Node{kind: nested, kids: []*Node{n}, field: field.pattern, at: n.at}
 		}
 		return p.values(at, field)
 	case p.at('<'), p.at('>'):
@@ -249,15 +249,12 @@ func (p *parser) expression() *Node {
 		case p.at('('), p.at('{'):
 			p.fail(p.pos, "a comparison takes a single value, not a list or group")
 		}
-		return &Node{kind: is, field: asField(field), op: Op(op), value: p.literal(), at: at}
+		return &Node{kind: is, field: field.pattern, op: Op(op), value: p.literal(), at: at}
 	}
 	p.pos = end
 	p.remarkValue(at, end, field)
 	return &Node{kind: is, value: field, at: at}
 }
-
-// asField turns the literal before a colon or comparison into a field name.
-func asField(l literal) literal { return literal{parts: l.parts} }
 
 // values reads what follows a field and its colon: a value or a list.
 func (p *parser) values(at int, field literal) *Node {
@@ -271,9 +268,9 @@ func (p *parser) values(at int, field literal) *Node {
 		case v.lone() && field.lone() && p.nested == 0:
 			return &Node{kind: all, at: at}
 		case v.lone():
-			return &Node{kind: is, field: asField(field), op: Exists, at: at}
+			return &Node{kind: is, field: field.pattern, op: Exists, at: at}
 		}
-		return &Node{kind: is, field: asField(field), value: v, at: at}
+		return &Node{kind: is, field: field.pattern, value: v, at: at}
 	}
 	if !p.at('(') {
 		start := p.pos
@@ -309,7 +306,7 @@ func (p *parser) quoted() literal {
 		switch c := p.src[p.pos]; {
 		case c == '"':
 			p.pos++
-			return literal{parts: []string{string(p.text)}, quoted: true}
+			return literal{pattern: pattern{string(p.text)}, quoted: true}
 		case c == '\\' && p.escape(`\"`):
 		default: // also a backslash before anything else
 			p.text = append(p.text, c)
@@ -328,7 +325,7 @@ const badEscape = `a backslash must be followed by one of \ ( ) : < > " * { }, b
 func (p *parser) unquoted() literal {
 	at := p.pos
 	p.text = p.text[:0]
-	var parts []string
+	var parts pattern
 scan:
 	for p.pos < len(p.src) {
 		p.steps++
@@ -362,7 +359,7 @@ scan:
 	parts[0] = trimLeft(parts[0])
 	last := len(parts) - 1
 	parts[last] = trimRight(parts[last])
-	return literal{parts: parts, null: last == 0 && parts[0] == "null"}
+	return literal{pattern: parts, null: last == 0 && parts[0] == "null"}
 }
 
 // blankText reads a run of blanks as text, unless it stands before an operator.

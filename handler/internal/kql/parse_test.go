@@ -10,19 +10,21 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func quoted(s string) literal                 { return literal{parts: []string{s}, quoted: true} }
-func wild(parts ...string) literal            { return literal{parts: parts} }
-func text(s string) literal                   { return wild(s) }
-func isLiteral(field string, v literal) *Node { return &Node{kind: is, field: text(field), value: v} }
-func isText(field, value string) *Node        { return isLiteral(field, text(value)) }
-func exists(field literal) *Node              { return &Node{kind: is, field: field, op: Exists} }
-func nullLiteral() literal                    { return literal{parts: []string{"null"}, null: true} }
+func quoted(s string) literal      { return literal{pattern: pattern{s}, quoted: true} }
+func wild(parts ...string) literal { return literal{pattern: parts} }
+func text(s string) literal        { return wild(s) }
+func isLiteral(field string, v literal) *Node {
+	return &Node{kind: is, field: pattern{field}, value: v}
+}
+func isText(field, value string) *Node { return isLiteral(field, text(value)) }
+func exists(field ...string) *Node     { return &Node{kind: is, field: field, op: Exists} }
+func nullLiteral() literal             { return literal{pattern: pattern{"null"}, null: true} }
 func inNested(path string, n *Node) *Node {
-	return &Node{kind: nested, field: text(path), kids: []*Node{n}}
+	return &Node{kind: nested, field: pattern{path}, kids: []*Node{n}}
 }
 func free(v literal) *Node { return &Node{kind: is, value: v} }
 func than(f string, op Op, v string) *Node {
-	return &Node{kind: is, field: text(f), op: op, value: text(v)}
+	return &Node{kind: is, field: pattern{f}, op: op, value: text(v)}
 }
 
 // sameTree compares trees whatever the places of their conditions are.
@@ -52,14 +54,14 @@ func TestParse(t *testing.T) {
 		{`a:"null"`, `a:"null"`, isLiteral("a", quoted("null"))},
 		{`a:nul\u006c`, `a:null`, isLiteral("a", nullLiteral())}, // escapes are resolved first
 		{`a:"b*"`, `a:"b*"`, isLiteral("a", quoted("b*"))},
-		{"a:*", "a:*", exists(text("a"))},
+		{"a:*", "a:*", exists("a")},
 		{"a:**", "a:**", isLiteral("a", wild("", "", ""))},
-		{"a: * ", "a:*", exists(text("a"))},
+		{"a: * ", "a:*", exists("a")},
 		{`a:x\*y*`, `a:x\*y*`, isLiteral("a", wild("x*y", ""))},
-		{"a.*:b", "a.*:b", &Node{kind: is, field: wild("a.", ""), value: text("b")}},
+		{"a.*:b", "a.*:b", &Node{kind: is, field: pattern{"a.", ""}, value: text("b")}},
 		{`"a.*":b`, `a.\*:b`, isText("a.*", "b")},
-		{"*:b", "*:b", &Node{kind: is, field: wild("", ""), value: text("b")}},
-		{"n:{*:*}", "n:{*:*}", inNested("n", exists(wild("", "")))},
+		{"*:b", "*:b", &Node{kind: is, field: pattern{"", ""}, value: text("b")}},
+		{"n:{*:*}", "n:{*:*}", inNested("n", exists("", ""))},
 
 		{"a > 5", "a > 5", than("a", Greater, "5")},
 		{"a>=5", "a >= 5", than("a", GreaterEqual, "5")},
@@ -81,12 +83,12 @@ func TestParse(t *testing.T) {
 		{"a:x or a:y", "a:(x or y)", group(or, isText("a", "x"), isText("a", "y"))},
 		{"a:(not x)", "not a:x", group(not, isText("a", "x"))},
 		{"a:((x))", "a:x", isText("a", "x")},
-		{"a:(* and not (x or y))", "a:(* and not (x or y))", group(and, exists(text("a")), group(not, group(or, isText("a", "x"), isText("a", "y"))))},
+		{"a:(* and not (x or y))", "a:(* and not (x or y))", group(and, exists("a"), group(not, group(or, isText("a", "x"), isText("a", "y"))))},
 		{"a:(x and (y or not z*))", "a:(x and (y or not z*))", group(and, isText("a", "x"), group(or, isText("a", "y"), group(not, isLiteral("a", wild("z", "")))))},
 		{"a:(x or y) and b:z", "a:(x or y) and b:z", group(and, group(or, isText("a", "x"), isText("a", "y")), isText("b", "z"))},
 		{"not a:(x or y)", "not a:(x or y)", group(not, group(or, isText("a", "x"), isText("a", "y")))},
 		{"null:(x or y)", "x or y", group(or, free(text("x")), free(text("y")))},
-		{"*:(* or x)", "*:* or *:x", group(or, &Node{kind: all}, &Node{kind: is, field: wild("", ""), value: text("x")})},
+		{"*:(* or x)", "*:* or *:x", group(or, &Node{kind: all}, &Node{kind: is, field: pattern{"", ""}, value: text("x")})},
 
 		{"n:{a:x and m:{not b:y}}", "n:{a:x and m:{not b:y}}", inNested("n", group(and, isText("a", "x"), inNested("m", group(not, isText("b", "y")))))},
 		{"n.m : { ( a:x ) }", "n.m:{a:x}", inNested("n.m", isText("a", "x"))},

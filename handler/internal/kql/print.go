@@ -23,7 +23,7 @@ type printer struct{ strings.Builder }
 
 // condition prints a condition, bare without its field.
 func (p *printer) condition(n *Node, bare bool) {
-	named := n.field.parts != nil && !bare
+	named := n.field != nil && !bare
 	if named {
 		p.field(n.field)
 	}
@@ -41,12 +41,12 @@ func (p *printer) condition(n *Node, bare bool) {
 }
 
 // field prints a field name: unquoted where that is possible.
-func (p *printer) field(l literal) {
-	if text := l.text(); !l.wildcard() && (text == "" || text == "null" || trim(text) != text) {
+func (p *printer) field(name pattern) {
+	if text := name.text(); !name.wildcard() && (text == "" || text == "null" || trim(text) != text) {
 		p.quoted(text)
 		return
 	}
-	p.unquoted(l)
+	p.unquoted(name)
 }
 
 func (p *printer) value(l literal) {
@@ -55,13 +55,13 @@ func (p *printer) value(l literal) {
 	case l.null:
 		p.WriteString("null")
 	case l.wildcard():
-		p.unquoted(l)
+		p.unquoted(l.pattern)
 	case l.quoted, text == "null", trim(text) != text:
 		p.quoted(text)
 	case text == "":
 		p.WriteString(`\u0020`) // trimmed away when parsed: the only unquoted way
 	default:
-		p.unquoted(l)
+		p.unquoted(l.pattern)
 	}
 }
 
@@ -73,18 +73,18 @@ var (
 
 func (p *printer) quoted(s string) { p.WriteString(`"` + quotedText.Replace(s) + `"`) }
 
-// unquoted writes l so that it ends nowhere early whatever follows it: words
+// unquoted writes parts so that they end nowhere early whatever follows it: words
 // that would be operators are escaped. "not" is spelled with a Unicode escape,
 // because \n is a line feed.
-func (p *printer) unquoted(l literal) {
-	for i, s := range l.parts {
+func (p *printer) unquoted(parts pattern) {
+	for i, s := range parts {
 		if i > 0 {
 			p.WriteByte('*')
 		}
 		start := 0
 		for j := range len(s) {
 			begins := j == 0 && i == 0 || j > 0 && s[j-1] == ' '
-			switch ends := func(n int) bool { return j+n == len(s) && i == len(l.parts)-1 || j+n < len(s) && s[j+n] == ' ' }; {
+			switch ends := func(n int) bool { return j+n == len(s) && i == len(parts)-1 || j+n < len(s) && s[j+n] == ' ' }; {
 			case word(s[j:], "not") && ends(3), word(s[j:], "and") && begins && ends(3), word(s[j:], "or") && begins && ends(2):
 				p.WriteString(unquotedText.Replace(s[start:j]))
 				start = j

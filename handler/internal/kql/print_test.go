@@ -1,5 +1,7 @@
 package kql
 
+import "slices"
+
 // canonical prints a query so that it parses to an equal tree: the property that
 // random and fuzzed queries are tested with. Conditions on one field are printed
 // as a list, a:(x or y).
@@ -67,15 +69,15 @@ func rank(k kind) int {
 
 // onField returns the field that all conditions of n are on, if n can be written
 // as a list.
-func (n *Node) onField() (field literal, ok bool) {
+func (n *Node) onField() (field pattern, ok bool) {
 	switch n.kind {
 	case is:
-		return n.field, n.field.parts != nil && (n.op == "" || n.op == Exists)
+		return n.field, n.field != nil && (n.op == "" || n.op == Exists)
 	case and, or, not:
 		field, ok = n.kids[0].onField()
 		for _, k := range n.kids[1:] {
 			f, alike := k.onField()
-			ok = ok && alike && f.equal(field)
+			ok = ok && alike && slices.Equal(f, field)
 		}
 	}
 	return field, ok

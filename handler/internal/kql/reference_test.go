@@ -109,12 +109,12 @@ func (r reference) eval(n *Node, doc map[string]any, base string) bool {
 			return r.eval(n.kids[0], o, full)
 		})
 	}
-	field, anywhere := n.field.parts, n.field.parts == nil
+	field, anywhere := n.field, n.field == nil
 	if anywhere {
 		if n.value.lone() {
 			return true
 		}
-		field = []string{"", ""}
+		field = pattern{"", ""}
 	}
 	return r.any(doc, base, field, n.op == Exists, func(t Type, v any) bool { return n.op == Exists || r.fits(t, v, n.op, n.value) })
 }
@@ -195,7 +195,7 @@ func (r reference) fits(typ Type, v any, op Op, want literal) bool {
 	switch typ {
 	case TypeKeyword, TypeWildcard, TypeFlattened:
 		if pattern {
-			return stars(want.parts).MatchString(textOf(v))
+			return stars(want.pattern).MatchString(textOf(v))
 		}
 		return holds(strings.Compare(textOf(v), text), op)
 	case TypeText:
@@ -293,7 +293,7 @@ func textFits(s string, op Op, want literal) bool {
 	}
 	if want.wildcard() {
 		const star = "\x00"
-		for _, piece := range strings.Fields(strings.Join(want.parts, star)) {
+		for _, piece := range strings.Fields(strings.Join(want.pattern, star)) {
 			if !strings.Contains(piece, star) {
 				if textFits(s, "", text(piece)) {
 					return true
@@ -370,13 +370,13 @@ var fieldNames = []string{"k", "w", "t", "ip", "l", "d", "b", "ts", "p", "p.a", 
 func (g generator) literal() literal {
 	switch g.IntN(12) {
 	case 0:
-		return literal{parts: []string{"null"}, null: true}
+		return literal{pattern: pattern{"null"}, null: true}
 	case 1, 2:
 		parts := pick(g, []string{"x", ""}, []string{"", "y"}, []string{"", "i", ""}, []string{"q", "k"}, []string{"", "", ""}, []string{"2024", ""},
 			[]string{"1", "", ""}, []string{"", "own fo", ""}, []string{"", "*"}, []string{"x", "not y or ", "z and"})
-		return literal{parts: slices.Clone(parts)}
+		return literal{pattern: slices.Clone(parts)}
 	case 3, 4, 5, 6:
-		return literal{parts: []string{pick(g, generatedTexts...)}, quoted: true}
+		return literal{pattern: pattern{pick(g, generatedTexts...)}, quoted: true}
 	}
 	return text(unquotable(pick(g, generatedTexts...)))
 }
@@ -389,11 +389,11 @@ func unquotable(s string) string {
 	return s
 }
 
-func (g generator) field() literal {
+func (g generator) field() pattern {
 	if g.IntN(8) == 0 {
-		return literal{parts: slices.Clone(pick(g, []string{"", ""}, []string{"k", ""}, []string{"o.", ""}, []string{"", ".k"}, []string{"p", "b"}, []string{"", "p"}, []string{"n.", "k"}))}
+		return slices.Clone(pick(g, pattern{"", ""}, pattern{"k", ""}, pattern{"o.", ""}, pattern{"", ".k"}, pattern{"p", "b"}, pattern{"", "p"}, pattern{"n.", "k"}))
 	}
-	return text(pick(g, fieldNames...))
+	return pattern{pick(g, fieldNames...)}
 }
 
 func (g generator) node(depth int, inside bool) *Node {
@@ -423,7 +423,7 @@ func (g generator) node(depth int, inside bool) *Node {
 		return free(g.literal())
 	case 1:
 		if inside { // where *:* asks for any field of the object
-			return exists(wild("", ""))
+			return exists("", "")
 		}
 		return &Node{kind: all}
 	case 2, 3, 4:
@@ -432,9 +432,9 @@ func (g generator) node(depth int, inside bool) *Node {
 	return g.onField(g.field(), inside)
 }
 
-func (g generator) onField(f literal, inside bool) *Node {
+func (g generator) onField(f pattern, inside bool) *Node {
 	if all := f.wildcard() && f.text() == "*"; g.IntN(4) == 0 && !(all && !inside) {
-		return exists(f)
+		return exists(f...)
 	}
 	return &Node{kind: is, field: f, value: g.literal()}
 }

@@ -16,7 +16,7 @@ func analysedTest(op Op, v literal) valueTest {
 	case op != "":
 		return phrase{func(w string) bool { return compares(strings.Compare(strings.ToLower(w), text), op) }}.test
 	case v.wildcard():
-		return patternWords(v.parts)
+		return patternWords(v.pattern)
 	case len(words) == 0:
 		return nil
 	case v.quoted:
@@ -42,7 +42,7 @@ func patternWords(parts []string) valueTest {
 	for _, piece := range strings.Fields(strings.Join(parts, star)) {
 		if parts := strings.Split(piece, star); len(parts) > 1 {
 			tests = append(tests, phrase{newPattern(parts, true)}.test)
-		} else if test := analysedTest("", literal{parts: parts}); test != nil {
+		} else if test := analysedTest("", literal{pattern: parts}); test != nil {
 			tests = append(tests, test)
 		}
 	}
