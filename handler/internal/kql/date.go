@@ -98,28 +98,15 @@ func addMonths(t time.Time, n int) time.Time {
 	return first.AddDate(0, 0, min(t.Day(), first.AddDate(0, 1, -1).Day())-1)
 }
 
+// floor rounds down to a unit. Weeks begin on Monday, as the first one of package time.
 func floor(t time.Time, unit byte) time.Time {
-	y, month, d := t.Date()
-	h, m, s := t.Clock()
 	switch unit {
-	case 'w': // weeks begin on Monday
-		d, h, m, s = d-(int(t.Weekday())+6)%7, 0, 0, 0
 	case 'y':
-		month = 1
-		fallthrough
+		return time.Date(t.Year(), time.January, 1, 0, 0, 0, 0, time.UTC)
 	case 'M':
-		d = 1
-		fallthrough
-	case 'd':
-		h = 0
-		fallthrough
-	case 'h':
-		m = 0
-		fallthrough
-	case 'm':
-		s = 0
+		return time.Date(t.Year(), t.Month(), 1, 0, 0, 0, 0, time.UTC)
 	}
-	return time.Date(y, month, d, h, m, s, 0, time.UTC)
+	return t.Truncate(time.Duration(secondsOf[unit]) * time.Second)
 }
 
 // parseDate reads what a date field takes: an ISO date, from the year alone to
