@@ -227,14 +227,10 @@ func dateTest(op Op, value string, now func() time.Time) valueTest {
 			first, last = m.at(false, now), m.at(true, now)
 		}
 		switch op {
-		case Less:
-			return ms < first
-		case LessEqual:
-			return ms <= last
-		case Greater:
-			return ms > last
-		case GreaterEqual:
-			return ms >= first
+		case Less, GreaterEqual:
+			return compares(cmp.Compare(ms, first), op)
+		case LessEqual, Greater:
+			return compares(cmp.Compare(ms, last), op)
 		}
 		return first <= ms && ms <= last
 	}

@@ -1,5 +1,7 @@
 package kql
 
+import "slices"
+
 // A matcher is one node of a compiled query.
 type matcher interface {
 	judge(d Document, v view) Truth
@@ -164,12 +166,7 @@ func anyValue(v any, below bool, fits valueTest) bool {
 	case nil:
 		return false
 	case []any:
-		for _, e := range v {
-			if anyValue(e, below, fits) {
-				return true
-			}
-		}
-		return false
+		return slices.ContainsFunc(v, func(e any) bool { return anyValue(e, below, fits) })
 	case map[string]any:
 		if below {
 			for _, e := range v {
@@ -255,12 +252,7 @@ func (m *manyFields) walk(v any, name []byte) bool {
 		}
 		return false
 	case []any:
-		for _, e := range v {
-			if m.walk(e, name) {
-				return true
-			}
-		}
-		return false
+		return slices.ContainsFunc(v, func(e any) bool { return m.walk(e, name) })
 	}
 	test := m.leaf(name)
 	return test != nil && anyValue(v, false, test)

@@ -1,6 +1,7 @@
 package kql
 
 import (
+	"cmp"
 	"encoding/json"
 	"math"
 	"net/netip"
@@ -24,14 +25,7 @@ func anyOfTests(tests []valueTest) valueTest {
 	case 1:
 		return tests[0]
 	}
-	return func(v any) bool {
-		for _, fits := range tests {
-			if fits(v) {
-				return true
-			}
-		}
-		return false
-	}
+	return func(v any) bool { return slices.ContainsFunc(tests, func(fits valueTest) bool { return fits(v) }) }
 }
 
 func present(v any) bool {
@@ -173,13 +167,10 @@ func numberOf(v any) (number, bool) {
 }
 
 func (n number) compare(m number) int {
-	switch {
-	case n.whole && m.whole && n.i < m.i, !(n.whole && m.whole) && n.f < m.f:
-		return -1
-	case n.whole && m.whole && n.i > m.i, !(n.whole && m.whole) && n.f > m.f:
-		return 1
+	if n.whole && m.whole {
+		return cmp.Compare(n.i, m.i)
 	}
-	return 0
+	return cmp.Compare(n.f, m.f)
 }
 
 // A numberRange is a bound, or with the empty op the number itself.
