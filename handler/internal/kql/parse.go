@@ -29,8 +29,12 @@ func (e *SyntaxError) Error() string {
 
 // Parse reads a query. An empty or blank one holds for every document. The error
 // is a *[SyntaxError].
-func Parse(src string) (*Node, error) {
-	p := &parser{src: src}
+func Parse(src string) (*Node, error) { return ParseIn(src, nil) }
+
+// ParseIn is Parse for a query that is part of a file. place returns line and column
+// in the file of an offset in the query.
+func ParseIn(src string, place func(offset int) (line, column int)) (*Node, error) {
+	p := &parser{src: src, place: place}
 	return p.parse()
 }
 
@@ -46,7 +50,8 @@ type parser struct {
 
 	text []byte // of the literal or the part of one that is being read; reused
 
-	note func(offset int, code, msg string) // set by Lint
+	place func(offset int) (line, column int) // nil: in src
+	note  func(offset int, code, msg string)  // set by Lint
 }
 
 func (p *parser) parse() (n *Node, err error) {
@@ -77,8 +82,15 @@ func (p *parser) parse() (n *Node, err error) {
 
 // fail ends the parse with a mistake at offset.
 func (p *parser) fail(offset int, format string, args ...any) {
-	line, column := position(p.src, offset)
+	line, column := p.position(offset)
 	panic(&SyntaxError{Line: line, Column: column, Offset: offset, Msg: fmt.Sprintf(format, args...)})
+}
+
+func (p *parser) position(offset int) (line, column int) {
+	if p.place != nil {
+		return p.place(offset)
+	}
+	return position(p.src, offset)
 }
 
 // position converts an offset to line and column, both from 1.
@@ -201,7 +213,7 @@ func (p *parser) bracketed(open, closing byte, read func() *Node) *Node {
 	n := p.or(read)
 	p.blanks()
 	if p.pos == len(p.src) {
-		line, column := position(p.src, at)
+		line, column := p.position(at)
 		p.fail(p.pos, "the query ends before the %q of line %d, column %d is closed", open, line, column)
 	}
 	if p.src[p.pos] != closing {

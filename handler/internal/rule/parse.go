@@ -278,33 +278,15 @@ func (dr *draft) parseKQL(path, key, query string) *kql.Node {
 	return n
 }
 
-var placeInQuery = regexp.MustCompile(`line (\d+), column (\d+)`)
-
 // ParseQuery parses a query that is part of a file, in which within returns the place
 // of an offset in the query. A mistake, nil if there is none, lacks its File.
 func ParseQuery(query string, within func(offset int) (line, column int)) (*kql.Node, *FileError) {
-	n, err := kql.Parse(query)
+	n, err := kql.ParseIn(query, within)
 	var syntax *kql.SyntaxError
 	if !errors.As(err, &syntax) {
 		return n, nil
 	}
-	mistake := &FileError{}
-	mistake.Line, mistake.Column = within(syntax.Offset)
-	// A message may name a second place, such as that of an open bracket.
-	mistake.Msg = placeInQuery.ReplaceAllStringFunc(syntax.Msg, func(place string) string {
-		var line, column int
-		if _, err := fmt.Sscanf(place, "line %d, column %d", &line, &column); err != nil {
-			return place
-		}
-		at := 0
-		for range line - 1 {
-			at += strings.IndexByte(query[at:], '\n') + 1
-		}
-		rest := []rune(query[at:])
-		line, column = within(at + len(string(rest[:min(column-1, len(rest))])))
-		return fmt.Sprintf("line %d, column %d", line, column)
-	})
-	return nil, mistake
+	return nil, &FileError{Line: syntax.Line, Column: syntax.Column, Msg: syntax.Msg}
 }
 
 // FieldType returns the type of a field where Elastic stores it, for package kql.
