@@ -120,7 +120,7 @@ func (s *Set) Rules() []*Rule {
 }
 
 // Reads reports whether a rule is about events of the data set.
-func (s *Set) Reads(dataset string) bool { return dataset != "" && len(s.bucket(dataset).rules()) > 0 }
+func (s *Set) Reads(dataset string) bool { return dataset != "" && len(s.bucket(dataset).rules) > 0 }
 
 // bucket returns the rules that can match events of the data set.
 func (s *Set) bucket(dataset string) *bucket {
@@ -168,7 +168,7 @@ type Explanation struct {
 // which they were loaded.
 func (s *Set) Explain(ev *event.Event) []Explanation {
 	var all []Explanation
-	for _, c := range s.bucket(ev.Dataset()).rules() {
+	for _, c := range s.bucket(ev.Dataset()).rules {
 		e := Explanation{Rule: c.rule, Meets: c.meets(ev), Reason: c.query.Explain(ev)}
 		if e.Meets != kql.False && c.routine != nil {
 			e.Routine, e.Why = c.routine.Judge(ev) == kql.True, c.routine.Explain(ev)
@@ -245,8 +245,9 @@ func riskScore(v any) (score int, ok bool) {
 // A bucket is the rules for events of one dataset. Most rules are about a few
 // operations or resources, so they are looked up by them.
 type bucket struct {
-	any    []*compiled // evaluated for every event
-	guards []guard
+	rules  []*compiled // all, in the order in which they were loaded
+	any    []*compiled // those that are evaluated for every event
+	guards []guard     // of the others
 }
 
 // A guard holds the rules that need one of a few exact values in its field.
@@ -271,6 +272,7 @@ func guardFields(dataset string) []string {
 
 // add files c under the first guard field whose value it needs.
 func (b *bucket) add(c *compiled) {
+	b.rules = append(b.rules, c)
 	for _, d := range c.datasets {
 		for _, field := range guardFields(d) {
 			values, ok := exactValues(c.node, field)
@@ -285,24 +287,13 @@ func (b *bucket) add(c *compiled) {
 	b.any = append(b.any, c)
 }
 
-// rules returns the rules of the bucket, in the order in which they were loaded.
-func (b *bucket) rules() []*compiled {
-	all := slices.Clone(b.any)
-	for i := range b.guards {
-		all = append(all, b.guards[i].all...)
-	}
-	slices.SortFunc(all, func(a, b *compiled) int { return a.order - b.order })
-	return all
-}
-
 func (b *bucket) guard(field string) *guard {
-	for i := range b.guards {
-		if b.guards[i].field == field {
-			return &b.guards[i]
-		}
+	i := slices.IndexFunc(b.guards, func(g guard) bool { return g.field == field })
+	if i < 0 {
+		i = len(b.guards)
+		b.guards = append(b.guards, guard{field: field, byValue: map[string][]*compiled{}})
 	}
-	b.guards = append(b.guards, guard{field: field, byValue: map[string][]*compiled{}})
-	return &b.guards[len(b.guards)-1]
+	return &b.guards[i]
 }
 
 func (g *guard) add(values []string, c *compiled) {
