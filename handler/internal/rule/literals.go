@@ -35,7 +35,7 @@ func (s *Set) Literals() (lits []prefilter.Literal, all bool) {
 		}
 		return -1
 	})
-	return withoutImplied(lits), false
+	return withoutImplied(slices.Compact(lits)), false
 }
 
 // withoutImplied drops every literal whose presence means that another one is
@@ -45,14 +45,8 @@ func withoutImplied(lits []prefilter.Literal) []prefilter.Literal {
 	for i, l := range lits {
 		implied := false
 		for j, other := range lits {
-			switch {
-			case i == j || other.Whole && l != other:
-			case l == other:
-				implied = implied || j < i
-			default:
-				implied = implied || strings.Contains(strings.ToLower(l.Text), strings.ToLower(other.Text)) &&
-					(len(other.Text) < len(l.Text) || l.Whole || j < i)
-			}
+			implied = implied || i != j && !other.Whole && strings.Contains(strings.ToLower(l.Text), strings.ToLower(other.Text)) &&
+				(len(other.Text) < len(l.Text) || l.Whole || j < i)
 		}
 		if !implied {
 			kept = append(kept, l)
