@@ -12,12 +12,7 @@ import (
 // datasetsOf returns the datasets that a query, which is compiled from n, can match
 // events of. bounded is false when the query does not say.
 func datasetsOf(n *kql.Node, query *kql.Query) (datasets []string, bounded bool) {
-	cover := kql.Cover(n, func(t kql.Term) int {
-		if isExact(t) && isDatasetField(t.Field) {
-			return 1
-		}
-		return 0
-	})
+	cover := coverOf(n, func(t kql.Term) bool { return isExact(t) && isDatasetField(t.Field) })
 	for _, t := range cover {
 		if query.Judge(world{dataset: t.Value[0]}) != kql.False {
 			datasets = appendNew(datasets, t.Value[0])

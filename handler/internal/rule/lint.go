@@ -105,15 +105,12 @@ func (dr *draft) lintOwn() {
 	case !dr.Cut:
 	case dr.query == nil:
 		dr.warn("podwatch.cut", "value", "cut has no effect: podwatch evaluates no query of this rule")
-	case kql.Cover(dr.query, precedesCut) == nil:
+	case coverOf(dr.query, precedesCut) == nil:
 		dr.warn("podwatch.cut", "value", "cut: the query asks for nothing that precedes a cut, such as the verb or the objectRef of an audit event, so that every cut event matches")
 	}
 }
 
-// precedesCut rates a condition that tells cut events apart.
-func precedesCut(t kql.Term) int {
-	if t.Many || sharedByMost(t.Field, strings.Join(t.Value, "*")) || !event.PrecedesCut(t.Field) {
-		return 0
-	}
-	return 1
+// precedesCut reports a condition that tells cut events apart.
+func precedesCut(t kql.Term) bool {
+	return !t.Many && event.PrecedesCut(t.Field) && !sharedByMost(t.Field, strings.Join(t.Value, "*"))
 }

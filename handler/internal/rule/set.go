@@ -322,16 +322,22 @@ func exactValues(n *kql.Node, field string) (values []string, ok bool) {
 	if t := FieldType(field); t != kql.TypeKeyword && t != kql.TypeFlattened {
 		return nil, false
 	}
-	cover := kql.Cover(n, func(t kql.Term) int {
-		if isExact(t) && t.Field == field {
-			return 1
-		}
-		return 0
-	})
+	cover := coverOf(n, func(t kql.Term) bool { return isExact(t) && t.Field == field })
 	for _, t := range cover {
 		values = append(values, t.Value[0])
 	}
 	return values, cover != nil
+}
+
+// coverOf returns conditions that are usable, of which one holds whenever n does; nil
+// if there are none.
+func coverOf(n *kql.Node, usable func(kql.Term) bool) []kql.Term {
+	return kql.Cover(n, func(t kql.Term) int {
+		if usable(t) {
+			return 1
+		}
+		return 0
+	})
 }
 
 // isExact reports whether a condition asks for one exact value of one field.
