@@ -4,7 +4,7 @@ import (
 	"archive/zip"
 	_ "embed"
 	"fmt"
-	"io"
+	"io/fs"
 	"strings"
 	"sync"
 	"time"
@@ -26,12 +26,7 @@ func loadZone(name string) (*time.Location, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, err := zones.Open(name)
-	if err != nil {
-		return nil, fmt.Errorf("load time zone: %w", err)
-	}
-	defer f.Close()
-	data, err := io.ReadAll(f)
+	data, err := fs.ReadFile(zones, name)
 	if err != nil {
 		return nil, fmt.Errorf("load time zone: %w", err)
 	}
