@@ -84,11 +84,21 @@ func (e *Exception) Fits(a *alert.Alert, event kql.Document) bool {
 }
 
 func (e *Exception) meets(a *alert.Alert, document kql.Document) bool {
-	return !e.Expired(a.EventTime) &&
-		e.isFor(a) &&
-		e.match.Judge(document) == kql.True &&
-		(e.schedule == nil || e.schedule.covers(a.EventTime)) &&
-		(e.precededBy == nil || e.precededBy.holds(a))
+	return e.isFor(a) && e.match.Judge(document) == kql.True && len(e.unmet(a)) == 0
+}
+
+// unmet returns what an alert does not meet besides the match.
+func (e *Exception) unmet(a *alert.Alert) (why []string) {
+	if e.Expired(a.EventTime) {
+		why = append(why, "it ended at "+e.Expires.Format(time.RFC3339))
+	}
+	if e.schedule != nil && !e.schedule.covers(a.EventTime) {
+		why = append(why, "outside of its schedule")
+	}
+	if e.precededBy != nil && !e.precededBy.holds(a) {
+		why = append(why, "nothing that it asks for is known to have preceded")
+	}
+	return why
 }
 
 // An Explanation is why an exception does not suppress an alert, or that it does.
@@ -109,23 +119,13 @@ func (s *Set) Explain(a *alert.Alert, event kql.Document) []Explanation {
 		if !e.isFor(a) {
 			continue
 		}
-		x := Explanation{Exception: e, Holds: e.meets(a, document), misses: e.match.Misses(document)}
+		x := Explanation{Exception: e, misses: e.match.Misses(document)}
 		if x.misses > 0 {
 			x.Why = append(x.Why, e.match.Explain(document).String())
 		}
-		for _, part := range []struct {
-			failed bool
-			why    string
-		}{
-			{e.Expired(a.EventTime), "it ended at " + e.Expires.Format(time.RFC3339)},
-			{e.schedule != nil && !e.schedule.covers(a.EventTime), "outside of its schedule"},
-			{e.precededBy != nil && !e.precededBy.holds(a), "nothing that it asks for is known to have preceded"},
-		} {
-			if part.failed {
-				x.misses++
-				x.Why = append(x.Why, part.why)
-			}
-		}
+		unmet := e.unmet(a)
+		x.Why, x.misses = append(x.Why, unmet...), x.misses+len(unmet)
+		x.Holds = x.misses == 0
 		all = append(all, x)
 	}
 	slices.SortStableFunc(all, func(x, y Explanation) int { return cmp.Compare(x.misses, y.misses) })
