@@ -10,12 +10,20 @@ import (
 	"github.com/robfig/cron/v3"
 )
 
-// A schedule is when an exception holds.
-type schedule interface {
-	covers(t time.Time) bool
+// A schedule is when an exception holds: it yields the windows that end after t, by
+// their starts.
+type schedule func(t time.Time) iter.Seq[Window]
 
-	// windows yields the windows that end after t, by their starts.
-	windows(t time.Time) iter.Seq[Window]
+func (s schedule) covers(t time.Time) bool {
+	for w := range s(t) {
+		if !w.Start.After(t) {
+			return true
+		}
+		if w.Start.Sub(t) > clockShift {
+			break // only near a change of the clocks are starts out of order
+		}
+	}
+	return false
 }
 
 // A Window is a time in which an exception holds: [Start, End), in the zone of its
@@ -68,7 +76,7 @@ func (s *source) recurring(x *Exception, t *table) schedule {
 	}
 	r := &recurring{spec: spec, length: length, zone: zone}
 	s.lintSchedule(x, r, field, name)
-	return r
+	return r.windows
 }
 
 // parseCron reads a cron expression of five fields, or one such as @daily. It
@@ -118,7 +126,7 @@ func (s *source) lintSchedule(x *Exception, r *recurring, field, zone value) {
 	switch {
 	case previous.End.IsZero():
 		s.warn(x, field.at, "schedule: cron: no such day within five years, so it never holds")
-	case share(r, now) > 0.999:
+	case schedule(r.windows).share(now) > 0.999:
 		s.warn(x, field.at, "schedule: it is always on: remove it, or make duration shorter than the time between two starts")
 	}
 }
@@ -133,7 +141,7 @@ func (e *Exception) Windows(t time.Time, n int) []Window {
 	if e.schedule == nil {
 		return nil
 	}
-	for w := range e.schedule.windows(t) {
+	for w := range e.schedule(t) {
 		if next = append(next, w); len(next) == n {
 			break
 		}
@@ -147,14 +155,14 @@ func (e *Exception) Share(t time.Time) float64 {
 	if e.schedule == nil {
 		return 1
 	}
-	return share(e.schedule, t)
+	return e.schedule.share(t)
 }
 
-func share(s schedule, t time.Time) float64 {
+func (s schedule) share(t time.Time) float64 {
 	end := t.AddDate(1, 0, 0)
 	var covered time.Duration
 	reached := t
-	for w := range s.windows(t) {
+	for w := range s(t) {
 		if !w.Start.Before(end) {
 			break
 		}
@@ -189,26 +197,17 @@ func (s *source) once(t *table) schedule {
 	case !start.Before(end):
 		s.mistake(until.at, "schedule: until %s is not after from %s", until.text, from.text)
 	}
-	return once{start, end}
-}
-
-// once covers [from, until).
-type once struct {
-	from, until time.Time
-}
-
-func (o once) covers(t time.Time) bool { return !t.Before(o.from) && t.Before(o.until) }
-
-func (o once) windows(t time.Time) iter.Seq[Window] {
-	return func(yield func(Window) bool) {
-		if o.until.After(t) {
-			yield(Window{o.from, o.until})
+	return func(t time.Time) iter.Seq[Window] {
+		return func(yield func(Window) bool) {
+			if end.After(t) {
+				yield(Window{start, end})
+			}
 		}
 	}
 }
 
-// recurring covers the given length after each time that the cron expression
-// names on the clocks of the zone.
+// A recurring schedule has windows of the given length after each time that the cron
+// expression names on the clocks of the zone.
 //
 // When clocks go forward, a window that would begin in the hour that does not
 // exist begins as much later as the clocks moved; when they go back, a window
@@ -222,18 +221,6 @@ type recurring struct {
 
 // clockShift is more than clocks are ever moved.
 const clockShift = 3 * time.Hour
-
-func (r *recurring) covers(t time.Time) bool {
-	for w := range r.windows(t) {
-		if !w.Start.After(t) {
-			return true
-		}
-		if w.Start.Sub(t) > clockShift {
-			break // only near a change of the clocks are starts out of order
-		}
-	}
-	return false
-}
 
 func (r *recurring) windows(t time.Time) iter.Seq[Window] {
 	return func(yield func(Window) bool) {
