@@ -45,7 +45,8 @@ type document struct {
 	src    []byte
 	toml   bool
 	tree   map[string]any
-	places map[string]span // by path, such as rule.threat[0].tactic.id; of TOML once asked for
+	places map[string]span // of the file by path, such as rule.threat[0].tactic.id; of TOML once asked for
+	root   string          // path in places of the rule; "" if it is not in a list
 }
 
 // A span is the part of the file that spells a value; for a table it is the
@@ -57,7 +58,11 @@ func (d *document) place(path string) (s span, ok bool) {
 	if d.places == nil {
 		d.places = tomlPlaces(d.src)
 	}
-	s, ok = d.places[path]
+	at := d.root
+	if path != "" {
+		at = join(d.root, path)
+	}
+	s, ok = d.places[at]
 	return s, ok
 }
 
@@ -281,7 +286,7 @@ func parseJSON(file string, src []byte) ([]*document, error) {
 		for i, element := range list {
 			d := &document{file: file, src: src, places: p.places}
 			if several {
-				d.places = below(p.places, "["+strconv.Itoa(i)+"]")
+				d.root = "[" + strconv.Itoa(i) + "]"
 			}
 			var ok bool
 			if d.tree, ok = element.(map[string]any); !ok {
@@ -290,17 +295,6 @@ func parseJSON(file string, src []byte) ([]*document, error) {
 			docs = append(docs, d)
 		}
 	}
-}
-
-// below returns the places under path, with path taken off.
-func below(places map[string]span, path string) map[string]span {
-	under := map[string]span{}
-	for p, s := range places {
-		if rest, ok := strings.CutPrefix(p, path); ok {
-			under[strings.TrimPrefix(rest, ".")] = s
-		}
-	}
-	return under
 }
 
 // A jsonPlacer decodes one JSON value and notes where its parts stand.
