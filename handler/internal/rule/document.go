@@ -151,18 +151,18 @@ func unescape(s string) (length int, text string) {
 	return 0, ""
 }
 
-// parseTOML reads a TOML rule file.
-func parseTOML(file string, src []byte) (*document, error) {
+// parseTOML reads the only rule of a TOML file.
+func parseTOML(file string, src []byte) ([]*document, error) {
 	d := &document{file: file, src: src, toml: true, tree: map[string]any{}}
 	if err := toml.Unmarshal(src, &d.tree); err != nil {
-		var mistake *toml.DecodeError
-		if errors.As(err, &mistake) {
-			line, column := mistake.Position()
-			return nil, &FileError{File: file, Line: line, Column: column, Msg: strings.TrimPrefix(mistake.Error(), "toml: ")}
+		mistake := &FileError{File: file, Msg: strings.TrimPrefix(err.Error(), "toml: ")}
+		var at *toml.DecodeError
+		if errors.As(err, &at) {
+			mistake.Line, mistake.Column = at.Position()
 		}
-		return nil, &FileError{File: file, Msg: strings.TrimPrefix(err.Error(), "toml: ")}
+		return nil, mistake
 	}
-	return d, nil
+	return []*document{d}, nil
 }
 
 // tomlPlaces walks the syntax tree of a TOML file, because decoded values have lost

@@ -114,17 +114,12 @@ func (l *loader) read(s Source, p string) error {
 	if err != nil {
 		return &FileError{File: s.file(p), Msg: err.Error()}
 	}
-	var docs []*document
+	parse := parseJSON
 	if path.Ext(p) == ".toml" {
-		var d *document
-		if d, err = parseTOML(s.file(p), src); err == nil {
-			docs = l.exported([]*document{d})
-		}
-	} else {
-		docs, err = parseJSON(s.file(p), src)
-		docs = l.exported(docs)
+		parse = parseTOML
 	}
-	for _, d := range docs {
+	docs, err := parse(s.file(p), src)
+	for _, d := range l.exported(docs) {
 		l.enter(s, p, d)
 	}
 	return err
