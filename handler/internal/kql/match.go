@@ -154,7 +154,7 @@ func (m *oneField) anyFits(value any) bool {
 	}
 	if m.objects != nil && value != nil && !anyValue(value, false, present) {
 		var space [nameSpace]byte
-		return m.objects.walk(value, append(space[:0], m.objects.full...))
+		return m.objects.walk(value, append(space[:0], m.name...))
 	}
 	return anyValue(value, m.below, m.test)
 }
@@ -214,14 +214,14 @@ func (m *manyFields) judge(d Document, v view) Truth {
 func (m *manyFields) inRoot(d Document) (fits, known bool) {
 	var space [nameSpace]byte
 	value, known := d.Lookup(m.root)
-	return m.walk(value, appendName(append(space[:0], m.base...), m.root)), known
+	return m.walk(value, append(space[:0], m.root...)), known
 }
 
 // everywhere reports whether any field fits, and whether all that may are known.
 func (m *manyFields) everywhere(d Document) (fits, known bool) {
 	known = true
 	for field, value := range d.All() {
-		switch name := []byte(join(m.base, field)); {
+		switch name := []byte(field); {
 		case !m.leads(name):
 		case value == nil:
 			known = false
@@ -232,21 +232,14 @@ func (m *manyFields) everywhere(d Document) (fits, known bool) {
 	return false, known
 }
 
-func appendName(base []byte, name string) []byte {
-	if len(base) > 0 {
-		base = append(base, '.')
-	}
-	return append(base, name...)
-}
-
-// walk tests what lies in v, which is called name.
+// walk tests what lies in v, whose name in d is given.
 func (m *manyFields) walk(v any, name []byte) bool {
 	switch v := v.(type) {
 	case nil:
 		return false
 	case map[string]any:
 		for key, e := range v {
-			if child := appendName(name, key); m.leads(child) && m.walk(e, child) {
+			if child := append(append(name, '.'), key...); m.leads(child) && m.walk(e, child) {
 				return true
 			}
 		}
@@ -268,11 +261,11 @@ func (m *manyFields) leaf(name []byte) valueTest {
 		}
 		return nil
 	}
-	for i := len(m.base) + 1; i <= len(name); i++ {
+	for i := range len(name) + 1 {
 		if i < len(name) && (whole || name[i] != '.') || !m.fits(name[:i]) {
 			continue
 		}
-		full := string(name[:i])
+		full := join(m.base, string(name[:i]))
 		if typ, _, visible := resolveType(m.types, m.base, full); visible && (i == len(name) || typ == TypeFlattened) {
 			return m.testFor(typ, full)
 		}
@@ -287,7 +280,7 @@ func (m *manyFields) testFor(typ Type, full string) valueTest {
 	return m.tests[typ][0]
 }
 
-func (m *manyFields) fits(name []byte) bool { return m.name == nil || m.name.fits(m.relative(name)) }
+func (m *manyFields) fits(name []byte) bool { return m.name == nil || m.name.fits(name) }
 
 // leads reports whether name, or something below it, may fit. It spares a walk
 // through all of the event when a pattern begins with most of a name.
@@ -295,17 +288,8 @@ func (m *manyFields) leads(name []byte) bool {
 	if m.name == nil {
 		return true
 	}
-	name = m.relative(name)
 	n := min(len(name), len(m.name[0]))
 	return string(name[:n]) == string(m.name[0][:n])
-}
-
-// relative returns name without the path of the nested group.
-func (m *manyFields) relative(name []byte) []byte {
-	if m.base == "" {
-		return name
-	}
-	return name[len(m.base)+1:]
 }
 
 // nestedGroup tests each object at a path by itself.
