@@ -28,14 +28,6 @@ func anyOfTests(tests []valueTest) valueTest {
 	return func(v any) bool { return slices.ContainsFunc(tests, func(fits valueTest) bool { return fits(v) }) }
 }
 
-func present(v any) bool {
-	switch v.(type) {
-	case string, bool, json.Number:
-		return true
-	}
-	return false
-}
-
 // scalarText returns the text of a value as a keyword field indexes it.
 func scalarText(v any) (string, bool) {
 	switch v := v.(type) {
@@ -47,6 +39,11 @@ func scalarText(v any) (string, bool) {
 		return strconv.FormatBool(v), true
 	}
 	return "", false
+}
+
+func present(v any) bool {
+	_, ok := scalarText(v)
+	return ok
 }
 
 func isKeyword(t Type) bool {
