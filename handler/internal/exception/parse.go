@@ -77,13 +77,18 @@ func (s *source) table(v value, known ...string) *table {
 	return t
 }
 
-// text returns the value of a key that holds text; v.text is "" without it.
-func (t *table) text(name string) (v value) {
+// value returns the value of a key, which must be of the kind; the zero value without
+// the key.
+func (t *table) value(name, kind string) value {
 	k, ok := t.keys[name]
-	if ok && k.kind != "text" && k.kind != "nothing" {
-		t.s.mistake(k.value.at, "%s must be text, not %s", name, k.kind)
+	if ok && k.kind != kind && k.kind != "nothing" {
+		t.s.mistake(k.value.at, "%s must be %s, not %s", name, kind, k.kind)
 	}
-	v = k.value
+	return k.value
+}
+
+func (t *table) text(name string) value {
+	v := t.value(name, "text")
 	v.text = strings.TrimRight(v.text, "\n")
 	return v
 }
@@ -96,13 +101,7 @@ func (t *table) required(name, why string) value {
 	return t.text(name)
 }
 
-func (t *table) list(name string) []value {
-	k, ok := t.keys[name]
-	if ok && k.kind != "a list" && k.kind != "nothing" {
-		t.s.mistake(k.value.at, "%s must be a list, not %s", name, k.kind)
-	}
-	return k.value.list
-}
+func (t *table) list(name string) []value { return t.value(name, "a list").list }
 
 // has reports whether a key is written with a value.
 func (t *table) has(name string) bool {
