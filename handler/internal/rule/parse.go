@@ -162,11 +162,8 @@ func (dr *draft) readScoring(t *table) {
 		m.known("value", "risk_score")
 		m.warnUnknown()
 	}
-	switch block := t.text("building_block_type"); block {
-	case "":
-	case "default":
-		dr.BuildingBlock = true
-	default:
+	block := t.text("building_block_type")
+	if dr.BuildingBlock = block == "default"; block != "" && !dr.BuildingBlock {
 		dr.mistake(t.at("building_block_type"), "building_block_type %q is not default", block)
 	}
 	if t.text("rule_name_override") != "" {
@@ -258,10 +255,8 @@ func (dr *draft) readQuery(t *table) {
 	if dr.Language != "kuery" || dr.Type == "saved_query" {
 		return
 	}
-	if _, isText := t.m["query"].(string); dr.Query == "" && !dr.filters && (isText || !t.has("query")) {
-		dr.mistake(t.at("query"), "query is missing")
-	}
 	if dr.Query == "" && !dr.filters {
+		t.missing("query")
 		return
 	}
 	dr.query = dr.parseKQL(t.at("query"), "query", dr.Query)

@@ -61,11 +61,16 @@ func (t *table) text(key string) string {
 func (t *table) required(key string) string {
 	s := t.text(key)
 	if strings.TrimSpace(s) == "" {
-		if _, isText := t.m[key].(string); isText || !t.has(key) {
-			t.dr.mistake(t.at(key), "%s is missing", key)
-		}
+		t.missing(key)
 	}
 	return s
+}
+
+// missing reports that a key has no text, unless it was reported for its type.
+func (t *table) missing(key string) {
+	if _, isText := t.m[key].(string); isText || !t.has(key) {
+		t.dr.mistake(t.at(key), "%s is missing", key)
+	}
 }
 
 // oneOf checks that a value is one of several.
