@@ -267,17 +267,13 @@ func (m *manyFields) leaf(name []byte) valueTest {
 		}
 		full := join(m.base, string(name[:i]))
 		if typ, _, visible := resolveType(m.types, m.base, full); visible && (i == len(name) || typ == TypeFlattened) {
-			return m.testFor(typ, full)
+			if m.fold != nil && m.fold(full) {
+				return m.tests[typ][1]
+			}
+			return m.tests[typ][0]
 		}
 	}
 	return nil
-}
-
-func (m *manyFields) testFor(typ Type, full string) valueTest {
-	if m.fold != nil && m.fold(full) {
-		return m.tests[typ][1]
-	}
-	return m.tests[typ][0]
 }
 
 func (m *manyFields) fits(name []byte) bool { return m.name == nil || m.name.fits(name) }

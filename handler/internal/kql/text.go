@@ -22,7 +22,7 @@ func analysedTest(op Op, v literal) valueTest {
 	case v.quoted:
 		p := make(phrase, len(words))
 		for i, w := range words {
-			p[i] = lowerCase(w)
+			p[i] = func(s string) bool { return lowerEqual(s, w) }
 		}
 		return p.test
 	default:
@@ -31,8 +31,6 @@ func analysedTest(op Op, v literal) valueTest {
 		}}.test
 	}
 }
-
-func lowerCase(word string) textTest { return func(s string) bool { return lowerEqual(s, word) } }
 
 // patternWords splits a pattern at its blanks into alternatives, as Lucene's
 // query parser does.

@@ -146,10 +146,8 @@ func (dr *draft) readIdentity(t *table) {
 
 func (dr *draft) readScoring(t *table) {
 	dr.Severity = t.severity()
-	if t.has("risk_score") {
-		dr.RiskScore = t.integer("risk_score", 0, 0, 100)
-	} else {
-		dr.mistake(t.at("risk_score"), "risk_score is missing")
+	if dr.RiskScore = t.integer("risk_score", 0, 0, 100); !t.has("risk_score") {
+		t.missing("risk_score")
 	}
 	for _, m := range t.tables("severity_mapping") {
 		dr.SeverityMapping = append(dr.SeverityMapping, SeverityOverride{Field: m.required("field"), Value: m.text("value"), Severity: m.severity()})
