@@ -270,35 +270,37 @@ func (p *parser) expression() *Node {
 
 // values reads what follows a field and its colon: a value or a list.
 func (p *parser) values(at int, field literal) *Node {
-	value := func(at int) *Node {
-		start := p.pos
-		v := p.literal()
-		p.remarkValue(start, p.pos, v)
-		switch {
-		case field.null: // the bare word null names no field: Kibana then searches all of them
-			return &Node{kind: is, value: v, at: at}
-		case v.lone() && field.lone() && p.nested == 0:
-			return &Node{kind: all, at: at}
-		case v.lone():
-			return &Node{kind: is, field: field.pattern, op: Exists, at: at}
-		}
-		return &Node{kind: is, field: field.pattern, value: v, at: at}
+	start := p.pos
+	switch {
+	case p.at('('):
+		return p.list(field)
+	case p.operator("not"):
+		p.fail(start, `"not" cannot stand here; write "not field:value" or "field:(not value)"`)
 	}
-	if !p.at('(') {
-		start := p.pos
-		if p.operator("not") {
-			p.fail(start, `"not" cannot stand here; write "not field:value" or "field:(not value)"`)
-		}
-		return value(at)
+	return p.value(at, field)
+}
+
+func (p *parser) list(field literal) *Node {
+	if p.at('(') {
+		return p.bracketed('(', ')', func() *Node { return p.list(field) })
 	}
-	var list func() *Node
-	list = func() *Node {
-		if p.at('(') {
-			return p.bracketed('(', ')', list)
-		}
-		return value(p.pos)
+	return p.value(p.pos, field)
+}
+
+// value reads a value of a field and makes their condition, whose place is at.
+func (p *parser) value(at int, field literal) *Node {
+	start := p.pos
+	v := p.literal()
+	p.remarkValue(start, p.pos, v)
+	switch {
+	case field.null: // the bare word null names no field: Kibana then searches all of them
+		return &Node{kind: is, value: v, at: at}
+	case v.lone() && field.lone() && p.nested == 0:
+		return &Node{kind: all, at: at}
+	case v.lone():
+		return &Node{kind: is, field: field.pattern, op: Exists, at: at}
 	}
-	return list()
+	return &Node{kind: is, field: field.pattern, value: v, at: at}
 }
 
 // literal reads a quoted or unquoted literal.
