@@ -29,10 +29,7 @@ type dateStep struct {
 
 // Counts of up to seven digits keep date mathematics within what int64
 // milliseconds can hold.
-var (
-	stepsPattern = regexp.MustCompile(`^((?:[-+][0-9]{0,7}|/1?)[yMwdhHms])*$`)
-	stepPattern  = regexp.MustCompile(`([-+/])([0-9]{0,7})([yMwdhHms])`)
-)
+var stepPattern = regexp.MustCompile(`^(?:([-+])([0-9]{0,7})|/1?)([yMwdhHms])`)
 
 // parseMoment reads an ISO date or a part of it, milliseconds since 1970, or
 // date mathematics: now-5m, now/d, 2024-01-01||+1M/d.
@@ -45,15 +42,14 @@ func parseMoment(s string) (m moment, ok bool) {
 	} else if mathematics {
 		m.last = m.first // it starts from the first moment
 	}
-	if !stepsPattern.MatchString(steps) {
-		return moment{}, false
-	}
-	for _, step := range stepPattern.FindAllStringSubmatch(steps, -1) {
-		count, err := strconv.Atoi(strings.Trim(step[1], "+/") + cmp.Or(step[2], "1"))
-		if err != nil {
+	for steps != "" {
+		step := stepPattern.FindStringSubmatch(steps)
+		if step == nil {
 			return moment{}, false
 		}
-		m.steps = append(m.steps, dateStep{count, strings.Replace(step[3], "H", "h", 1)[0], step[1] == "/"})
+		count, _ := strconv.Atoi(step[1] + cmp.Or(step[2], "1")) // the pattern takes numbers alone
+		m.steps = append(m.steps, dateStep{count, strings.Replace(step[3], "H", "h", 1)[0], steps[0] == '/'})
+		steps = steps[len(step[0]):]
 	}
 	return m, true
 }
