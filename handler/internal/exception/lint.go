@@ -91,17 +91,17 @@ func (v view) field(name string) (f field, nearest string, exists bool) {
 	return f, nearest, !missing
 }
 
-// lint compiles a query and reports what cannot hold or is hardly meant. Where the query holds because
-// such a condition does not, the exception suppresses more than its author
-// believes: that is a mistake, elsewhere it is a warning.
+// lint compiles a query and reports what cannot hold or is hardly meant. Where the
+// query holds because such a condition does not, the exception suppresses more than
+// its author believes: that is a mistake, elsewhere it is a warning.
 func (s *source) lint(x *Exception, v value, n *kql.Node, view view) *kql.Query {
 	conditions := kql.Conditions(n)
-	report := func(offset int, negated bool, format string, args ...any) {
-		msg, at := view.key+": "+fmt.Sprintf(format, args...), s.within(v, offset)
+	report := func(offset int, negated bool, what string) {
+		at := s.within(v, offset)
 		if negated {
-			s.mistake(at, `%s; below "not" this suppresses more than it seems to`, msg)
+			s.mistake(at, `%s: %s; below "not" this suppresses more than it seems to`, view.key, what)
 		} else {
-			s.warn(x, at, "%s", msg)
+			s.warn(x, at, "%s: %s", view.key, what)
 		}
 	}
 	query := kql.Compile(n, view.options)
@@ -112,7 +112,7 @@ func (s *source) lint(x *Exception, v value, n *kql.Node, view view) *kql.Query 
 	chosen := ""
 	for _, c := range conditions {
 		for _, oddity := range view.oddities(c.Term) {
-			report(c.Offset, c.Negated, "%s", oddity)
+			report(c.Offset, c.Negated, oddity)
 		}
 		f, _, _ := view.field(c.Field)
 		if f.by == client && !c.Negated {
@@ -130,7 +130,7 @@ func (s *source) lint(x *Exception, v value, n *kql.Node, view view) *kql.Query 
 				negated = c.Negated
 			}
 		}
-		report(w.Offset, negated, "%s", w.Msg)
+		report(w.Offset, negated, w.Msg)
 	}
 	if bound := kql.Cover(n, view.bindsCaller); view.events && chosen != "" && bound == nil {
 		s.warn(x, v.at, "match: any caller can meet it, because the client chooses %s: also name the caller (caller.name, caller.id, caller.app_id or caller.ip)", chosen)
