@@ -314,13 +314,13 @@ func (p *parser) literal() literal {
 func (p *parser) quoted() literal {
 	at := p.pos
 	p.pos++
-	p.text = p.text[:0]
 	for p.pos < len(p.src) {
 		p.steps++
 		switch c := p.src[p.pos]; {
 		case c == '"':
+			text := p.taken(at + 1)
 			p.pos++
-			return literal{pattern: pattern{string(p.text)}, quoted: true}
+			return literal{pattern: pattern{text}, quoted: true}
 		case c == '\\' && p.escape(`\"`):
 		default: // also a backslash before anything else
 			p.text = append(p.text, c)
@@ -337,8 +337,7 @@ const badEscape = `a backslash must be followed by one of \ ( ) : < > " * { }, b
 
 // unquoted reads up to a special character or an operator.
 func (p *parser) unquoted() literal {
-	at := p.pos
-	p.text = p.text[:0]
+	at, start := p.pos, p.pos
 	var parts pattern
 scan:
 	for p.pos < len(p.src) {
@@ -355,8 +354,8 @@ scan:
 			}
 			continue
 		case c == '*':
-			parts = append(parts, string(p.text))
-			p.text = p.text[:0]
+			parts = append(parts, p.taken(start))
+			start = p.pos + 1
 		case isSpecial(c):
 			break scan
 		case (c == 'n' || c == 'N') && word(p.src[p.pos:], "not") && blankLen(p.src[p.pos+len("not"):]) > 0:
@@ -369,11 +368,22 @@ scan:
 	if p.pos == at {
 		p.noLiteral()
 	}
-	parts = append(parts, string(p.text))
+	parts = append(parts, p.taken(start))
 	parts[0] = trimLeft(parts[0])
 	last := len(parts) - 1
 	parts[last] = trimRight(parts[last])
 	return literal{pattern: parts, null: last == 0 && parts[0] == "null"}
+}
+
+// taken returns the text that was read since start, of the query itself where nothing
+// in it was escaped: an escape is longer than what it stands for.
+func (p *parser) taken(start int) string {
+	text := p.src[start:p.pos]
+	if len(p.text) < len(text) {
+		text = string(p.text)
+	}
+	p.text = p.text[:0]
+	return text
 }
 
 // blankText reads a run of blanks as text, unless it stands before an operator.
