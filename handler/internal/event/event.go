@@ -149,7 +149,7 @@ func (e *Event) begin(record []byte) error {
 	}
 	e.operation = e.label(e.record.get("operationName", "OperationName"))
 	e.table = tables[e.route()]
-	e.answers = append(e.answers, e.table.unasked...)
+	e.answers = append(e.answers, make([]answer, len(e.table.fields))...)
 	return nil
 }
 
@@ -441,17 +441,4 @@ func (e *Event) propertiesText() any {
 func asText(v any) string {
 	s, _ := v.(string)
 	return s
-}
-
-// Lookup returns the value of a field: nil when the event lacks it, an object for
-// the fields below a name, a list for several values. known is false when some of
-// the value was cut or withheld; value is then what is known of it.
-func (e *Event) Lookup(field string) (value any, known bool) {
-	return e.table.lookup(e, field)
-}
-
-// All returns the fields with a value, objects as one value; and, with the value
-// nil, those of which some is not known.
-func (e *Event) All() iter.Seq2[string, any] {
-	return func(yield func(string, any) bool) { e.table.all(e, yield) }
 }

@@ -1,6 +1,7 @@
 package event
 
 import (
+	"iter"
 	"path"
 	"slices"
 	"strings"
@@ -81,15 +82,16 @@ type table struct {
 	rows  map[string]int  // index of the fields with read
 	trees []*Field        // of fields, those with tree, the longest name first
 	above map[string]bool // the names above rows
-
-	unasked []answer // one for each of fields
 }
 
 // notKnown is the value of a field that cannot be known.
 var notKnown any = struct{}{}
 
-func (t *table) lookup(e *Event, field string) (value any, known bool) {
-	if i, ok := t.rows[field]; ok {
+// Lookup returns the value of a field: nil when the event lacks it, an object for
+// the fields below a name, a list for several values. known is false when some of
+// the value was cut or withheld; value is then what is known of it.
+func (e *Event) Lookup(field string) (value any, known bool) {
+	if i, ok := e.table.rows[field]; ok {
 		if value, known = e.answer(i); value != nil || !known {
 			return value, known
 		}
@@ -97,7 +99,7 @@ func (t *table) lookup(e *Event, field string) (value any, known bool) {
 	if a, ok := e.below[field]; ok {
 		return a.value, a.known
 	}
-	value, known = t.inTrees(e, field)
+	value, known = e.inTrees(field)
 	if e.below == nil {
 		e.below = map[string]answer{}
 	}
@@ -106,9 +108,9 @@ func (t *table) lookup(e *Event, field string) (value any, known bool) {
 }
 
 // inTrees returns what lies at a name in the trees, and below the names of rows.
-func (t *table) inTrees(e *Event, field string) (value any, known bool) {
+func (e *Event) inTrees(field string) (value any, known bool) {
 	known = true
-	for _, f := range t.trees {
+	for _, f := range e.table.trees {
 		rest, ok := under(field, f.Name)
 		if !ok {
 			continue
@@ -119,8 +121,8 @@ func (t *table) inTrees(e *Event, field string) (value any, known bool) {
 			break // only a name with dots gets into the tree of another row
 		}
 	}
-	if t.above[field] {
-		value = kql.Combine(value, t.objectAt(e, field))
+	if e.table.above[field] {
+		value = kql.Combine(value, e.objectAt(field))
 	}
 	return value, known
 }
@@ -146,10 +148,10 @@ func (e *Event) answer(row int) (value any, known bool) {
 }
 
 // objectAt returns the rows below a name as an object.
-func (t *table) objectAt(e *Event, name string) any {
+func (e *Event) objectAt(name string) any {
 	m := make(map[string]any)
-	for i := range t.fields {
-		f := &t.fields[i]
+	for i := range e.table.fields {
+		f := &e.table.fields[i]
 		if rest, ok := under(f.Name, name); ok && rest != "" && f.read != nil {
 			if v, _ := e.answer(i); v != nil {
 				m[rest] = v
@@ -162,20 +164,24 @@ func (t *table) objectAt(e *Event, name string) any {
 	return m
 }
 
-func (t *table) all(e *Event, yield func(string, any) bool) {
-	for i := range t.fields {
-		f := &t.fields[i]
-		var value any
-		known := true
-		switch {
-		case f.own:
-		case f.read != nil:
-			value, known = e.answer(i)
-		case f.tree != nil:
-			value, known = f.tree(e, "")
-		}
-		if value != nil && !yield(f.Name, value) || !known && !yield(f.Name, nil) {
-			return
+// All returns the fields with a value, objects as one value; and, with the value
+// nil, those of which some is not known.
+func (e *Event) All() iter.Seq2[string, any] {
+	return func(yield func(string, any) bool) {
+		for i := range e.table.fields {
+			f := &e.table.fields[i]
+			var value any
+			known := true
+			switch {
+			case f.own:
+			case f.read != nil:
+				value, known = e.answer(i)
+			case f.tree != nil:
+				value, known = f.tree(e, "")
+			}
+			if value != nil && !yield(f.Name, value) || !known && !yield(f.Name, nil) {
+				return
+			}
 		}
 	}
 }
@@ -211,7 +217,6 @@ var byName = func() map[string]*Field {
 func (t *table) ready() *table {
 	t.name = t.dataset
 	t.rows, t.above = map[string]int{}, map[string]bool{}
-	t.unasked = make([]answer, len(t.fields))
 	for i := range t.fields {
 		f := &t.fields[i]
 		if f.tree != nil {
