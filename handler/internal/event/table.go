@@ -239,18 +239,12 @@ func (t *table) ready() *table {
 // log returns the rows of a log's own fields: all that a record brings, with the
 // types of those that Elastic maps in each log.
 func log(root string) []Field {
-	fields := []Field{
+	return append([]Field{
 		{Name: root, tree: (*Event).inOwnFields},
 		{Name: root + ".operation_name", Type: keyword, Verbatim: true, read: func(e *Event) any { return e.operation }},
 		{Name: root + ".category", Type: keyword, Verbatim: true, read: func(e *Event) any { return e.category }},
-		{Name: root + ".identity", Type: keyword, Verbatim: true},
-	}
-	for _, name := range []string{
-		"identity_name", "operation_version", "result_type", "result_signature", "result_description", "status", "tenant_id",
-	} {
-		fields = append(fields, Field{Name: root + "." + name, Type: keyword, Verbatim: true})
-	}
-	return fields
+	}, typed(keyword, root+".", "identity", "identity_name", "operation_version", "result_type", "result_signature", "result_description",
+		"status", "tenant_id")...)
 }
 
 // inOwnFields is the tree of a log's own fields.
@@ -273,10 +267,13 @@ func scalar(v any) bool {
 }
 
 // typed returns rows without values, about the types of fields in a tree.
-func typed(typ, below string, root string, names ...string) []Field {
-	var fields []Field
+func typed(typ, root string, names ...string) (fields []Field) {
 	for _, name := range names {
-		fields = append(fields, Field{Name: root + name, Type: typ, Below: below, Verbatim: typ == keyword || typ == flattened})
+		f := Field{Name: root + name, Type: typ, Verbatim: typ == keyword || typ == flattened}
+		if typ == flattened {
+			f.Below = flattened
+		}
+		fields = append(fields, f)
 	}
 	return fields
 }
