@@ -153,32 +153,23 @@ func (e *Event) userName() string {
 // host name on its right. "live.com#a@b.example" gives a and b.example; a guest's
 // "a_b.example#EXT#@c.example" gives nothing, since # is no part of a name.
 func splitLogin(s string) (name, domain string, ok bool) {
-	for at := strings.IndexByte(s, '@'); at >= 0; {
-		start := at
-		for start > 0 && loginByte(s[start-1]) {
-			start--
+	before, after, found := strings.Cut(s, "@")
+	for ; found; before, after, found = strings.Cut(after, "@") {
+		name = before[len(strings.TrimRightFunc(before, inLogin)):]
+		domain = after[:len(after)-len(strings.TrimLeftFunc(after, inHost))]
+		if name != "" && domain != "" && alnum(rune(domain[0])) {
+			return name, strings.TrimRight(domain, ".-"), true
 		}
-		end := at + 1
-		for end < len(s) && (alnum(s[end]) || end > at+1 && (s[end] == '-' || s[end] == '.')) {
-			end++
-		}
-		if start < at && end > at+1 {
-			return s[start:at], strings.TrimRight(s[at+1:end], ".-"), true
-		}
-		next := strings.IndexByte(s[at+1:], '@')
-		if next < 0 {
-			break
-		}
-		at += 1 + next
 	}
 	return "", "", false
 }
 
-func alnum(c byte) bool {
+func alnum(c rune) bool {
 	return '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
 }
 
-func loginByte(c byte) bool { return alnum(c) || c == '.' || c == '_' || c == '-' }
+func inHost(c rune) bool  { return alnum(c) || c == '.' || c == '-' }
+func inLogin(c rune) bool { return inHost(c) || c == '_' }
 
 // resultOutcome is Elastic's rule for event.outcome: resultType if it is success
 // or failure in any case, else properties.result if it is exactly success,

@@ -202,13 +202,18 @@ var tables = func() map[string]*table {
 // logTables are the tables of the logs that podwatch normalises.
 var logTables = []*table{activityTable, platformTable, auditTable, signInTable, riskTable}
 
-// byName has the rows of all of them.
+// allFields has the rows of all of them, byName the last of each name.
+var allFields = func() (all []Field) {
+	for _, t := range logTables {
+		all = append(all, t.fields...)
+	}
+	return all
+}()
+
 var byName = func() map[string]*Field {
 	rows := map[string]*Field{}
-	for _, t := range logTables {
-		for i := range t.fields {
-			rows[t.fields[i].Name] = &t.fields[i]
-		}
+	for i := range allFields {
+		rows[allFields[i].Name] = &allFields[i]
 	}
 	return rows
 }()
@@ -291,13 +296,6 @@ func datasetFields(dataset string) []Field {
 	}
 	return nil
 }
-
-var allFields = func() (all []Field) {
-	for _, t := range logTables {
-		all = append(all, t.fields...)
-	}
-	return all
-}()
 
 // Datasets returns the names of the data sets that podwatch normalises.
 func Datasets() []string {
@@ -388,20 +386,11 @@ var categories = map[string][]string{
 
 // longestPlain is the longest run in s of characters that every JSON writer
 // writes as they are, in a string and in JSON text inside a string.
-func longestPlain(s string) string {
-	best, start := "", 0
-	for i := 0; i <= len(s); i++ {
-		if i < len(s) && plainByte(s[i]) {
-			continue
+func longestPlain(s string) (best string) {
+	for piece := range strings.FieldsFuncSeq(s, func(c rune) bool { return !inLogin(c) && c != ' ' && c != ':' }) {
+		if len(piece) > len(best) {
+			best = piece
 		}
-		if i-start > len(best) {
-			best = s[start:i]
-		}
-		start = i + 1
 	}
 	return best
-}
-
-func plainByte(c byte) bool {
-	return alnum(c) || c == '.' || c == '_' || c == '-' || c == ' ' || c == ':'
 }
