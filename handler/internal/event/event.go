@@ -366,7 +366,7 @@ func (e *Event) Notes() []string {
 		if levels(e.raw) > maxDepth {
 			e.note(0, "values nested deeper than %d levels were dropped", maxDepth)
 		}
-		e.noteProperties()
+		e.noteFaults(partProperties, "properties", e.props())
 		e.Time()
 		if e.table.note != nil {
 			e.table.note(e)
@@ -391,17 +391,18 @@ func (e *Event) props() *inner {
 	return &e.properties
 }
 
-func (e *Event) noteProperties() {
-	switch e.props().state {
+// noteFaults notes what is wrong with an inner object, which is called name.
+func (e *Event) noteFaults(place part, name string, in *inner) {
+	switch in.state {
 	case other:
-		e.note(partProperties, "properties is neither an object nor text")
+		e.note(place, "%s is neither an object nor text", name)
 	case broken:
-		e.note(partProperties, "properties is text that does not parse")
+		e.note(place, "%s is text that does not parse", name)
 	case cut:
-		e.note(partProperties, "properties is JSON text that does not parse to its end; what comes before the fault was read")
+		e.note(place, "%s is JSON text that does not parse to its end; what comes before the fault was read", name)
 	}
-	if e.properties.dropped() {
-		e.note(partProperties, "properties: values nested deeper than %d levels were dropped", maxDepth)
+	if in.dropped() {
+		e.note(place, "%s: values nested deeper than %d levels were dropped", name, maxDepth)
 	}
 }
 

@@ -180,17 +180,9 @@ func (e *Event) parsed(v any) any {
 func (e *Event) parsedObject(place part, name, s string) map[string]any {
 	var in inner
 	in.readText(jsontext.Text{Raw: []byte(s)})
-	switch in.state {
-	case plainText:
+	e.noteFaults(place, name, &in)
+	if !in.is() {
 		return nil
-	case broken:
-		e.note(place, "%s is text that does not parse", name)
-		return nil
-	case cut:
-		e.note(place, "%s is JSON text that does not parse to its end; what comes before the fault was read", name)
-	}
-	if in.dropped() {
-		e.note(place, "%s: values nested deeper than %d levels were dropped", name, maxDepth)
 	}
 	return e.decode(in.members, 1)
 }
