@@ -21,40 +21,49 @@ func (e *Event) route() string {
 		// Metrics have neither, and nothing else in them to query.
 		return ""
 	}
-	if hasSuffixFold(strings.TrimSpace(category), "SignInLogs") {
+	category = strings.ToLower(strings.TrimSpace(category))
+	if strings.HasSuffix(category, "signinlogs") {
 		return SignInLogs
 	}
-	c := strings.ToLower(strings.TrimSpace(category))
-	switch c {
-	case "auditlogs":
-		return EntraAudit
-	case "riskyusers", "userriskevents":
-		return IdentityProtection
-	case "microsoftgraphactivitylogs":
-		return "azure.graphactivitylogs"
-	case "aadgraphactivitylogs", "azureadgraphactivitylogs":
-		return "azure.aadgraphactivitylogs"
-	case "provisioninglogs":
-		return "azure.provisioning"
-	case "applicationgatewayaccesslog", "applicationgatewayfirewalllog":
-		return "azure.application_gateway"
-	case "azurefirewallapplicationrule", "azurefirewallnetworkrule", "azurefirewalldnsproxy",
-		"azfwapplicationrule", "azfwnetworkrule", "azfwnatrule", "azfwdnsquery":
-		return "azure.firewall_logs"
+	if dataset := byCategory[category]; dataset != "" {
+		return dataset
 	}
-	if e.isKubeAudit() || e.props().get("log").Kind != jsontext.Invalid || isAuditEvent(&e.props().object) {
+	switch {
+	case e.isKubeAudit(), e.props().get("log").Kind != jsontext.Invalid, isAuditEvent(&e.props().object):
 		return PlatformLogs
-	}
-	switch c {
-	case "administrative", "policy", "servicehealth", "resourcehealth", "autoscale", "alert",
-		"recommendation", "security", "write", "delete", "action":
-		return ActivityLogs
-	}
-	if e.hasActivityIdentity() || activityCategory(e.str(e.props().get("eventCategory"))) || changesResource(operation) {
+	case activityCategory(category), category == "write", category == "delete", category == "action",
+		e.hasActivityIdentity(), activityCategory(e.str(e.props().get("eventCategory"))), changesResource(operation):
 		return ActivityLogs
 	}
 	return PlatformLogs
 }
+
+// categories has the data sets that are chosen by the category alone. Those without a
+// constant are not normalised.
+var categories = map[string][]string{
+	EntraAudit:                   {"AuditLogs"},
+	SignInLogs:                   {"SignInLogs"}, // also at the end of a longer one
+	IdentityProtection:           {"RiskyUsers", "UserRiskEvents"},
+	"azure.graphactivitylogs":    {"MicrosoftGraphActivityLogs"},
+	"azure.aadgraphactivitylogs": {"AADGraphActivityLogs", "AzureADGraphActivityLogs"},
+	"azure.provisioning":         {"ProvisioningLogs"},
+	"azure.application_gateway":  {"ApplicationGatewayAccessLog", "ApplicationGatewayFirewallLog"},
+	"azure.firewall_logs": {
+		"AzureFirewallApplicationRule", "AzureFirewallNetworkRule", "AzureFirewallDnsProxy",
+		"AZFWApplicationRule", "AZFWNetworkRule", "AZFWNatRule", "AZFWDnsQuery",
+	},
+}
+
+// byCategory has the same data sets by category in lower case.
+var byCategory = func() map[string]string {
+	datasets := map[string]string{}
+	for dataset, names := range categories {
+		for _, name := range names {
+			datasets[strings.ToLower(name)] = dataset
+		}
+	}
+	return datasets
+}()
 
 // hasAudit reports whether properties.log mentions an audit event, or the properties are
 // one.
@@ -101,9 +110,4 @@ func changesResource(op string) bool {
 
 func hasSuffixFold(s, suffix string) bool {
 	return len(s) >= len(suffix) && strings.EqualFold(s[len(s)-len(suffix):], suffix)
-}
-
-// otherDatasets are those that are routed but not normalised.
-var otherDatasets = []string{
-	"azure.graphactivitylogs", "azure.aadgraphactivitylogs", "azure.provisioning", "azure.application_gateway", "azure.firewall_logs",
 }

@@ -188,14 +188,13 @@ func (e *Event) All() iter.Seq2[string, any] {
 
 // tables has the data sets by name.
 var tables = func() map[string]*table {
-	all := map[string]*table{}
+	all := map[string]*table{"": (&table{}).ready()}
+	for name := range categories { // the normalised ones follow
+		all[name] = (&table{dataset: name, fields: common}).ready()
+	}
 	for _, t := range logTables {
 		all[t.dataset] = t.ready()
 	}
-	for _, name := range otherDatasets {
-		all[name] = (&table{dataset: name, fields: common}).ready()
-	}
-	all[""] = (&table{}).ready()
 	return all
 }()
 
@@ -375,13 +374,6 @@ func (f *Field) verbatim(exact bool) bool {
 		return f.Verbatim
 	}
 	return f.Below == keyword || f.Below == flattened
-}
-
-// categories has the data sets that are chosen by the category alone.
-var categories = map[string][]string{
-	EntraAudit:         {"AuditLogs"},
-	SignInLogs:         {"SignInLogs"},
-	IdentityProtection: {"RiskyUsers", "UserRiskEvents"},
 }
 
 // longestPlain is the longest run in s of characters that every JSON writer
