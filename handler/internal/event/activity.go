@@ -1,6 +1,7 @@
 package event
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -51,22 +52,13 @@ var activityTable = &table{
 
 const xmlsoapClaims = "http://schemas.xmlsoap.org/ws/2005/05/identity/claims"
 
-// level is the record's level in words: the number is that of Azure's table.
+// levels has the words for the numbers of Azure's table.
+var levelWords = map[any]any{"1": "Critical", "2": "Error", "3": "Warning", "4": "Informational", "5": "Verbose"}
+
+// level is the record's level in words.
 func level(e *Event) any {
 	l := e.text(e.record.get("Level", "level"))
-	switch l {
-	case "1":
-		return "Critical"
-	case "2":
-		return "Error"
-	case "3":
-		return "Warning"
-	case "4":
-		return "Informational"
-	case "5":
-		return "Verbose"
-	}
-	return l
+	return cmp.Or(levelWords[l], l)
 }
 
 // activity builds azure.activitylogs.* but for what has rows of its own.

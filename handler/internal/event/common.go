@@ -193,16 +193,10 @@ func resultOutcome(e *Event) any {
 
 // eventType is the ECS event.type of the categories that old activity records
 // and some resource logs use.
-func eventType(e *Event) any {
-	switch strings.ToLower(e.Category()) {
-	case "write", "action":
-		return []any{"change"}
-	case "delete":
-		return []any{"deletion"}
-	case "read":
-		return []any{"access"}
-	}
-	return nil
+func eventType(e *Event) any { return eventTypes[strings.ToLower(e.Category())] }
+
+var eventTypes = map[string]any{
+	"write": []any{"change"}, "action": []any{"change"}, "delete": []any{"deletion"}, "read": []any{"access"},
 }
 
 // eventCategory is <log>.event_category of the logs of Azure's resources.

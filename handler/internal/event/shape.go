@@ -263,19 +263,9 @@ func callerClaims(who string) map[string]any {
 }
 
 // resultType is a status of the REST API as resultType of the export.
-func resultType(status string) string {
-	switch strings.ToLower(status) {
-	case "succeeded":
-		return "Success"
-	case "failed":
-		return "Failure"
-	case "started":
-		return "Start"
-	case "accepted":
-		return "Accept"
-	}
-	return status
-}
+func resultType(status string) string { return cmp.Or(resultTypes[strings.ToLower(status)], status) }
+
+var resultTypes = map[string]string{"succeeded": "Success", "failed": "Failure", "started": "Start", "accepted": "Accept"}
 
 // valueOf is text, or the value of a pair of value and localizedValue.
 func valueOf(v any) string {
