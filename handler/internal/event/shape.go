@@ -111,11 +111,7 @@ func fromAuditEvent(m map[string]any) map[string]any {
 // `az monitor activity-log list` prints, and in the context of an alert of the
 // common schema.
 func fromREST(m map[string]any) map[string]any {
-	authorization, claims := parsedMap(m["authorization"]), parsedMap(m["claims"])
-	who := scalarText(m["caller"])
-	if len(claims) == 0 && who != "" {
-		claims = callerClaims(who)
-	}
+	authorization := parsedMap(m["authorization"])
 	set(m, "time", scalarText(m["eventTimestamp"]))
 	set(m, "operationName", valueOf(m["operationName"]))
 	set(m, "category", cmp.Or(valueOf(m["category"]), valueOf(m["eventSource"]), "Administrative"))
@@ -123,7 +119,7 @@ func fromREST(m map[string]any) map[string]any {
 	set(m, "resultType", resultType(valueOf(m["status"])))
 	set(m, "resultSignature", valueOf(m["subStatus"]))
 	set(m, "callerIpAddress", scalarText(parsedMap(m["httpRequest"])["clientIpAddress"]))
-	m["identity"] = map[string]any{"authorization": authorization, "claims": claims}
+	m["identity"] = identityOf(authorization, parsedMap(m["claims"]), scalarText(m["caller"]))
 	drop(m, "eventTimestamp", "authorization", "claims", "caller", "status", "subStatus", "httpRequest", "resourceUri", "eventSource")
 	return m
 }
@@ -181,22 +177,9 @@ func activityRow(record, m map[string]any) {
 	set(record, "callerIpAddress", scalarText(m["CallerIpAddress"]))
 	set(record, "correlationId", scalarText(m["CorrelationId"]))
 	set(record, "level", scalarText(m["Level"]))
-	claims := parsedMap(m["Claims_d"])
-	if len(claims) == 0 {
-		claims = parsedMap(m["Claims"])
-	}
-	if who := scalarText(m["Caller"]); len(claims) == 0 && who != "" {
-		claims = callerClaims(who)
-	}
-	authorization := parsedMap(m["Authorization_d"])
-	if len(authorization) == 0 {
-		authorization = parsedMap(m["Authorization"])
-	}
-	record["identity"] = map[string]any{"authorization": authorization, "claims": claims}
-	properties := parsedMap(m["Properties_d"])
-	if len(properties) == 0 {
-		properties = parsedMap(m["Properties"])
-	}
+	authorization, claims := parsedMap(m["Authorization_d"], m["Authorization"]), parsedMap(m["Claims_d"], m["Claims"])
+	record["identity"] = identityOf(authorization, claims, scalarText(m["Caller"]))
+	properties := parsedMap(m["Properties_d"], m["Properties"])
 	if properties == nil {
 		properties = map[string]any{}
 	}
@@ -251,15 +234,19 @@ func diagnosticsRow(record, m map[string]any) {
 	record["properties"] = properties
 }
 
-// callerClaims are the claims that a caller's name alone is evidence of.
-func callerClaims(who string) map[string]any {
-	switch _, isID := arm.ParseGUID(who); {
-	case isID:
-		return map[string]any{"http://schemas.microsoft.com/identity/claims/objectidentifier": who}
-	case strings.Contains(who, "@"):
-		return map[string]any{xmlsoapClaims + "/upn": who}
+// identityOf is the identity of a caller, who is known by name alone where there are
+// no claims.
+func identityOf(authorization, claims map[string]any, who string) map[string]any {
+	if len(claims) == 0 && who != "" {
+		claim := "name"
+		if _, isID := arm.ParseGUID(who); isID {
+			claim = "http://schemas.microsoft.com/identity/claims/objectidentifier"
+		} else if strings.Contains(who, "@") {
+			claim = xmlsoapClaims + "/upn"
+		}
+		claims = map[string]any{claim: who}
 	}
-	return map[string]any{"name": who}
+	return map[string]any{"authorization": authorization, "claims": claims}
 }
 
 // resultType is a status of the REST API as resultType of the export.
@@ -290,7 +277,13 @@ func parsedText(v any) any {
 	return parsed
 }
 
-func parsedMap(v any) map[string]any {
-	m, _ := parsedText(v).(map[string]any)
+// parsedMap is the first of the values that is an object with members, or its text;
+// else what the last one is.
+func parsedMap(values ...any) (m map[string]any) {
+	for _, v := range values {
+		if m, _ = parsedText(v).(map[string]any); len(m) > 0 {
+			break
+		}
+	}
 	return m
 }
