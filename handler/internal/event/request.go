@@ -4,6 +4,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"podwatch/handler/internal/jsontext"
 )
 
 // objectOf derives what a request is about from its URI, as the API server's own
@@ -64,4 +66,28 @@ func (o ObjectRef) fields() map[string]any {
 	set(m, "name", o.Name)
 	set(m, "apiGroup", o.APIGroup)
 	return m
+}
+
+// A body is what an audit event shows of the request's body.
+type body uint8
+
+const (
+	bodyWithheld body = iota // not logged, skipped for its size, or behind the cut
+	bodyNone                 // the request had none
+	bodyShown                // an object, perhaps the beginning of one
+)
+
+// requestBody reports what is shown of the request's body. That there was none is
+// certain only in a whole event of a level that logs bodies.
+func (e *Event) requestBody() body {
+	log := e.auditLog()
+	switch log.get("requestObject").Kind {
+	case jsontext.Object:
+		return bodyShown
+	case jsontext.Invalid:
+		if level := log.get("level"); log.state == whole && (level.Is("Request") || level.Is("RequestResponse")) {
+			return bodyNone
+		}
+	}
+	return bodyWithheld
 }
