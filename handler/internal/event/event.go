@@ -270,15 +270,6 @@ func (e *Event) CorrelationID() string {
 	return e.str(e.record.get("correlationId", "CorrelationId"))
 }
 
-// TenantID is the tenant of the record, else that of the caller's token.
-func (e *Event) TenantID() string {
-	id := asText(e.tenant())
-	if id == "" && e.Dataset() == ActivityLogs {
-		id = asText(e.identity().claims["http://schemas.microsoft.com/identity/claims/tenantid"])
-	}
-	return id
-}
-
 func (e *Event) tenant() any { return e.text(e.record.get("tenantId", "TenantId")) }
 
 // Outcome is event.outcome: lower case, "" where Elastic leaves it unset.
