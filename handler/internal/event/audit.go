@@ -21,7 +21,6 @@ type KubeAudit struct {
 	Code         int       // of the response; 0 when not logged
 	Received     time.Time // when the API server got the request; zero when not logged
 	Truncated    bool      // the text was cut: members behind the cut are missing, Object may be derived from RequestURI
-	Annotations  map[string]string
 }
 
 // An AuditUser is an account as Kubernetes knows it.
@@ -65,15 +64,14 @@ func (e *Event) readAudit() *KubeAudit {
 		return m
 	}
 	a := &KubeAudit{
-		ID:          text("auditID"),
-		Stage:       text("stage"),
-		Level:       text("level"),
-		Verb:        text("verb"),
-		RequestURI:  text("requestURI"),
-		UserAgent:   text("userAgent"),
-		SourceIPs:   texts(e.value(e.log.get("sourceIPs"), e.log.level)),
-		Truncated:   e.log.state == cut,
-		Annotations: annotations(object("annotations")),
+		ID:         text("auditID"),
+		Stage:      text("stage"),
+		Level:      text("level"),
+		Verb:       text("verb"),
+		RequestURI: text("requestURI"),
+		UserAgent:  text("userAgent"),
+		SourceIPs:  texts(e.value(e.log.get("sourceIPs"), e.log.level)),
+		Truncated:  e.log.state == cut,
 	}
 	if e.log.state == cut && e.log.last == "sourceIPs" {
 		a.SourceIPs = nil // the last address is the certain one
@@ -121,17 +119,4 @@ func auditUser(u map[string]any) AuditUser {
 		}
 	}
 	return user
-}
-
-func annotations(m map[string]any) map[string]string {
-	if len(m) == 0 {
-		return nil
-	}
-	out := make(map[string]string, len(m))
-	for k, v := range m {
-		if s, ok := v.(string); ok {
-			out[k] = s
-		}
-	}
-	return out
 }
