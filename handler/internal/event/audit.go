@@ -83,8 +83,8 @@ func (e *Event) readAudit() *KubeAudit {
 		imp := auditUser(u)
 		a.Impersonated = &imp
 	}
-	about, derived := e.derivedObject()
-	if !derived {
+	about := e.derivedObject()
+	if about == nil {
 		about = object("objectRef")
 	}
 	a.Object = objectRef(about)

@@ -1,24 +1,25 @@
 package event
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // finalDeletion reports whether a request can be the one with which a kubelet
 // removes a pod that has stopped. It is known for each event: only a grace period
 // other than 0 or a pod of another node, if shown, is against it. What is withheld
 // is not, because NodeRestriction lets a kubelet delete only pods of its node.
 func (e *Event) finalDeletion() any {
-	return e.requestBody() != bodyNone && e.allZero(logField+"requestObject.gracePeriodSeconds") && e.ownPod()
+	return e.requestBody() != bodyNone && e.withoutGrace() && e.ownPod()
 }
 
-// allZero reports whether the grace period of the body is 0 or withheld, and no
+// withoutGrace reports whether the grace period of the body is 0 or withheld, and no
 // other is in the query string.
-func (e *Event) allZero(field string) bool {
-	for _, v := range queryOf(e.auditedText(logField + "requestURI"))["gracePeriodSeconds"] {
-		if v != "0" {
-			return false
-		}
+func (e *Event) withoutGrace() bool {
+	if slices.ContainsFunc(queryOf(e.auditedText(logField + "requestURI"))["gracePeriodSeconds"], func(v string) bool { return v != "0" }) {
+		return false
 	}
-	grace, known := e.Lookup(field)
+	grace, known := e.Lookup(logField + "requestObject.gracePeriodSeconds")
 	return scalarText(grace) == "0" || grace == nil && !known
 }
 

@@ -22,12 +22,9 @@ const (
 	maxLayers   = 3 // of strings around the text
 )
 
-// splitLog finds the audit events in text, and what is in none.
-func splitLog(text []byte) splitText { return splitLayer(text, maxLayers) }
-
-// splitLayer is splitLog of text in which as many layers of strings may be around
-// events.
-func splitLayer(text []byte, layers int) splitText {
+// splitLog finds the audit events in text, and what is in none. As many layers of
+// strings may be around events.
+func splitLog(text []byte, layers int) splitText {
 	text = unwrapped(text)
 	if plain, how, err := jsontext.Decoded(text, 0); how != "" && err == nil {
 		text = unwrapped(plain) // what is compressed would cost too much in here
@@ -81,7 +78,7 @@ func inStrings(o *object, layers int) (all splitText) {
 			continue
 		}
 		if plain, err := v.Content().Plain(nil); err == nil {
-			inside := splitLayer(plain, layers-1)
+			inside := splitLog(plain, layers-1)
 			all.events, all.rest = append(all.events, inside.events...), append(all.rest, inside.rest...)
 		}
 	}
@@ -196,7 +193,7 @@ func (e *Event) openLog() {
 	if err != nil {
 		return
 	}
-	split := splitLog(plain)
+	split := splitLog(plain, maxLayers)
 	e.unread = bytes.TrimSpace(split.rest)
 	if len(split.events) == 0 {
 		return

@@ -163,7 +163,7 @@ func (e *Event) noteCut() {
 }
 
 func (e *Event) noteDerived() {
-	if _, derived := e.derivedObject(); derived {
+	if e.derivedObject() != nil {
 		e.note(partLog, "what the request was about was derived from its URI")
 	}
 }
@@ -214,13 +214,13 @@ func (e *Event) inLog(path string) (value any, known bool) {
 	}
 	if path == "" {
 		log := e.decode(e.log.members, e.log.level)
-		if object, derived := e.derivedObject(); derived {
+		if object := e.derivedObject(); object != nil {
 			log["objectRef"] = object
 		}
 		return log, e.log.state == whole || e.foreign
 	}
 	if rest, ok := under(path, "objectRef"); ok {
-		if object, derived := e.derivedObject(); derived {
+		if object := e.derivedObject(); object != nil {
 			if rest == "" {
 				return object, true
 			}
@@ -249,14 +249,14 @@ func (e *Event) inCutLog(path string) (value any, known bool) {
 }
 
 // derivedObject returns the objectRef of a text that has none, or is cut before that
-// is complete, as it follows from the request URI.
-func (e *Event) derivedObject() (object map[string]any, derived bool) {
+// is complete, as it follows from the request URI; nil for any other text.
+func (e *Event) derivedObject() map[string]any {
 	if e.once(partObject) && e.log.is() && (e.log.last == "objectRef" || !hasMember(e.log.get("objectRef"), "resource")) {
 		if o, ok := objectOf(e.str(e.log.get("requestURI"))); ok {
 			e.object = o.fields()
 		}
 	}
-	return e.object, e.object != nil
+	return e.object
 }
 
 // withheld reports whether the audit log lacks what is at path because the API

@@ -12,8 +12,7 @@ import (
 // activity log's REST interface uses in its place.
 func (e *Event) label(v jsontext.Value) any {
 	if v.Kind == jsontext.Object {
-		s, _ := e.at(v, "value", 0).(string)
-		return filled(s)
+		return filled(asText(e.at(v, "value", 0)))
 	}
 	return e.text(v)
 }
@@ -32,10 +31,7 @@ func (e *Event) text(v jsontext.Value) any {
 }
 
 // str is text as a string.
-func (e *Event) str(v jsontext.Value) string {
-	s, _ := e.text(v).(string)
-	return s
-}
+func (e *Event) str(v jsontext.Value) string { return asText(e.text(v)) }
 
 func filled(s string) any {
 	if s == "" {
