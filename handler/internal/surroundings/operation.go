@@ -185,44 +185,28 @@ func describeAudit(a *event.KubeAudit) (description, bool) {
 }
 
 // fromService reads an Operation from one element of the Activity Log service's
-// answer: first as the record that an export would hold, then as its event. ok is
-// false for what is no operation.
+// answer, a form that package event knows. ok is false for what is no operation.
 func fromService(raw json.RawMessage) (o Operation, ok bool) {
-	var v struct {
-		Time      time.Time `json:"eventTimestamp"`
+	var said struct {
 		Operation struct {
-			Value     string `json:"value"`
 			Localized string `json:"localizedValue"`
 		} `json:"operationName"`
-		Status struct {
-			Value string `json:"value"`
-		} `json:"status"`
-		ResourceID    string `json:"resourceId"`
-		Caller        string `json:"caller"`
-		CorrelationID string `json:"correlationId"`
-		Claims        any    `json:"claims"`
+		Caller string `json:"caller"`
 	}
-	if json.Unmarshal(raw, &v) != nil || v.Time.IsZero() {
+	if json.Unmarshal(raw, &said) != nil {
 		return Operation{}, false
 	}
-	record, err := json.Marshal(map[string]any{
-		"time": v.Time, "category": "Administrative", "operationName": v.Operation.Value, "resultType": v.Status.Value,
-		"resourceId": v.ResourceID, "correlationId": v.CorrelationID, "identity": map[string]any{"claims": v.Claims},
-	})
-	if err != nil {
-		return Operation{}, false
-	}
-	ev, err := event.Read(record, 0)
+	ev, err := event.Read(raw, 0)
 	if err != nil {
 		return Operation{}, false
 	}
 	if o, ok = FromEvent(ev); !ok {
 		return Operation{}, false
 	}
-	o.what = describe(v.Operation.Value, v.Operation.Localized)
-	if v.Caller != "" { // the service's own name for who it was
-		o.Caller = cmp.Or(o.Caller, v.Caller)
-		o.Identities = append(o.Identities, strings.ToLower(v.Caller))
+	o.what = describe(ev.Operation(), said.Operation.Localized)
+	if said.Caller != "" { // the service's own name for who it was
+		o.Caller = cmp.Or(o.Caller, said.Caller)
+		o.Identities = append(o.Identities, strings.ToLower(said.Caller))
 	}
 	return o, true
 }
