@@ -84,26 +84,18 @@ func fromActivity(ev *event.Event) (Operation, bool) {
 		id = entity // the same in readable case
 	}
 	resultType, _ := ev.Member("resultType").(string)
+	outcome := cmp.Or(resultType, ev.Outcome())
 	return Operation{
 		Time: ev.Time(), OperationName: ev.Operation(), ResourceID: id, Target: target(id),
-		Outcome: outcome(cmp.Or(resultType, ev.Outcome())), CorrelationID: ev.CorrelationID(), what: describe(ev.Operation(), ""),
+		Outcome: cmp.Or(outcomes[strings.ToLower(outcome)], outcome), CorrelationID: ev.CorrelationID(), what: describe(ev.Operation(), ""),
 	}, ev.Operation() != ""
 }
 
-// outcome gives one set of words to the export's ("Success") and the service's
+// outcomes gives one set of words to the export's ("Success") and the service's
 // ("Succeeded").
-func outcome(s string) string {
-	switch strings.ToLower(s) {
-	case "success", "succeeded":
-		return "succeeded"
-	case "failure", "failed":
-		return "failed"
-	case "start", "started":
-		return "started"
-	case "accept", "accepted":
-		return "accepted"
-	}
-	return s
+var outcomes = map[string]string{
+	"success": "succeeded", "succeeded": "succeeded", "failure": "failed", "failed": "failed",
+	"start": "started", "started": "started", "accept": "accepted", "accepted": "accepted",
 }
 
 // fromAudit reads changes of workloads, nodes and rights that explain or

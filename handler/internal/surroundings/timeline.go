@@ -124,7 +124,7 @@ func itself(q Question, e *Operation) bool {
 // how it ended.
 func (r *related) mergeStage(c candidate) {
 	r.relation = join(r.relation, c.relation)
-	if final(c.Outcome) > final(r.outcome) {
+	if final[c.Outcome] > final[r.outcome] {
 		r.outcome = c.Outcome
 	}
 	if c.Time.Before(r.time) {
@@ -133,17 +133,8 @@ func (r *related) mergeStage(c candidate) {
 	r.caller = cmp.Or(r.caller, c.Caller)
 }
 
-func final(outcome string) int {
-	switch outcome {
-	case "succeeded", "failed":
-		return 3
-	case "accepted":
-		return 2
-	case "started":
-		return 1
-	}
-	return 0
-}
+// final orders outcomes by how late in an operation they are.
+var final = map[string]int{"started": 1, "accepted": 2, "succeeded": 3, "failed": 3}
 
 // collapse makes one entry, at the latest time, of what the same caller did in
 // the same way several times.
