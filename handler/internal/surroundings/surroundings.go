@@ -15,7 +15,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -78,8 +77,7 @@ func (s *Surroundings) Look(ctx context.Context, questions []Question, batch []O
 	answers := make([]Answer, len(questions))
 	picked := map[string][]candidate{} // the alerts of a batch mostly share caller, cluster and window
 	for i, q := range questions {
-		w := found.window(q)
-		log := found.listings[w]
+		w, log := found.listing(q)
 		key := fmt.Sprintf("%q %q %v", q.Callers, q.Cluster, w)
 		candidates, ok := picked[key]
 		if !ok {
@@ -87,16 +85,13 @@ func (s *Surroundings) Look(ctx context.Context, questions []Question, batch []O
 			picked[key] = candidates
 		}
 		related := relate(q, candidates)
-		tags := found.tags[strings.ToLower(q.Cluster)]
-		answers[i] = Answer{
-			Timeline: timeline(related), Explanation: explain(q, related),
-			Tags: maps.Clone(tags.tags), Notes: slices.Clone(log.notes),
-		}
+		answers[i] = Answer{Timeline: timeline(related), Explanation: explain(q, related), Notes: slices.Clone(log.notes)}
 		if s.lookup != nil && s.tooOld(q) {
 			answers[i].Notes = append(answers[i].Notes, noteTooOld)
 		}
-		if tags.note != "" {
-			answers[i].Notes = append(answers[i].Notes, tags.note)
+		if t := found.tags[strings.ToLower(q.Cluster)]; t != nil {
+			answers[i].Tags = maps.Clone(t.tags)
+			answers[i].Notes = append(answers[i].Notes, t.notes...)
 		}
 	}
 	return answers
@@ -104,68 +99,49 @@ func (s *Surroundings) Look(ctx context.Context, questions []Question, batch []O
 
 // findings are what a batch got to know from Azure.
 type findings struct {
-	mu       sync.Mutex
-	windows  []window // in no order
-	listings map[window]listing
-	tags     map[string]tagging // by cluster id in lower case
+	windows  []window
+	listings []*listing          // of the windows
+	tags     map[string]*tagging // by cluster id in lower case
 }
 
-// window is the one that covers q; the zero window when none does.
-func (f *findings) window(q Question) window {
-	for _, w := range f.windows {
+// listing is that of the window which covers q; an empty one when none does.
+func (f findings) listing(q Question) (window, *listing) {
+	for i, w := range f.windows {
 		if w.covers(q) {
-			return w
+			return w, f.listings[i]
 		}
 	}
-	return window{}
+	return window{}, new(listing)
 }
 
 // ask makes the calls of a batch, side by side and within the budget.
-func (s *Surroundings) ask(ctx context.Context, questions []Question) *findings {
-	f := &findings{listings: map[window]listing{}, tags: map[string]tagging{}}
+func (s *Surroundings) ask(ctx context.Context, questions []Question) (f findings) {
 	if s.lookup == nil {
 		return f
 	}
 	ctx, cancel := outbound.WithBudget(ctx)
 	defer cancel()
-	var g outbound.Group // its calls report into f
+	var g outbound.Group // each call fills what was put into f for it
 	g.SetLimit(maxCalls)
-	enter := func(put func()) {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		put()
-	}
-
 	f.windows = s.windows(questions)
 	for i, w := range f.windows {
-		if i >= maxWindows {
-			enter(func() {
-				f.listings[w] = listing{notes: []string{"recent operations not looked up: the batch spans too many subscriptions or hours"}}
-			})
-			continue
+		l := &listing{notes: []string{"recent operations not looked up: the batch spans too many subscriptions or hours"}}
+		f.listings = append(f.listings, l)
+		if i < maxWindows {
+			g.Go(func() { *l = s.list(ctx, w) })
 		}
-		g.Go(func() {
-			l := s.list(ctx, w)
-			enter(func() { f.listings[w] = l })
-		})
 	}
-	clusters := map[string]bool{"": true}
+	f.tags = map[string]*tagging{}
 	for _, q := range questions {
 		key := strings.ToLower(q.Cluster)
-		if clusters[key] {
+		if key == "" || f.tags[key] != nil {
 			continue
 		}
-		clusters[key] = true
-		if len(clusters)-1 > maxTagged {
-			enter(func() {
-				f.tags[key] = tagging{note: "the cluster's tags were not looked up: too many clusters in one batch"}
-			})
-			continue
+		t := &tagging{notes: []string{"the cluster's tags were not looked up: too many clusters in one batch"}}
+		f.tags[key] = t
+		if len(f.tags) <= maxTagged {
+			g.Go(func() { *t = s.tagsOf(ctx, q.Cluster) })
 		}
-		g.Go(func() {
-			t := s.tagsOf(ctx, q.Cluster)
-			enter(func() { f.tags[key] = t })
-		})
 	}
 	g.Wait()
 	return f

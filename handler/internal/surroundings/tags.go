@@ -21,7 +21,7 @@ const (
 // A tagging is what is known of a cluster's tags.
 type tagging struct {
 	tags    map[string]string
-	note    string // why there are none
+	notes   []string // why there are none
 	expires time.Time
 }
 
@@ -31,7 +31,7 @@ func (s *Surroundings) tagsOf(ctx context.Context, cluster string) tagging {
 	id, ok := arm.Parse(cluster)
 	subscription, isGUID := arm.ParseGUID(id.Subscription)
 	if !ok || !isGUID || id.Group == "" || id.Type == "" || strings.Contains(id.Type, "/") {
-		return tagging{note: "the cluster's tags were not looked up: its resource id is not of the usual form"}
+		return tagging{notes: []string{"the cluster's tags were not looked up: its resource id is not of the usual form"}}
 	}
 	if t, ok := s.tags.Get(id.Key()); ok && s.now().Before(t.expires) {
 		return t
@@ -51,7 +51,8 @@ func (s *Surroundings) tagsOf(ctx context.Context, cluster string) tagging {
 	}, &answer)
 	t := tagging{tags: answer.Properties.Tags, expires: s.now().Add(keepTagging)}
 	if err != nil {
-		t = tagging{note: "the cluster's tags are not known: " + err.Error() + outbound.Remedy(err, "Reader on the cluster"), expires: t.expires}
+		note := "the cluster's tags are not known: " + err.Error() + outbound.Remedy(err, "Reader on the cluster")
+		t = tagging{notes: []string{note}, expires: t.expires}
 		if !outbound.Answered(err, http.StatusNotFound) {
 			return t // the look-up remembers failures for as long as they last
 		}
