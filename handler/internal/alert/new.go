@@ -13,6 +13,7 @@ import (
 
 	"podwatch/handler/internal/caller"
 	"podwatch/handler/internal/event"
+	"podwatch/handler/internal/rule"
 	"podwatch/handler/internal/version"
 )
 
@@ -165,6 +166,17 @@ func ID(ruleID string, ev *event.Event) string {
 // is one alert.
 func Key(ruleID string, about ...string) string {
 	return digest(append([]string{ruleID}, about...)...)
+}
+
+// DailyID names all events of a day (in UTC) of which a rule raises one alert: those
+// of one cluster with the same values in the rule's Daily fields.
+func DailyID(r *rule.Rule, ev *event.Event) string {
+	parts := []string{r.ID, "daily", ev.Resource().ClusterKey, ev.Time().UTC().Format("2006-01-02")}
+	for _, field := range r.Daily {
+		value, _ := ev.Lookup(field)
+		parts = append(parts, fmt.Sprint(value))
+	}
+	return digest(parts...)
 }
 
 // digest is 32 hexadecimal digits of a SHA-256 over parts.
