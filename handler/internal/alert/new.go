@@ -91,25 +91,19 @@ const NoteForced = "deleted by force: without a grace period, so that the pod co
 // Forced reports whether the pods were deleted without a grace period.
 func (a *Alert) Forced() bool { return slices.Contains(a.Notes, NoteForced) }
 
+// deletionKinds has the requests that delete pods: verb, resource and subresource.
+var deletionKinds = map[[3]string]string{
+	{"create", "evictionrequests", ""}: DeletionEviction,
+	{"create", "pods", "eviction"}:     DeletionEviction,
+	{"delete", "pods", ""}:             DeletionSingle,
+	{"deletecollection", "pods", ""}:   DeletionCollection,
+}
+
 // deletionKind says how pods were deleted, or nothing where the event is about
 // something else.
 func deletionKind(ev *event.Event) string {
 	if audit := ev.Audit(); audit != nil {
-		switch {
-		case audit.Object.Resource == "evictionrequests" && audit.Object.Subresource == "" && audit.Verb == "create":
-			return DeletionEviction
-		case audit.Object.Resource != "pods":
-			return ""
-		case audit.Object.Subresource == "eviction" && audit.Verb == "create":
-			return DeletionEviction
-		case audit.Object.Subresource != "":
-			return ""
-		case audit.Verb == "delete":
-			return DeletionSingle
-		case audit.Verb == "deletecollection":
-			return DeletionCollection
-		}
-		return ""
+		return deletionKinds[[3]string{audit.Verb, audit.Object.Resource, audit.Object.Subresource}]
 	}
 	if strings.EqualFold(ev.Operation(), "Microsoft.Kubernetes/connectedClusters/pods/delete") {
 		return DeletionSingle
