@@ -62,20 +62,17 @@ type activityQuery struct {
 // the caller where it is named by an identifier.
 func (p Portal) activityLog(a *Alert) string {
 	const before, after = 25 * time.Minute, 10 * time.Minute
-	var ask struct {
-		Query activityQuery `json:"query"`
-	}
-	ask.Query = activityQuery{
+	query := activityQuery{
 		Subscriptions: []string{a.SubscriptionId}, TimeSpan: "5", Top: 1000,
 		StartTime: a.EventTime.Add(-before).UTC().Format(time.RFC3339), EndTime: a.EventTime.Add(after).UTC().Format(time.RFC3339),
 	}
 	switch {
 	case len(a.CallerName) <= longestUPN && upn.MatchString(a.CallerName):
-		ask.Query.Caller = a.CallerName
+		query.Caller = a.CallerName
 	case isGUID(a.CallerId):
-		ask.Query.Caller = a.CallerId
+		query.Caller = a.CallerId
 	}
-	text, _ := json.Marshal(ask) // text, a number and a list of text
+	text, _ := json.Marshal(map[string]activityQuery{"query": query}) // text, a number and a list of text
 	return p.Base + "/#blade/Microsoft_Azure_ActivityLog/ActivityLogBlade/queryInputs/" + url.PathEscape(string(text))
 }
 
