@@ -86,18 +86,8 @@ func marshal(v any) ([]byte, error) {
 // encode cannot fail: every member is text, a number, a time of four-digit year
 // or JSON that MarshalJSON has checked.
 func encode(a *Alert) []byte {
-	text, err := a.MarshalJSON()
-	if err != nil {
-		c := *a
-		c.Event = nil
-		c.Note("the original record could not be encoded: " + err.Error())
-		text, _ = c.MarshalJSON()
-	}
-	var line bytes.Buffer
-	if json.Compact(&line, text) != nil {
-		return text
-	}
-	return line.Bytes()
+	text, _ := a.MarshalJSON()
+	return text
 }
 
 func quote(text string) json.RawMessage {
