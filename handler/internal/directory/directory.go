@@ -181,7 +181,7 @@ func (b *batch) askIDs(ctx context.Context, ids []key) (unknown []key) {
 		found, err := b.getByIDs(ctx, chunk)
 		for id, o := range found {
 			b.keep(key{byID, id}, answer{object: o})
-			if app, ok := arm.ParseGUID(deref(o.AppID)); ok {
+			if app, ok := arm.ParseGUID(o.AppID); ok {
 				b.keep(key{byApp, app}, answer{object: o})
 			}
 		}
@@ -342,7 +342,7 @@ func (b *batch) complete(c *caller.Caller) {
 
 func (b *batch) name(k key) string {
 	if o := b.answers[k].object; o != nil {
-		return deref(o.DisplayName)
+		return o.name()
 	}
 	return ""
 }

@@ -22,12 +22,20 @@ type object struct {
 	Type                   string   `json:"@odata.type"`
 	ID                     string   `json:"id"`
 	DisplayName            *string  `json:"displayName"`
-	UserPrincipalName      *string  `json:"userPrincipalName"`
+	UserPrincipalName      string   `json:"userPrincipalName"`
 	AccountEnabled         *bool    `json:"accountEnabled"`
-	AppID                  *string  `json:"appId"`
-	ServicePrincipalType   *string  `json:"servicePrincipalType"`
-	AppOwnerOrganizationID *string  `json:"appOwnerOrganizationId"`
+	AppID                  string   `json:"appId"`
+	ServicePrincipalType   string   `json:"servicePrincipalType"`
+	AppOwnerOrganizationID string   `json:"appOwnerOrganizationId"`
 	AlternativeNames       []string `json:"alternativeNames"`
+}
+
+// name is the display name, "" for none.
+func (o *object) name() string {
+	if o.DisplayName == nil {
+		return ""
+	}
+	return *o.DisplayName
 }
 
 // microsoftTenants own the applications that Microsoft runs: the services
@@ -74,7 +82,7 @@ func (o *object) apply(c *caller.Caller, deleted bool) {
 	case notAccount:
 		c.Note("the directory says that this id is not an account but a %s", o.kind())
 	default:
-		c.Name = cmp.Or(c.Name, deref(o.DisplayName))
+		c.Name = cmp.Or(c.Name, o.name())
 		c.Note("the directory has an account of a type that podwatch does not know: %s", o.kind())
 	}
 	if o.DisplayName == nil {
@@ -90,17 +98,16 @@ func (o *object) apply(c *caller.Caller, deleted bool) {
 
 func (o *object) applyUser(c *caller.Caller, deleted bool) {
 	c.Kind = caller.KindUser
-	today := deref(o.UserPrincipalName)
-	c.Name = cmp.Or(c.Name, today, deref(o.DisplayName))
-	c.DisplayName = cmp.Or(c.DisplayName, deref(o.DisplayName))
-	if today != "" && !strings.EqualFold(today, c.Name) && strings.Contains(c.Name, "@") && !deleted {
+	c.Name = cmp.Or(c.Name, o.UserPrincipalName, o.name())
+	c.DisplayName = cmp.Or(c.DisplayName, o.name())
+	if today := o.UserPrincipalName; today != "" && !strings.EqualFold(today, c.Name) && strings.Contains(c.Name, "@") && !deleted {
 		c.Note("the account's name in the directory is %s", today)
 	}
 }
 
 func (o *object) applyApplication(c *caller.Caller) {
 	switch {
-	case strings.EqualFold(deref(o.ServicePrincipalType), "ManagedIdentity"):
+	case strings.EqualFold(o.ServicePrincipalType, "ManagedIdentity"):
 		c.Kind = caller.KindManagedIdentity
 		for _, name := range o.AlternativeNames { // in no promised order
 			if strings.HasPrefix(strings.ToLower(name), "/subscriptions/") || strings.HasPrefix(strings.ToLower(name), "/providers/") {
@@ -110,21 +117,13 @@ func (o *object) applyApplication(c *caller.Caller) {
 		if strings.Contains(strings.ToLower(c.OwnerResource), "/policyassignments/") {
 			c.Note("the identity belongs to a policy assignment")
 		}
-	case slices.Contains(microsoftTenants, strings.ToLower(deref(o.AppOwnerOrganizationID))):
+	case slices.Contains(microsoftTenants, strings.ToLower(o.AppOwnerOrganizationID)):
 		c.Kind = caller.KindMicrosoftApplication
 	case c.Kind == caller.KindUnknown || c.Kind == caller.KindUser:
 		c.Kind = caller.KindServicePrincipal
 	}
-	name := deref(o.DisplayName)
-	c.Name, c.AppName = cmp.Or(c.Name, name), cmp.Or(c.AppName, name)
-	if id, ok := arm.ParseGUID(deref(o.AppID)); ok {
+	c.Name, c.AppName = cmp.Or(c.Name, o.name()), cmp.Or(c.AppName, o.name())
+	if id, ok := arm.ParseGUID(o.AppID); ok {
 		c.AppID = cmp.Or(c.AppID, id)
 	}
-}
-
-func deref(s *string) string {
-	if s == nil {
-		return ""
-	}
-	return *s
 }
