@@ -110,28 +110,21 @@ func (e *Enricher) lookUp(ctx context.Context, drafts []*draft, around iter.Seq[
 	if len(drafts) == 0 {
 		return
 	}
-	alerts := make([]*alert.Alert, len(drafts))
 	callers := make([]*caller.Caller, len(drafts))
 	for i, d := range drafts {
 		who := d.who.Clone()
-		alerts[i], callers[i] = d.Alert, &who
+		callers[i] = &who
 	}
-	err := e.guard("look up callers", func() error {
+	e.step("look up callers", drafts, func() {
 		e.Directory.Resolve(ctx, callers)
 		for i, d := range drafts {
 			d.SetCaller(d.who, *callers[i])
 		}
-		return nil
 	})
-	note(alerts, err)
 	for i, d := range drafts {
 		d.who = *callers[i]
 	}
-	err = e.guard("look up what else happened", func() error {
-		e.lookAround(ctx, drafts, around)
-		return nil
-	})
-	note(alerts, err)
+	e.step("look up what else happened", drafts, func() { e.lookAround(ctx, drafts, around) })
 }
 
 // lookAround adds to alerts what else their callers did, and what else happened to
@@ -160,29 +153,27 @@ func (e *Enricher) lookAround(ctx context.Context, drafts []*draft, around iter.
 	}
 }
 
-// note adds what went wrong to alerts.
-func note(alerts []*alert.Alert, err error) {
-	if err == nil {
-		return
-	}
-	for _, a := range alerts {
-		a.Note(fmt.Sprintf("this alert is not complete: %v", err))
-	}
-}
-
 // complete adds what follows from all that was found out: links, and whether an
 // exception suppresses the alert.
 func (e *Enricher) complete(d *draft) {
-	err := e.guard("complete the alert", func() error {
+	e.step("complete the alert", []*draft{d}, func() {
 		d.Links = e.Portal.Links(d.Alert)
-		if d.event == nil {
-			return nil
+		if d.event != nil {
+			d.SuppressedBy = e.Exceptions.Suppress(d.Alert, d.event)
+			d.Suppressed = d.SuppressedBy != ""
 		}
-		d.SuppressedBy = e.Exceptions.Suppress(d.Alert, d.event)
-		d.Suppressed = d.SuppressedBy != ""
-		return nil
 	})
-	note([]*alert.Alert{d.Alert}, err)
+}
+
+// step runs a step for alerts, to which it notes if that failed.
+func (e *Enricher) step(name string, drafts []*draft, f func()) {
+	err := e.guard(name, func() error { f(); return nil })
+	if err == nil {
+		return
+	}
+	for _, d := range drafts {
+		d.Note(fmt.Sprintf("this alert is not complete: %v", err))
+	}
 }
 
 // guard runs a step and turns a panic into an error: it is a bug of podwatch and
