@@ -13,6 +13,10 @@ var kinds = map[string]string{
 	"replicasets": "ReplicaSet", "replicationcontrollers": "ReplicationController", "statefulsets": "StatefulSet",
 }
 
+// WorkloadKind is the kind of workload that the API server calls so, "" for any other
+// resource.
+func WorkloadKind(resource string) string { return kinds[resource] }
+
 // A target is what a request was about.
 type target struct {
 	namespace, pod, workloadKind, workload, node string

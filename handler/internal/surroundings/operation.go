@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"podwatch/handler/internal/alert"
 	"podwatch/handler/internal/caller"
 	"podwatch/handler/internal/event"
 )
@@ -133,18 +134,13 @@ func controller(name string) bool {
 	return strings.HasPrefix(name, "system:") || name == "aksService" || name == "hcpService"
 }
 
-// workloads own pods: changing one replaces or removes its pods.
-var workloads = map[string]string{
-	"deployments": "deployment", "statefulsets": "stateful set", "daemonsets": "daemon set",
-	"replicasets": "replica set", "replicationcontrollers": "replication controller", "jobs": "job", "cronjobs": "cron job",
-}
-
 func describeAudit(a *event.KubeAudit) (description, bool) {
 	o := a.Object
 	verb := a.Verb
 	deleted := verb == "delete" || verb == "deletecollection"
 	changed := verb == "update" || verb == "patch"
-	kind, owner := workloads[o.Resource]
+	kind := spaced(alert.WorkloadKind(o.Resource))
+	owner := kind != "" // of pods: changing it replaces or removes them
 	switch {
 	case owner && o.Subresource == "scale" && changed:
 		return description{"scaled a " + kind, rollout + 2, true}, true
