@@ -23,12 +23,7 @@ var activityTable = &table{
 		{Name: "event.type", Type: keyword, read: eventType},
 		{Name: "geo.name", Type: keyword, read: field("location", "Location")},
 		{Name: "log.level", Type: keyword, read: level},
-		{Name: "message", Type: fullText, read: func(e *Event) any {
-			if !e.props().is() {
-				return nil
-			}
-			return e.text(e.props().get("statusMessage"))
-		}, inner: true},
+		{Name: "message", Type: fullText, read: func(e *Event) any { return e.text(e.props().get("statusMessage")) }, inner: true},
 		{Name: "user.email", Type: keyword, Verbatim: true, read: func(e *Event) any {
 			login := e.table.login(e)
 			if _, _, ok := splitLogin(login); !ok {

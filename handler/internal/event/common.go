@@ -227,13 +227,11 @@ var eventTypes = map[string]any{
 
 // eventCategory is <log>.event_category of the logs of Azure's resources.
 func eventCategory(e *Event) any {
-	if e.props().is() {
-		if c := e.text(e.props().get("eventCategory")); c != nil {
-			return c
-		}
-		if e.props().get("policies").Kind != jsontext.Invalid {
-			return "Policy"
-		}
+	if c := e.text(e.props().get("eventCategory")); c != nil {
+		return c
+	}
+	if e.props().get("policies").Kind != jsontext.Invalid {
+		return "Policy"
 	}
 	return "Administrative"
 }

@@ -272,11 +272,9 @@ func (e *Event) withheld(path string) bool {
 	default:
 		return false
 	}
-	level := e.log.get("level")
-	switch v := e.log.get(body); {
-	case v.Kind == jsontext.Invalid:
-		return level.Is("Metadata") || level.Is("Request") && body == "responseObject"
-	default:
+	if v := e.log.get(body); v.Kind != jsontext.Invalid {
 		return rest != "" && v.Is("skipped-too-big-size-object")
 	}
+	level := e.log.get("level")
+	return level.Is("Metadata") || level.Is("Request") && body == "responseObject"
 }
