@@ -203,16 +203,24 @@ func inLogin(c rune) bool { return inHost(c) || c == '_' }
 // purpose: the rules that ask for success mean the final record of an operation.
 func resultOutcome(e *Event) any {
 	if v := e.record.get("resultType", "ResultType"); v.Kind == jsontext.String {
-		switch result := e.str(v); {
-		case strings.EqualFold(result, "success"):
-			return "success"
-		case strings.EqualFold(result, "failure"):
-			return "failure"
+		if outcome := outcomeOf(e.str(v)); outcome != nil {
+			return outcome
 		}
 	}
 	switch result := e.props().get("result"); {
 	case result.Is("success"), result.Is("failure"), result.Is("unknown"):
 		return e.text(result)
+	}
+	return nil
+}
+
+// outcomeOf is success or failure, if text is that in any case; nil for any other.
+func outcomeOf(text string) any {
+	switch {
+	case strings.EqualFold(text, "success"):
+		return "success"
+	case strings.EqualFold(text, "failure"):
+		return "failure"
 	}
 	return nil
 }

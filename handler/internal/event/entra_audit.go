@@ -4,7 +4,6 @@ import (
 	"maps"
 	"slices"
 	"strconv"
-	"strings"
 )
 
 // auditTable is that of Entra ID's audit log.
@@ -28,7 +27,7 @@ var auditTable = &table{
 	),
 	build:   (*Event).entraAudit,
 	rename:  (*Event).auditProperties,
-	outcome: auditOutcome,
+	outcome: func(e *Event) any { return outcomeOf(asText(e.renamedProperties()["result"])) },
 	address: field("callerIpAddress"),
 	otherAddress: func(e *Event) string {
 		return scalarText(findIn(e.renamedProperties(), "initiated_by.user.ipAddress"))
@@ -46,7 +45,7 @@ func (e *Event) entraAudit() map[string]any {
 		s["identity"] = scalarText(m["displayName"])
 	}
 	if p := e.renamedProperties(); p != nil {
-		if isOutcome(p["result"]) {
+		if outcomeOf(asText(p["result"])) != nil {
 			p = maps.Clone(p)
 			delete(p, "result")
 		}
@@ -58,18 +57,6 @@ func (e *Event) entraAudit() map[string]any {
 var auditName = map[string]string{
 	"Level": "level", "resultSignature": "result_signature", "resultType": "result_type",
 	"resultDescription": "result_description", "operationVersion": "operation_version",
-}
-
-func auditOutcome(e *Event) any {
-	if result := e.renamedProperties()["result"]; isOutcome(result) {
-		return strings.ToLower(result.(string))
-	}
-	return nil
-}
-
-func isOutcome(result any) bool {
-	r, ok := result.(string)
-	return ok && (strings.EqualFold(r, "success") || strings.EqualFold(r, "failure"))
 }
 
 func (e *Event) auditProperties(properties map[string]any) map[string]any {
