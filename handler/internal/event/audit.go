@@ -50,11 +50,9 @@ func (e *Event) Audit() *KubeAudit {
 }
 
 // HasAudit reports whether there is an audit event, without reading it.
-func (e *Event) HasAudit() bool { return e.auditLog().is() && e.isAudit() }
-
-// isAudit reports whether properties.log is meant to be an audit event.
-func (e *Event) isAudit() bool {
-	return e.isKubeAudit() || isAuditVersion(e.auditLog().get("apiVersion"))
+func (e *Event) HasAudit() bool {
+	log := e.auditLog()
+	return log.is() && (e.isKubeAudit() || isAuditVersion(log.get("apiVersion")))
 }
 
 func (e *Event) readAudit() *KubeAudit {

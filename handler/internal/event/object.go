@@ -210,6 +210,5 @@ func syntaxError(text []byte) error {
 
 // looksLikeObject reports whether text is meant to be a JSON object.
 func looksLikeObject(s string) bool {
-	s = strings.TrimLeft(s, " \t\r\n")
-	return s != "" && s[0] == '{'
+	return strings.HasPrefix(strings.TrimLeft(s, " \t\r\n"), "{")
 }
