@@ -75,16 +75,14 @@ type Answer struct {
 func (s *Surroundings) Look(ctx context.Context, questions []Question, batch []Operation) []Answer {
 	found := s.ask(ctx, questions)
 	answers := make([]Answer, len(questions))
-	picked := map[string][]candidate{} // the alerts of a batch mostly share caller, cluster and window
+	picked := map[string][]related{} // the alerts of a batch mostly share caller, cluster and window
 	for i, q := range questions {
 		w, log := found.listing(q)
 		key := fmt.Sprintf("%q %q %v", q.Callers, q.Cluster, w)
-		candidates, ok := picked[key]
-		if !ok {
-			candidates = pick(q, log.operations, batch)
-			picked[key] = candidates
+		if _, ok := picked[key]; !ok {
+			picked[key] = pick(q, log.operations, batch)
 		}
-		related := relate(q, candidates)
+		related := relate(q, picked[key])
 		answers[i] = Answer{Timeline: timeline(related), Explanation: explain(q, related), Notes: slices.Clone(log.notes)}
 		if s.lookup != nil && s.tooOld(q) {
 			answers[i].Notes = append(answers[i].Notes, noteTooOld)

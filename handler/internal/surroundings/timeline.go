@@ -23,15 +23,8 @@ const (
 	relationSubscription = "subscription"
 )
 
-// A candidate is an Operation that belongs to a caller and a cluster, whatever its
-// time.
-type candidate struct {
-	*Operation
-	relation string
-}
-
-// related is an operation with its place in one question's timeline: the stages
-// of one operation, or several like it.
+// related is an operation with its place in a timeline: the stages of one operation,
+// or several like it.
 type related struct {
 	*Operation                   // the first record of it
 	relation                     string
@@ -41,9 +34,9 @@ type related struct {
 	targets                      map[string]bool // to what, in lower case; nil for one
 }
 
-// pick chooses the operations that belong to q's caller or cluster. It is apart
-// from relate because the alerts of a batch mostly share both.
-func pick(q Question, lists ...[]Operation) (found []candidate) {
+// pick chooses the operations that belong to q's caller or cluster, whatever their
+// time. It is apart from relate because the alerts of a batch mostly share both.
+func pick(q Question, lists ...[]Operation) (found []related) {
 	callers := map[string]bool{}
 	for _, c := range q.Callers {
 		if c = strings.ToLower(strings.TrimSpace(c)); c != "" {
@@ -65,20 +58,21 @@ func pick(q Question, lists ...[]Operation) (found []candidate) {
 				relation = relationSubscription
 			}
 			if relation != "" {
-				found = append(found, candidate{e, relation})
+				found = append(found, related{
+					Operation: e, relation: relation, time: e.Time, outcome: e.Outcome, caller: e.Caller, targetShown: e.Target, times: 1,
+				})
 			}
 		}
 	}
 	return found
 }
 
-// relate places candidates in q's timeline: those within LookBack that are not
-// the deletion itself. The stages of one operation become one, and so do
-// repetitions.
-func relate(q Question, candidates []candidate) []related {
-	stages := make(map[string]int, len(candidates))
-	found := make([]related, 0, len(candidates))
-	for _, c := range candidates {
+// relate places what was picked in q's timeline: what is within LookBack and not the
+// deletion itself. The stages of one operation become one, and so do repetitions.
+func relate(q Question, picked []related) []related {
+	stages := make(map[string]int, len(picked))
+	found := make([]related, 0, len(picked))
+	for _, c := range picked {
 		if c.Time.After(q.Time) || c.Time.Before(q.Time.Add(-LookBack)) || itself(q, c.Operation) {
 			continue
 		}
@@ -87,9 +81,7 @@ func relate(q Question, candidates []candidate) []related {
 			continue
 		}
 		stages[c.stageKey] = len(found)
-		found = append(found, related{
-			Operation: c.Operation, relation: c.relation, time: c.Time, outcome: c.Outcome, caller: c.Caller, targetShown: c.Target, times: 1,
-		})
+		found = append(found, c)
 	}
 	return collapse(found)
 }
@@ -122,7 +114,7 @@ func itself(q Question, e *Operation) bool {
 
 // mergeStage takes in another record of the same operation: when it began, and
 // how it ended.
-func (r *related) mergeStage(c candidate) {
+func (r *related) mergeStage(c related) {
 	r.relation = join(r.relation, c.relation)
 	if final[c.Outcome] > final[r.outcome] {
 		r.outcome = c.Outcome
