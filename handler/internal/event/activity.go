@@ -47,7 +47,7 @@ var activityTable = &table{
 
 const xmlsoapClaims = "http://schemas.xmlsoap.org/ws/2005/05/identity/claims"
 
-// levels has the words for the numbers of Azure's table.
+// levelWords has the words for the numbers of Azure's table.
 var levelWords = map[any]any{"1": "Critical", "2": "Error", "3": "Warning", "4": "Informational", "5": "Verbose"}
 
 // level is the record's level in words.
