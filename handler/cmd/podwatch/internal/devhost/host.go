@@ -79,9 +79,8 @@ type Options struct {
 	// goroutines.
 	Done func(Result)
 
-	// NoTimers and NoQueues keep the triggers of that kind quiet; admin
-	// invocations still work.
-	NoTimers, NoQueues bool
+	// NoTimers keeps the triggers of timers quiet; admin invocations still work.
+	NoTimers bool
 }
 
 // A StepName names a point in the life of an invocation.
@@ -221,7 +220,7 @@ func (h *Host) listen(admin net.Listener) {
 	for _, fn := range h.app.Functions {
 		switch kind := strings.ToLower(fn.Trigger.Type); {
 		case fn.Disabled:
-		case kind == "queuetrigger" && !h.o.NoQueues:
+		case kind == "queuetrigger":
 			h.wake[queueKey(fn.Trigger)] = make(chan struct{}, 1)
 			h.work.Go(func() { h.listenQueue(h.serving, fn) })
 		case kind == "timertrigger" && !h.o.NoTimers:
@@ -285,9 +284,6 @@ func (h *Host) Kill() {
 	defer h.worker.mu.Unlock()
 	h.worker.proc.Kill()
 }
-
-// Ready waits until the handler answers, for instance after Kill.
-func (h *Host) Ready(ctx context.Context) error { return h.worker.await(ctx) }
 
 // Process returns the handler's present process id and how often the handler
 // was started so far.
