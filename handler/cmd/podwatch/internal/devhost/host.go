@@ -210,7 +210,7 @@ func (h *Host) newWorker(port int) *worker {
 		app: h.app, port: port, log: h.o.Log, maxErrors: cmp.Or(h.o.MaxErrors, defaultErrors),
 		env:     handlerEnv(h.app, h.o.HandlerSettings, port, uuid.NewString()),
 		console: h.consoleLine,
-		exited:  func(int) { h.client.CloseIdleConnections() },
+		exited:  h.client.CloseIdleConnections,
 		ready:   make(chan struct{}),
 	}
 }

@@ -41,7 +41,7 @@ type worker struct {
 	log       *slog.Logger
 	console   func(stream, line string)
 	maxErrors int // -1: never give up
-	exited    func(code int)
+	exited    func()
 
 	mu       sync.Mutex
 	proc     *child.Process
@@ -84,36 +84,31 @@ func (w *worker) line(stream, line string) {
 // process was started by start.
 func (w *worker) run(ctx context.Context, proc *child.Process) error {
 	for {
-		pinged := make(chan error, 1)
 		pinging, stop := context.WithCancel(ctx)
-		go func() { pinged <- w.ping(pinging) }()
-
-		var failure error
-		select {
-		case <-ctx.Done():
-		case <-proc.Done():
-		case err := <-pinged:
-			pinged <- nil // received below
+		pinged := make(chan error, 1)
+		go func() {
+			err := w.ping(pinging)
 			if err == nil {
 				w.setReady()
-				select {
-				case <-ctx.Done():
-				case <-proc.Done():
-				}
-			} else if ctx.Err() == nil {
-				failure = err
+			} else {
+				proc.Kill()
 			}
+			pinged <- err
+		}()
+		select {
+		case <-ctx.Done():
+			proc.Kill()
+		case <-proc.Done():
 		}
 		stop()
-		<-pinged
-		if ctx.Err() != nil || failure != nil {
-			proc.Kill()
-		}
-		code := proc.Wait()
+		code, failure := proc.Wait(), <-pinged
 		if ctx.Err() != nil {
 			return nil
 		}
-		w.exited(code)
+		if errors.Is(failure, context.Canceled) {
+			failure = nil // it ended before it answered
+		}
+		w.exited()
 		again, err := w.afterExit(code, failure)
 		if err != nil {
 			return err
@@ -236,9 +231,6 @@ func (w *worker) kill(start int) {
 func (w *worker) state() (pid, starts int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.proc == nil {
-		return 0, 0
-	}
 	return w.proc.ID(), w.starts
 }
 
@@ -249,19 +241,15 @@ const (
 	ports     = 12_000
 )
 
-// lastPort counts from a random port of the range, so that two programs do not
-// compete for one.
-var lastPort = func() *atomic.Uint32 {
-	n := new(atomic.Uint32)
-	n.Store(rand.Uint32N(ports))
-	return n
-}()
+// lastPort counts, atomically, from a random port of the range, so that two programs do
+// not compete for one.
+var lastPort = rand.Uint32N(ports)
 
 // freePort returns a port that is free now and that no other host in this process
 // got. The Functions host, too, picks the handler's port before it starts the handler.
 func freePort() (port int, err error) {
 	for range ports {
-		port = firstPort + int(lastPort.Add(1)%ports)
+		port = firstPort + int(atomic.AddUint32(&lastPort, 1)%ports)
 		var l net.Listener
 		if l, err = net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port))); err == nil {
 			return port, l.Close()
