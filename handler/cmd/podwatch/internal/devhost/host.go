@@ -174,7 +174,7 @@ func Start(ctx context.Context, o Options) (*Host, error) {
 		// No proxy, no client timeout: each try has its own deadline.
 		client:     &http.Client{Transport: &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 64}},
 		base:       fmt.Sprintf("http://127.0.0.1:%d", port),
-		storage:    newStorage(settings),
+		storage:    &storage{settings: settings},
 		ended:      make(chan struct{}),
 		partitions: map[string]chan struct{}{}, sequence: map[string]int64{}, wake: map[string]chan struct{}{},
 	}

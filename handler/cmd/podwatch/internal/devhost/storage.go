@@ -22,26 +22,15 @@ import (
 // maxStored is the largest queue message as the service stores it.
 const maxStored = 64 << 10
 
-// storage holds the clients of the connections that the bindings name.
+// storage is what the connections lead to that the bindings name.
 type storage struct {
 	settings map[string]string
-
-	mu     sync.Mutex
-	queues map[string]*azqueue.ServiceClient
-	blobs  map[string]*azblob.Client
-	known  map[string]bool // queues and containers that exist
+	known    sync.Map // queues and containers that exist, by setting and name
 }
 
 // storageRetry keeps a dead storage account from holding an invocation for a
 // minute; the function's own retry policy comes on top.
 var storageRetry = policy.RetryOptions{MaxRetries: 2, RetryDelay: 200 * time.Millisecond, MaxRetryDelay: time.Second}
-
-func newStorage(settings map[string]string) *storage {
-	return &storage{
-		settings: settings,
-		queues:   map[string]*azqueue.ServiceClient{}, blobs: map[string]*azblob.Client{}, known: map[string]bool{},
-	}
-}
 
 func (s *storage) connection(setting string) (string, error) {
 	value := s.settings[setting]
@@ -51,29 +40,22 @@ func (s *storage) connection(setting string) (string, error) {
 	return config.ExpandConnection(value), nil
 }
 
+// queue returns the client of a queue, which it creates if need be.
 func (s *storage) queue(ctx context.Context, setting, name string) (*azqueue.QueueClient, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	service := s.queues[setting]
-	if service == nil {
-		connection, err := s.connection(setting)
-		if err != nil {
-			return nil, err
-		}
-		service, err = azqueue.NewServiceClientFromConnectionString(connection, &azqueue.ClientOptions{
-			ClientOptions: azcore.ClientOptions{Retry: storageRetry},
-		})
-		if err != nil {
-			return nil, fmt.Errorf("app setting %s: %w", setting, err)
-		}
-		s.queues[setting] = service
+	connection, err := s.connection(setting)
+	if err != nil {
+		return nil, err
 	}
-	client := service.NewQueueClient(name)
-	if key := "queue " + setting + " " + name; !s.known[key] {
+	client, err := azqueue.NewQueueClientFromConnectionString(connection, name, &azqueue.ClientOptions{ClientOptions: azcore.ClientOptions{Retry: storageRetry}})
+	if err != nil {
+		return nil, fmt.Errorf("app setting %s: %w", setting, err)
+	}
+	key := "queue " + setting + " " + name
+	if _, known := s.known.Load(key); !known {
 		if _, err := client.Create(ctx, nil); err != nil && !queueerror.HasCode(err, queueerror.QueueAlreadyExists) {
 			return nil, fmt.Errorf("create queue %q: %w", name, err)
 		}
-		s.known[key] = true
+		s.known.Store(key, true)
 	}
 	return client, nil
 }
@@ -96,31 +78,20 @@ func (s *storage) enqueue(ctx context.Context, setting, name string, message []b
 
 // upload writes the blob of an invocation, over an older one of the same name.
 func (s *storage) upload(ctx context.Context, setting, container, name string, content []byte, invocation string) error {
-	s.mu.Lock()
-	client := s.blobs[setting]
-	if client == nil {
-		connection, err := s.connection(setting)
-		if err == nil {
-			client, err = azblob.NewClientFromConnectionString(connection, &azblob.ClientOptions{
-				ClientOptions: azcore.ClientOptions{Retry: storageRetry},
-			})
-		}
-		if err != nil {
-			s.mu.Unlock()
-			return fmt.Errorf("app setting %s: %w", setting, err)
-		}
-		s.blobs[setting] = client
+	connection, err := s.connection(setting)
+	if err != nil {
+		return err
+	}
+	client, err := azblob.NewClientFromConnectionString(connection, &azblob.ClientOptions{ClientOptions: azcore.ClientOptions{Retry: storageRetry}})
+	if err != nil {
+		return fmt.Errorf("app setting %s: %w", setting, err)
 	}
 	key := "container " + setting + " " + container
-	known := s.known[key]
-	s.mu.Unlock()
-	if !known {
+	if _, known := s.known.Load(key); !known {
 		if _, err := client.CreateContainer(ctx, container, nil); err != nil && !bloberror.HasCode(err, bloberror.ContainerAlreadyExists) {
 			return fmt.Errorf("create container %q: %w", container, err)
 		}
-		s.mu.Lock()
-		s.known[key] = true
-		s.mu.Unlock()
+		s.known.Store(key, true)
 	}
 	if _, err := client.UploadBuffer(ctx, container, name, content, &azblob.UploadBufferOptions{Metadata: map[string]*string{"AzureWebJobsParentId": &invocation}}); err != nil {
 		return fmt.Errorf("write blob %q: %w", container+"/"+name, err)
