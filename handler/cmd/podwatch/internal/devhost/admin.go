@@ -6,9 +6,11 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"maps"
 	"mime"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 )
@@ -52,11 +54,13 @@ func localOnly(next http.Handler) http.Handler {
 // adminInvoke begins an invocation and answers at once: the outcome is only in
 // the log. A content type that a web form cannot send keeps other sites out.
 func (h *Host) adminInvoke(w http.ResponseWriter, r *http.Request) {
-	fn := h.app.function(r.PathValue("name"))
-	if fn == nil {
+	// The host's routes, too, compare names without case.
+	i := slices.IndexFunc(h.app.Functions, func(fn *Function) bool { return strings.EqualFold(fn.Name, r.PathValue("name")) })
+	if i < 0 {
 		w.WriteHeader(http.StatusNotFound)
 		return
 	}
+	fn := h.app.Functions[i]
 	if media, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); media != "application/json" {
 		http.Error(w, "send Content-Type: application/json", http.StatusUnsupportedMediaType)
 		return
@@ -67,15 +71,11 @@ func (h *Host) adminInvoke(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	var request *struct {
-		Input *string `json:"input"`
+		Input string `json:"input"`
 	}
 	if err := json.Unmarshal(body, &request); err != nil || request == nil {
 		http.Error(w, `send {"input": "<text>"}; a message body must be quoted as one JSON string`, http.StatusBadRequest)
 		return
-	}
-	input := ""
-	if request.Input != nil {
-		input = *request.Input
 	}
 	if !h.begin() {
 		w.WriteHeader(http.StatusServiceUnavailable)
@@ -83,15 +83,15 @@ func (h *Host) adminInvoke(w http.ResponseWriter, r *http.Request) {
 	}
 	go func() {
 		defer h.work.Done()
-		_ = h.invoke(h.ctx, fn, func(t try) []byte { return encodeAdmin(fn, input, t) }) // logged there
+		_ = h.invoke(h.ctx, fn, func(t try) []byte { return encodeAdmin(fn, request.Input, t) }) // logged there
 	}()
 	w.WriteHeader(http.StatusAccepted)
 }
 
 func (h *Host) adminHost(w http.ResponseWriter, _ *http.Request) {
 	errs := []string{}
-	for _, name := range h.app.brokenNames() {
-		errs = append(errs, name+": "+strings.Join(h.app.Broken[name], "; "))
+	for _, name := range slices.Sorted(maps.Keys(h.app.Broken)) {
+		errs = append(errs, name+": "+h.app.Broken[name])
 	}
 	pid, starts := h.worker.state()
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")

@@ -6,11 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -24,8 +22,8 @@ type FunctionApp struct {
 	Root       string // absolute path of the staged folder
 	Executable string // as host.json names it, absolute
 
-	Functions []*Function         // sorted by name, without those in Broken
-	Broken    map[string][]string // function name -> why the host would not load it
+	Functions []*Function       // sorted by name, without those in Broken
+	Broken    map[string]string // function name -> why the host would not load it
 
 	functionTimeout       time.Duration // 0: unlimited
 	initializationTimeout time.Duration
@@ -90,7 +88,7 @@ func LoadApp(root string, settings map[string]string) (*FunctionApp, error) {
 	if err != nil {
 		return nil, err
 	}
-	app := &FunctionApp{Root: root, Broken: map[string][]string{}, settings: settings}
+	app := &FunctionApp{Root: root, Broken: map[string]string{}, settings: settings}
 	if err := app.readHostFile(); err != nil {
 		return nil, err
 	}
@@ -109,7 +107,7 @@ func LoadApp(root string, settings map[string]string) (*FunctionApp, error) {
 			fn, err = app.parseFunction(entry.Name(), src)
 		}
 		if err != nil {
-			app.Broken[entry.Name()] = append(app.Broken[entry.Name()], err.Error())
+			app.Broken[entry.Name()] = err.Error()
 			continue
 		}
 		app.Functions = append(app.Functions, fn)
@@ -397,12 +395,12 @@ func parseTimeSpan(text string, otherwise time.Duration) (time.Duration, error) 
 }
 
 // LocalSettings reads the member "Values" of local.settings.json in root. A
-// file that is not there is no error: the map is then empty.
+// file that is not there is no error: there are no settings then.
 func LocalSettings(root string) (map[string]string, error) {
 	path := filepath.Join(root, "local.settings.json")
 	src, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return map[string]string{}, nil
+		return nil, nil
 	}
 	if err != nil {
 		return nil, err
@@ -417,22 +415,5 @@ func LocalSettings(root string) (map[string]string, error) {
 	if file.IsEncrypted {
 		return nil, fmt.Errorf("parse %q: the file is encrypted; run func settings decrypt", path)
 	}
-	if file.Values == nil {
-		file.Values = map[string]string{}
-	}
 	return file.Values, nil
 }
-
-// function returns the function of that name, nil if there is none. Names
-// compare without case, as the host's routes do.
-func (a *FunctionApp) function(name string) *Function {
-	for _, fn := range a.Functions {
-		if strings.EqualFold(fn.Name, name) {
-			return fn
-		}
-	}
-	return nil
-}
-
-// brokenNames lists the functions that did not load, sorted.
-func (a *FunctionApp) brokenNames() []string { return slices.Sorted(maps.Keys(a.Broken)) }

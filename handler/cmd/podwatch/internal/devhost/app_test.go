@@ -98,7 +98,7 @@ func TestLoadAppFindsMistakes(t *testing.T) {
 			if err != nil {
 				got = err.Error()
 			} else if tt.function != "" {
-				got = strings.Join(app.Broken["Fn"], "; ")
+				got = app.Broken["Fn"]
 			}
 			if tt.want == "" && got != "" || !strings.Contains(got, tt.want) {
 				t.Errorf("mistake = %q, want one with %q", got, tt.want)

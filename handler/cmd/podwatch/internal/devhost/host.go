@@ -156,8 +156,8 @@ func Start(ctx context.Context, o Options) (*Host, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, name := range app.brokenNames() {
-		o.Log.Error("function does not load", "function", name, "err", strings.Join(app.Broken[name], "; "))
+	for _, name := range slices.Sorted(maps.Keys(app.Broken)) {
+		o.Log.Error("function does not load", "function", name, "err", app.Broken[name])
 	}
 	if len(app.Functions) == 0 {
 		return nil, fmt.Errorf("no function in %q: the host looks for function.json one folder below host.json and no deeper", app.Root)
@@ -314,10 +314,12 @@ func (h *Host) begin() bool {
 
 // appSettings merges the places a setting may come from.
 func appSettings(o Options) (map[string]string, error) {
-	settings, err := LocalSettings(o.App)
+	local, err := LocalSettings(o.App)
 	if err != nil {
 		return nil, err
 	}
+	settings := map[string]string{}
+	maps.Copy(settings, local)
 	for _, entry := range os.Environ() {
 		if name, value, ok := strings.Cut(entry, "="); ok && name != "" && !slices.Contains(o.Ignore, name) {
 			settings[name] = value
