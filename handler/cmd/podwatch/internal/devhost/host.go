@@ -127,7 +127,7 @@ type Host struct {
 	base    string // http://127.0.0.1:port
 	worker  *worker
 	storage *storage
-	admin   net.Addr
+	admin   string // address of the admin endpoints
 
 	ctx     context.Context // ends when the host has ended
 	cancel  context.CancelFunc
@@ -138,7 +138,6 @@ type Host struct {
 	err     error
 
 	mu         sync.Mutex
-	stopping   bool
 	work       sync.WaitGroup           // triggers, and invocations begun by Deliver and admin
 	partitions map[string]chan struct{} // one batch in flight each
 	sequence   map[string]int64         // last sequence number by partition
@@ -228,7 +227,7 @@ func (h *Host) listen(admin net.Listener) {
 		}
 	}
 	if admin != nil {
-		h.admin = admin.Addr()
+		h.admin = admin.Addr().String()
 		mux := http.NewServeMux()
 		mux.HandleFunc("POST /admin/functions/{name}", h.adminInvoke)
 		mux.HandleFunc("GET /admin/host/status", h.adminHost)
@@ -255,9 +254,8 @@ func (h *Host) Wait() error {
 // finishWork lets no new work begin and waits for what is under way.
 func (h *Host) finishWork() {
 	h.mu.Lock()
-	h.stopping = true
-	h.mu.Unlock()
 	h.stop()
+	h.mu.Unlock()
 	h.work.Wait()
 }
 
@@ -291,12 +289,7 @@ func (h *Host) Process() (pid, starts int) { return h.worker.state() }
 
 // Admin is the address of the admin endpoints ("127.0.0.1:7071"), empty if there
 // are none.
-func (h *Host) Admin() string {
-	if h.admin == nil {
-		return ""
-	}
-	return h.admin.String()
-}
+func (h *Host) Admin() string { return h.admin }
 
 // App is what the host read from the staged folder.
 func (h *Host) App() *FunctionApp { return h.app }
@@ -305,7 +298,7 @@ func (h *Host) App() *FunctionApp { return h.app }
 func (h *Host) begin() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.stopping || h.serving.Err() != nil {
+	if h.serving.Err() != nil {
 		return false
 	}
 	h.work.Add(1)
