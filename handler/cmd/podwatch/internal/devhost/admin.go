@@ -83,7 +83,7 @@ func (h *Host) adminInvoke(w http.ResponseWriter, r *http.Request) {
 	}
 	go func() {
 		defer h.work.Done()
-		_ = h.invoke(h.ctx, fn, func(t try) []byte { return encodeAdmin(fn, request.Input, t) }) // logged there
+		_ = h.invoke(h.ctx, fn, func(t try) []byte { return encodeAdmin(t, request.Input) }) // logged there
 	}()
 	w.WriteHeader(http.StatusAccepted)
 }

@@ -27,28 +27,26 @@ const maxReply = 256 << 20
 // An encoder makes the request body of one try.
 type encoder func(t try) []byte
 
-// A try is one attempt at an invocation.
+// A try is one attempt at an invocation of a function.
 type try struct {
-	id    string
-	n     int
-	retry *RetryPolicy
+	fn *Function
+	id string
+	n  int // from 0
 }
 
 // invoke runs an invocation to its end: it posts, applies the outputs and tries
 // again as the function's retry policy says, under one invocation id.
 func (h *Host) invoke(ctx context.Context, fn *Function, encode encoder) error {
 	began := time.Now()
-	t := try{id: uuid.NewString(), retry: fn.Retry}
-	for ; ; t.n++ {
-		err := h.attempt(ctx, fn, t, encode)
-		again := err != nil && fn.Retry != nil && (fn.Retry.Max < 0 || t.n < fn.Retry.Max) && !h.ends(ctx)
-		if again {
+	for t := (try{fn: fn, id: uuid.NewString()}); ; t.n++ {
+		err := h.attempt(ctx, t, encode)
+		if err != nil && fn.Retry != nil && (fn.Retry.Max < 0 || t.n < fn.Retry.Max) && !h.ends(ctx) {
 			delay := fn.Retry.delay(t.n)
 			h.o.Log.Warn("invocation failed, will be tried again", "function", fn.Name, "invocation_id", t.id, "try", t.n, "delay", delay, "err", err)
 			h.sleep(ctx, delay)
-		}
-		if again && !h.ends(ctx) {
-			continue
+			if !h.ends(ctx) {
+				continue
+			}
 		}
 		if err != nil && h.ends(ctx) {
 			err = errors.Join(ErrStopped, err)
@@ -88,42 +86,40 @@ func (p *RetryPolicy) delay(n int) time.Duration {
 }
 
 // attempt is one try from the request to the last output.
-func (h *Host) attempt(ctx context.Context, fn *Function, t try, encode encoder) error {
-	step := Step{Function: fn.Name, InvocationID: t.id, Try: t.n}
+func (h *Host) attempt(ctx context.Context, t try, encode encoder) error {
 	if err := h.worker.await(ctx); err != nil {
 		return err
 	}
-	if err := h.step(ctx, step, StepPost, ""); err != nil {
+	if err := h.step(ctx, t, StepPost, ""); err != nil {
 		return err
 	}
-	answer, err := h.post(ctx, fn, t.id, encode(t))
+	answer, err := h.post(ctx, t, encode(t))
 	if err != nil {
 		return err
 	}
-	if err := h.step(ctx, step, StepReply, ""); err != nil {
+	if err := h.step(ctx, t, StepReply, ""); err != nil {
 		return err
 	}
 	for _, line := range answer.Logs {
-		h.o.Log.Info("invocation log", "function", fn.Name, "invocation_id", t.id, "line", line)
+		h.o.Log.Info("invocation log", "function", t.fn.Name, "invocation_id", t.id, "line", line)
 	}
-	if err := h.applyOutputs(ctx, fn, step, answer); err != nil {
+	if err := h.applyOutputs(ctx, t, answer); err != nil {
 		return err
 	}
-	return h.step(ctx, step, StepDone, "")
+	return h.step(ctx, t, StepDone, "")
 }
 
-func (h *Host) step(ctx context.Context, s Step, name StepName, binding string) error {
+func (h *Host) step(ctx context.Context, t try, name StepName, binding string) error {
 	if h.o.Step == nil {
 		return nil
 	}
-	s.Name, s.Binding = name, binding
-	return h.o.Step(ctx, s)
+	return h.o.Step(ctx, Step{Name: name, Function: t.fn.Name, InvocationID: t.id, Try: t.n, Binding: binding})
 }
 
 // post sends one request as the host's client does and reads the answer. Behind
 // functionTimeout and a grace period the host kills the one handler process, and with
 // it whatever else is in flight there.
-func (h *Host) post(ctx context.Context, fn *Function, id string, body []byte) (*reply, error) {
+func (h *Host) post(ctx context.Context, t try, body []byte) (*reply, error) {
 	_, start := h.worker.state()
 	life := ctx
 	if limit := h.app.functionTimeout; limit > 0 {
@@ -140,13 +136,13 @@ func (h *Host) post(ctx context.Context, fn *Function, id string, body []byte) (
 		return err
 	}
 	// A body of unknown length goes out chunked, without Content-Length.
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, h.base+"/"+fn.Name, io.NopCloser(bytes.NewReader(body)))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, h.base+"/"+t.fn.Name, io.NopCloser(bytes.NewReader(body)))
 	if err != nil {
 		return nil, err
 	}
 	req.ContentLength = -1
 	req.Header.Set("Content-Type", "application/json; charset=utf-8")
-	req.Header.Set("X-Azure-Functions-InvocationId", id)
+	req.Header.Set("X-Azure-Functions-InvocationId", t.id)
 	req.Header.Set("X-Azure-Functions-HostVersion", hostVersion)
 	req.Header.Set("User-Agent", "Azure-Functions-Host/"+hostVersion)
 	resp, err := h.client.Do(req)
@@ -165,22 +161,22 @@ func (h *Host) post(ctx context.Context, fn *Function, id string, body []byte) (
 // invocation; messages that others have added stay. The host opens a blob before it
 // adds messages and writes its text behind them: when another output fails, an empty
 // blob remains.
-func (h *Host) applyOutputs(ctx context.Context, fn *Function, step Step, answer *reply) error {
+func (h *Host) applyOutputs(ctx context.Context, t try, answer *reply) error {
 	for name := range answer.Outputs {
-		if !slices.ContainsFunc(fn.Outputs, func(b Binding) bool { return b.Name == name }) {
-			h.o.Log.Warn("the reply has an output that function.json does not declare; the host drops it", "function", fn.Name, "binding", name)
+		if !slices.ContainsFunc(t.fn.Outputs, func(b Binding) bool { return b.Name == name }) {
+			h.o.Log.Warn("the reply has an output that function.json does not declare; the host drops it", "function", t.fn.Name, "binding", name)
 		}
 	}
 	var failed error
 	for _, blobs := range []bool{false, true} {
-		for _, b := range fn.Outputs {
+		for _, b := range t.fn.Outputs {
 			raw, given := answer.Outputs[b.Name]
 			if !given || bytes.Equal(raw, []byte("null")) || blobs != (b.Type == "blob") {
 				continue
 			}
-			err := h.step(ctx, step, StepOutput, b.Name)
+			err := h.step(ctx, t, StepOutput, b.Name)
 			if err == nil && blobs {
-				err = h.writeBlob(ctx, b, raw, step.InvocationID, failed != nil)
+				err = h.writeBlob(ctx, b, raw, t.id, failed != nil)
 			} else if err == nil {
 				err = h.addMessages(ctx, b, raw)
 			}

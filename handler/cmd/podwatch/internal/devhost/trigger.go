@@ -56,10 +56,10 @@ func (h *Host) deliver(ctx context.Context, fn *Function, partition string, mess
 		batch := messages[:min(h.app.batchSize, len(messages))]
 		messages = messages[len(batch):]
 		err := h.invoke(ctx, fn, func(t try) []byte {
-			return encodeEvents(fn, invocation.Partition{
+			return encodeEvents(t, invocation.Partition{
 				Namespace: h.app.namespace(fn.Trigger.Connection), Hub: fn.Trigger.EventHubName,
 				ConsumerGroup: fn.Trigger.ConsumerGroup, ID: partition,
-			}, batch, t)
+			}, batch)
 		})
 		if err == nil && h.serving.Err() != nil {
 			err = ErrStopped // done, and not checkpointed
@@ -198,7 +198,7 @@ func (h *Host) runMessage(ctx context.Context, fn *Function, m *azqueue.Dequeued
 	if poison {
 		text = *m.MessageText // as it is
 	} else {
-		err = h.invoke(ctx, fn, func(try) []byte { return encodeQueue(fn, text, m) })
+		err = h.invoke(ctx, fn, func(t try) []byte { return encodeQueue(t, text, m) })
 		poison = err != nil && int(*m.DequeueCount) >= h.app.queues.maxDequeue
 	}
 	if ctx.Err() != nil {
@@ -262,5 +262,5 @@ func (h *Host) runTimer(ctx context.Context, fn *Function, last, next time.Time)
 		last, next = time.Time{}, time.Time{} // the host keeps no status of it
 	}
 	// The outcome is logged by invoke; a timer has nobody else to tell.
-	_ = h.invoke(ctx, fn, func(try) []byte { return encodeTimer(fn, last, next) })
+	_ = h.invoke(ctx, fn, func(t try) []byte { return encodeTimer(t, last, next) })
 }
