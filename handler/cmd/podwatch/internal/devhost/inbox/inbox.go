@@ -17,7 +17,6 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"net/http"
-	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -255,9 +254,4 @@ func (b *Inbox) add(entries ...Entry) {
 func (b *Inbox) announce() {
 	close(b.changed)
 	b.changed = make(chan struct{})
-}
-
-// renderer is the file that draws the cards.
-func (o Options) renderer() string {
-	return filepath.Join(o.Modules, "adaptivecards", "dist", "adaptivecards.min.js")
 }

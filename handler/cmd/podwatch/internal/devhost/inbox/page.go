@@ -7,7 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
-	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -39,13 +39,8 @@ func (b *Inbox) servePage() {
 	})
 	b.mux.HandleFunc("GET /adaptivecards.js", func(w http.ResponseWriter, r *http.Request) {
 		guard(w)
-		src, err := os.ReadFile(b.o.renderer())
-		if err != nil {
-			http.NotFound(w, r)
-			return
-		}
-		w.Header().Set("Content-Type", "text/javascript; charset=utf-8")
-		_, _ = w.Write(src)
+		w.Header().Set("Content-Type", "text/javascript; charset=utf-8") // whatever this machine calls it
+		http.ServeFile(w, r, filepath.Join(b.o.Modules, "adaptivecards", "dist", "adaptivecards.min.js"))
 	})
 	b.mux.HandleFunc("GET /api/info", func(w http.ResponseWriter, _ *http.Request) {
 		guard(w)
