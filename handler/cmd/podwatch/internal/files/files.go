@@ -75,20 +75,18 @@ func Bodies(r io.Reader) iter.Seq2[Body, error] {
 			yield(Body{}, err)
 			return
 		}
-		var bodies func(func(Body) bool) error
+		read := values
 		start, _ := text.Peek(headerSize) // an error comes again
 		switch {
 		case bytes.HasPrefix(start, []byte(avroMagic)):
-			bodies = capture(text)
-		case startsTables(start):
-			bodies = tables(text)
+			read = capture
+		case tablesStart.Match(start):
+			read = tables
 		case startsRows(start):
-			bodies = rows(text)
-		default:
-			bodies = values(text)
+			read = rows
 		}
 		more := true
-		err = bodies(func(b Body) bool {
+		err = read(text, func(b Body) bool {
 			more = yield(b, nil)
 			return more
 		})

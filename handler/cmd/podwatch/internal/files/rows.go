@@ -32,7 +32,7 @@ func newTable(columns []string, yield func(Body) bool) *table {
 	return t
 }
 
-// add takes a row. A cell of text is JSON text already if it is a RawMessage.
+// add takes a row.
 func (t *table) add(cells []any) error {
 	var b bytes.Buffer
 	b.WriteByte('{')
@@ -109,42 +109,40 @@ func withoutType(text []byte) []byte {
 }
 
 // rows reads CSV whose first line names the columns, as Log Analytics exports it.
-func rows(text *bufio.Reader) func(func(Body) bool) error {
-	return func(yield func(Body) bool) error {
-		start, _ := text.Peek(headerSize)
-		if _, err := text.Discard(len(start) - len(withoutType(start))); err != nil {
-			return err
+func rows(text *bufio.Reader, yield func(Body) bool) error {
+	start, _ := text.Peek(headerSize)
+	if _, err := text.Discard(len(start) - len(withoutType(start))); err != nil {
+		return err
+	}
+	comma, _ := header(start)
+	bounded := &boundedRow{in: text}
+	r := csv.NewReader(bounded)
+	r.Comma, r.FieldsPerRecord, r.LazyQuotes, r.ReuseRecord = comma, -1, true, true
+	columns, err := r.Read()
+	if err != nil {
+		return fmt.Errorf("read CSV: %w", err)
+	}
+	t := newTable(slices.Clone(columns), yield)
+	defer t.flush()
+	var cells []any
+	for !t.done {
+		bounded.begin = r.InputOffset()
+		row, err := r.Read()
+		if errors.Is(err, io.EOF) {
+			return nil
 		}
-		comma, _ := header(start)
-		bounded := &boundedRow{in: text}
-		r := csv.NewReader(bounded)
-		r.Comma, r.FieldsPerRecord, r.LazyQuotes, r.ReuseRecord = comma, -1, true, true
-		columns, err := r.Read()
 		if err != nil {
 			return fmt.Errorf("read CSV: %w", err)
 		}
-		t := newTable(slices.Clone(columns), yield)
-		defer t.flush()
-		var cells []any
-		for !t.done {
-			bounded.begin = r.InputOffset()
-			row, err := r.Read()
-			if errors.Is(err, io.EOF) {
-				return nil
-			}
-			if err != nil {
-				return fmt.Errorf("read CSV: %w", err)
-			}
-			cells = cells[:0]
-			for _, cell := range row {
-				cells = append(cells, cell)
-			}
-			if err := t.add(cells); err != nil {
-				return err
-			}
+		cells = cells[:0]
+		for _, cell := range row {
+			cells = append(cells, cell)
 		}
-		return nil
+		if err := t.add(cells); err != nil {
+			return err
+		}
 	}
+	return nil
 }
 
 // A boundedRow reads no row that is longer than a body may be: a quote that is
@@ -163,22 +161,18 @@ func (b *boundedRow) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// startsTables reports whether text begins with the answer of the Log Analytics API.
+// tablesStart begins the answer of the Log Analytics API.
 var tablesStart = regexp.MustCompile(`^\s*\{\s*"(?i:tables)"\s*:\s*\[`)
-
-func startsTables(start []byte) bool { return tablesStart.Match(start) }
 
 // tables reads the answer of the Log Analytics API: {"tables": [{"name",
 // "columns": [{"name", "type"}, ...], "rows": [[...], ...]}, ...]}.
-func tables(text *bufio.Reader) func(func(Body) bool) error {
-	return func(yield func(Body) bool) error {
-		d := json.NewDecoder(text)
-		d.UseNumber()
-		if err := readTables(d, yield); err != nil && !errors.Is(err, io.EOF) {
-			return fmt.Errorf("read tables of Log Analytics: %w", err)
-		}
-		return nil
+func tables(text *bufio.Reader, yield func(Body) bool) error {
+	d := json.NewDecoder(text)
+	d.UseNumber()
+	if err := readTables(d, yield); err != nil && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("read tables of Log Analytics: %w", err)
 	}
+	return nil
 }
 
 func readTables(d *json.Decoder, yield func(Body) bool) error {

@@ -1,6 +1,7 @@
 package files
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
@@ -12,22 +13,20 @@ import (
 )
 
 // values reads JSON values, one after another or in an array or a wrapper.
-func values(r io.Reader) func(func(Body) bool) error {
-	return func(yield func(Body) bool) error {
-		s := &stream{in: r, limit: window}
-		for {
-			if err := s.fill(); err != nil {
-				return err
-			}
-			n := s.cut()
-			if n == 0 {
-				return nil
-			}
-			if len(bytes.TrimSpace(s.text[:n])) > 0 && !yield(Body{Text: s.text[:n], at: s.at}) {
-				return nil
-			}
-			s.drop(n)
+func values(r *bufio.Reader, yield func(Body) bool) error {
+	s := &stream{in: r, limit: window}
+	for {
+		if err := s.fill(); err != nil {
+			return err
 		}
+		n := s.cut()
+		if n == 0 {
+			return nil
+		}
+		if len(bytes.TrimSpace(s.text[:n])) > 0 && !yield(Body{Text: s.text[:n], at: s.at}) {
+			return nil
+		}
+		s.drop(n)
 	}
 }
 
