@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/messaging/azeventhubs/v2"
@@ -41,9 +42,9 @@ type Sender struct {
 	client     *azeventhubs.ProducerClient
 	target     resolved
 	options    SendOptions
-	pace       pace
 	batch      *azeventhubs.EventDataBatch
-	bytes      int64 // of bodies in batch
+	bytes      int64     // of bodies in batch
+	began      time.Time // when the first batch was full or due
 	sent       Sent
 }
 
@@ -59,7 +60,7 @@ func NewSender(c Connection, o SendOptions) (*Sender, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Sender{connection: c, client: client, target: target, options: o, pace: pace{rate: o.Rate, now: time.Now}}, nil
+	return &Sender{connection: c, client: client, target: target, options: o}, nil
 }
 
 // Add puts one message into the current batch and sends the batch when it is
@@ -87,7 +88,7 @@ func (s *Sender) Add(ctx context.Context, body []byte) error {
 			return fmt.Errorf("send to event hub %q: %w", s.target.hub, err)
 		}
 		s.bytes += int64(len(body))
-		if int(s.batch.NumEvents()) >= s.pace.batch() {
+		if int(s.batch.NumEvents()) >= s.most() {
 			return s.Flush(ctx)
 		}
 		return nil
@@ -121,7 +122,7 @@ func (s *Sender) Flush(ctx context.Context) error {
 	if s.batch == nil || s.batch.NumEvents() == 0 {
 		return nil
 	}
-	if err := s.pace.wait(ctx); err != nil {
+	if err := s.wait(ctx); err != nil {
 		return err
 	}
 	batch, bytes := s.batch, s.bytes
@@ -129,7 +130,6 @@ func (s *Sender) Flush(ctx context.Context) error {
 	if err := s.client.SendEventDataBatch(ctx, batch, nil); err != nil {
 		return fmt.Errorf("send to event hub %q: %w", s.target.hub, explain(err))
 	}
-	s.pace.sent += int64(batch.NumEvents())
 	s.sent.Messages += int64(batch.NumEvents())
 	s.sent.Bytes += bytes
 	s.sent.Batches++
@@ -145,36 +145,24 @@ func (s *Sender) Sent() Sent { return s.sent }
 // Close ends the connection. It does not flush.
 func (s *Sender) Close(ctx context.Context) error { return s.client.Close(ctx) }
 
-// pace spaces batches so that no tenth of a second carries more than a tenth of
-// the rate. The zero rate does not wait.
-type pace struct {
-	rate  float64
-	now   func() time.Time
-	start time.Time
-	sent  int64
+// most is how many messages a batch may have: a tenth of a second's at a rate.
+func (s *Sender) most() int {
+	if s.options.Rate == 0 {
+		return math.MaxInt
+	}
+	return max(1, int(s.options.Rate/10))
 }
 
-// batch is the most messages that may go out at once.
-func (p *pace) batch() int {
-	if p.rate == 0 {
-		return 1 << 30
+// wait returns when the next batch may go out, so that no tenth of a second carries more
+// than a tenth of the rate.
+func (s *Sender) wait(ctx context.Context) error {
+	if s.began.IsZero() {
+		s.began = time.Now()
 	}
-	return max(1, int(p.rate/10))
-}
-
-// due is when the next batch may go out, seen from the first one.
-func (p *pace) due() time.Duration {
-	if p.rate == 0 {
-		return 0
+	var left time.Duration
+	if s.options.Rate > 0 {
+		left = time.Duration(float64(s.sent.Messages)/s.options.Rate*float64(time.Second)) - time.Since(s.began)
 	}
-	return time.Duration(float64(p.sent) / p.rate * float64(time.Second))
-}
-
-func (p *pace) wait(ctx context.Context) error {
-	if p.start.IsZero() {
-		p.start = p.now()
-	}
-	left := p.due() - p.now().Sub(p.start)
 	if left <= 0 {
 		return ctx.Err()
 	}
