@@ -10,7 +10,7 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"unicode/utf8"
+	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -129,6 +129,8 @@ type checkWarning struct {
 	Column int    `json:"column,omitempty"`
 	Code   string `json:"code"`
 	Msg    string `json:"message"`
+
+	text string // all of it on a line
 }
 
 type checkedCases struct {
@@ -179,7 +181,7 @@ func checkRule(set *rule.Set, report *rule.Report, e *rule.Entry) checkedRule {
 		r.Mistakes = append(r.Mistakes, m.Error())
 	}
 	for _, w := range e.Lint() {
-		r.Warnings = append(r.Warnings, checkWarning{File: w.File, Line: w.Line, Column: w.Column, Code: w.Code, Msg: w.Msg})
+		r.Warnings = append(r.Warnings, checkWarning{w.File, w.Line, w.Column, w.Code, w.Msg, w.String()})
 	}
 	cases, err := report.RunCases(set, e)
 	if err != nil {
@@ -227,27 +229,24 @@ var verdicts = []rule.Verdict{rule.Runs, rule.CannotMatch, rule.Waits, rule.Need
 // failed cases below it, and at the end the number of rules by type.
 func (c *check) printTable(checked []checkedRule, report *rule.Report, passed, failed int) error {
 	var b strings.Builder
-	rows := [][]string{{"VERDICT", "TYPE", "CASES", "RULE"}}
-	below := [][]string{nil}
+	rows := []tableRow{{cells: []string{"VERDICT", "TYPE", "CASES", "RULE"}}}
 	for _, r := range checked {
-		cases, lines := "", []string{}
+		var cases string
+		var below []string
+		if r.Reason != "" && len(r.Mistakes) == 0 {
+			below = append(below, r.File+": "+r.Reason)
+		}
+		below = append(below, r.Mistakes...)
+		for _, w := range r.Warnings {
+			below = append(below, "warning: "+w.text)
+		}
 		if r.Cases != nil {
 			cases = fmt.Sprintf("%d of %d", r.Cases.Passed, r.Cases.Passed+len(r.Cases.Failed))
+			below = append(below, r.Cases.Failed...)
 		}
-		if r.Reason != "" && len(r.Mistakes) == 0 {
-			lines = append(lines, r.File+": "+r.Reason)
-		}
-		lines = append(lines, r.Mistakes...)
-		for _, w := range r.Warnings {
-			lines = append(lines, "warning: "+rule.Warning{FileError: rule.FileError{File: w.File, Line: w.Line, Column: w.Column, Msg: w.Msg}, Code: w.Code}.String())
-		}
-		if r.Cases != nil {
-			lines = append(lines, r.Cases.Failed...)
-		}
-		rows = append(rows, []string{string(r.Verdict), r.Type, cases, cmp.Or(r.Rule, "(no name)")})
-		below = append(below, lines)
+		rows = append(rows, tableRow{[]string{string(r.Verdict), r.Type, cases, cmp.Or(r.Rule, "(no name)")}, below})
 	}
-	writeRows(&b, rows, below)
+	writeTable(&b, rows)
 	for _, s := range report.Skipped {
 		fmt.Fprintf(&b, "\n%s:%d: skipped: %s", visible(s.File), s.Line, visible(s.What))
 	}
@@ -259,29 +258,27 @@ func (c *check) printTable(checked []checkedRule, report *rule.Report, passed, f
 	}
 
 	b.WriteByte('\n')
-	counts := report.Count()
-	header := []string{"TYPE"}
-	var columns []rule.Verdict
-	for _, v := range verdicts {
-		if slices.ContainsFunc(slices.Collect(maps.Values(counts)), func(n map[rule.Verdict]int) bool { return n[v] > 0 }) {
-			columns = append(columns, v)
-			header = append(header, strings.ToUpper(string(v)))
-		}
-	}
-	rows = [][]string{header}
-	for _, kind := range slices.Sorted(maps.Keys(counts)) {
-		row := []string{cmp.Or(kind, "(unknown)")}
-		for _, v := range columns {
-			row = append(row, fmt.Sprint(counts[kind][v]))
-		}
-		rows = append(rows, row)
-	}
-	writeRows(&b, rows, make([][]string, len(rows)))
-	running := 0
+	counts, total := report.Count(), map[rule.Verdict]int{}
 	for _, n := range counts {
-		running += n[rule.Runs]
+		for v := range n {
+			total[v] += n[v]
+		}
 	}
-	fmt.Fprintf(&b, "\n%s, %d running", count(len(checked), "rule", "rules"), running)
+	columns := slices.DeleteFunc(slices.Clone(verdicts), func(v rule.Verdict) bool { return total[v] == 0 })
+	header := []string{"TYPE"}
+	for _, v := range columns {
+		header = append(header, strings.ToUpper(string(v)))
+	}
+	rows = []tableRow{{cells: header}}
+	for _, kind := range slices.Sorted(maps.Keys(counts)) {
+		cells := []string{cmp.Or(kind, "(unknown)")}
+		for _, v := range columns {
+			cells = append(cells, fmt.Sprint(counts[kind][v]))
+		}
+		rows = append(rows, tableRow{cells: cells})
+	}
+	writeTable(&b, rows)
+	fmt.Fprintf(&b, "\n%s, %d running", count(len(checked), "rule", "rules"), total[rule.Runs])
 	if passed+failed > 0 {
 		fmt.Fprintf(&b, "; %d of %s pass", passed, count(passed+failed, "case", "cases"))
 	}
@@ -290,23 +287,21 @@ func (c *check) printTable(checked []checkedRule, report *rule.Report, passed, f
 	return err
 }
 
-// writeRows aligns the columns of rows and writes below each row its lines.
-func writeRows(b *strings.Builder, rows, below [][]string) {
-	width := make([]int, len(rows[0]))
-	for _, row := range rows {
-		for i, cell := range row {
-			width[i] = max(width[i], utf8.RuneCountInString(visible(cell)))
-		}
+// A tableRow is a row of a table, with the lines below it.
+type tableRow struct{ cells, below []string }
+
+func writeTable(b *strings.Builder, rows []tableRow) {
+	var aligned strings.Builder
+	w := tabwriter.NewWriter(&aligned, 0, 0, 2, ' ', 0)
+	for _, r := range rows {
+		fmt.Fprintln(w, visible(strings.Join(r.cells, "\t")))
 	}
-	for i, row := range rows {
-		line := ""
-		for j, cell := range row {
-			cell = visible(cell)
-			line += cell + strings.Repeat(" ", width[j]-utf8.RuneCountInString(cell)+2)
-		}
-		b.WriteString(strings.TrimRight(line, " ") + "\n")
-		for _, l := range below[i] {
-			b.WriteString("  " + visible(l) + "\n")
+	_ = w.Flush() // into memory
+	lines := strings.SplitAfter(aligned.String(), "\n")
+	for i, r := range rows {
+		b.WriteString(lines[i])
+		for _, line := range r.below {
+			b.WriteString("  " + visible(line) + "\n")
 		}
 	}
 }
