@@ -10,7 +10,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -100,15 +99,11 @@ func (o *feedOptions) feed(cmd *cobra.Command, files []string) error {
 		return err
 	}
 	for _, name := range files {
-		in, label := cmd.InOrStdin(), "standard input"
-		if name != "-" {
-			f, err := os.Open(name)
-			if err != nil {
-				return fmt.Errorf("feed: %w", fileError(err))
-			}
-			defer f.Close()
-			in, label = f, visible(name)
+		in, label, err := openInput(name, cmd.InOrStdin())
+		if err != nil {
+			return fmt.Errorf("feed: %w", err)
 		}
+		defer in.Close()
 		if err := give(label+": ", in); err != nil {
 			return err
 		}

@@ -114,17 +114,11 @@ func send(ctx context.Context, c hub.Connection, o hub.SendOptions, files []stri
 
 // addFile hands the messages of one file to add.
 func addFile(file string, lines bool, stdin io.Reader, add func(name string, body []byte) error) error {
-	name, in := visible(file), stdin
-	if file == "-" {
-		name = "standard input"
-	} else {
-		f, err := os.Open(file)
-		if err != nil {
-			return fmt.Errorf("send: %w", fileError(err))
-		}
-		defer f.Close()
-		in = f
+	in, name, err := openInput(file, stdin)
+	if err != nil {
+		return fmt.Errorf("send: %w", err)
 	}
+	defer in.Close()
 	if !lines {
 		body, err := io.ReadAll(io.LimitReader(in, maxBody+1))
 		if err != nil {

@@ -3,7 +3,9 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"os"
 	"strings"
 	"unicode"
 )
@@ -38,6 +40,16 @@ func fileError(err error) error {
 		return fmt.Errorf("%s %s: %w", p.Op, visible(p.Path), p.Err)
 	}
 	return err
+}
+
+// openInput opens a file that a command line names, of which "-" is standard input. name
+// is the file's for a terminal.
+func openInput(file string, stdin io.Reader) (in io.ReadCloser, name string, err error) {
+	if file == "-" {
+		return io.NopCloser(stdin), "standard input", nil
+	}
+	in, err = os.Open(file)
+	return in, visible(file), fileError(err)
 }
 
 func isPathError(err error) bool {
