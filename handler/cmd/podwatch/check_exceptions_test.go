@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -16,13 +15,7 @@ func checkExceptions(t *testing.T, text string, args ...string) (status int, out
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	var stdout, stderr bytes.Buffer
-	root := newRootCommand()
-	root.SetArgs(append([]string{"check", "--exceptions", file}, args...))
-	root.SetOut(&stdout)
-	root.SetErr(&stderr)
-	status = execute(t.Context(), root)
-	return status, stdout.String(), stderr.String()
+	return runTool(t, append([]string{"check", "--exceptions", file}, args...)...)
 }
 
 func TestCheckExceptions(t *testing.T) {
@@ -64,14 +57,7 @@ func TestCheckExceptionsAsJSON(t *testing.T) {
 
 func TestReplay(t *testing.T) {
 	run := func(args ...string) (status int, out, errs string) {
-		var stdout, stderr bytes.Buffer
-		root := newRootCommand()
-		root.SetArgs(append([]string{"replay"}, args...))
-		root.SetIn(strings.NewReader("no JSON"))
-		root.SetOut(&stdout)
-		root.SetErr(&stderr)
-		status = execute(t.Context(), root)
-		return status, stdout.String(), stderr.String()
+		return replayed(t, "no JSON", args...)
 	}
 	user, service := "samples/01-user.json", "samples/02-service-principal.json"
 	if status, out, errs := run(user, service, user); status != 0 || strings.Count(out, "\n") != 2 || !strings.Contains(out, `"CallerName":"dana.ortiz@example.com"`) {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -15,18 +14,6 @@ import (
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
-
-// runCheck runs the command.
-func runCheck(t *testing.T, args ...string) (status int, stdout, stderr string) {
-	t.Helper()
-	var out, errs bytes.Buffer
-	root := newRootCommand()
-	root.SetArgs(append([]string{"check"}, args...))
-	root.SetOut(&out)
-	root.SetErr(&errs)
-	status = execute(t.Context(), root)
-	return status, out.String(), errs.String()
-}
 
 func TestCheckPrintsWhatBecomesOfEachRule(t *testing.T) {
 	for _, test := range []struct {
@@ -42,7 +29,7 @@ func TestCheckPrintsWhatBecomesOfEachRule(t *testing.T) {
 		{"failing", []string{"testdata/check/failing"}, 1, "podwatch: 3 cases fail\n"},
 	} {
 		t.Run(test.golden, func(t *testing.T) {
-			status, stdout, stderr := runCheck(t, test.args...)
+			status, stdout, stderr := runTool(t, append([]string{"check"}, test.args...)...)
 			if status != test.status || stderr != test.stderr {
 				t.Errorf("status %d, stderr %q; want %d, %q", status, stderr, test.status, test.stderr)
 			}
@@ -65,7 +52,7 @@ func TestCheckPrintsWhatBecomesOfEachRule(t *testing.T) {
 
 func TestCheckWithoutArgumentsTakesTheBuiltInRulesAndRulesDir(t *testing.T) {
 	t.Setenv("RULES_DIR", "")
-	status, stdout, stderr := runCheck(t, "--json")
+	status, stdout, stderr := runTool(t, "check", "--json")
 	if status != 0 || stderr != "" {
 		t.Fatalf("status %d, stderr %s\n%s", status, stderr, stdout)
 	}
@@ -94,18 +81,18 @@ func TestCheckWithoutArgumentsTakesTheBuiltInRulesAndRulesDir(t *testing.T) {
 		t.Error(diff)
 	}
 	t.Setenv("RULES_DIR", "testdata/check/rules/vault")
-	_, stdout, _ = runCheck(t, "--json")
+	_, stdout, _ = runTool(t, "check", "--json")
 	if diff := cmp.Diff(append(builtIn, "Secret Read from a Key Vault"), names(stdout)); diff != "" {
 		t.Error(diff)
 	}
 }
 
 func TestCheckOfNothingFails(t *testing.T) {
-	status, stdout, stderr := runCheck(t, "testdata/check/none.toml")
+	status, stdout, stderr := runTool(t, "check", "testdata/check/none.toml")
 	if status != 1 || stdout != "" || !strings.Contains(stderr, "none.toml") {
 		t.Errorf("status %d, stdout %q, stderr %q", status, stdout, stderr)
 	}
-	if status, _, stderr := runCheck(t, t.TempDir()); status != 1 || !strings.Contains(stderr, "no rule found") {
+	if status, _, stderr := runTool(t, "check", t.TempDir()); status != 1 || !strings.Contains(stderr, "no rule found") {
 		t.Errorf("an empty folder: status %d, stderr %q", status, stderr)
 	}
 }
@@ -116,13 +103,13 @@ func TestCheckKeepsRulesFromSteeringTheTerminal(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "a.json"), []byte(src), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, stdout, _ := runCheck(t, dir); strings.ContainsAny(stdout, "\x1b\x07\u202e") {
+	if _, stdout, _ := runTool(t, "check", dir); strings.ContainsAny(stdout, "\x1b\x07\u202e") {
 		t.Errorf("got %q", stdout)
 	}
 }
 
 func TestCheckExplainsItself(t *testing.T) {
-	_, stdout, _ := runCheck(t, "--help")
+	_, stdout, _ := runTool(t, "check", "--help")
 	for _, want := range []string{"needs state", "nomatch.jsonl", "[podwatch]", "fold_case", "RULES_DIR", "podwatch check --json"} {
 		if !strings.Contains(stdout, want) {
 			t.Errorf("the help does not mention %s", want)

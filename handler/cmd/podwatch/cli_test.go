@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"strings"
@@ -10,6 +11,25 @@ import (
 
 	"podwatch/handler/internal/azurite"
 )
+
+// runTool runs a command of the tool in this process.
+func runTool(t testing.TB, args ...string) (status int, stdout, stderr string) {
+	t.Helper()
+	return runToolOn(t, nil, args...)
+}
+
+// runToolOn is runTool with standard input.
+func runToolOn(t testing.TB, stdin io.Reader, args ...string) (status int, stdout, stderr string) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	root := newRootCommand()
+	root.SetArgs(args)
+	root.SetIn(stdin)
+	root.SetOut(&out)
+	root.SetErr(&errs)
+	status = execute(t.Context(), root)
+	return status, out.String(), errs.String()
+}
 
 // A call is one run of the executable in an empty folder.
 type call struct {

@@ -17,18 +17,6 @@ import (
 	"podwatch/handler/internal/exception"
 )
 
-// runTool runs a command of the tool.
-func runTool(t *testing.T, args ...string) (status int, stdout, stderr string) {
-	t.Helper()
-	var out, errs bytes.Buffer
-	root := newRootCommand()
-	root.SetArgs(args)
-	root.SetOut(&out)
-	root.SetErr(&errs)
-	status = execute(t.Context(), root)
-	return status, out.String(), errs.String()
-}
-
 // startLog is what the handler logs at start, or why it does not start.
 func startLog(t *testing.T, cfg *config.Config) string {
 	t.Helper()

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -82,13 +81,9 @@ func TestFeedSaysWhatIsWrong(t *testing.T) {
 		{[]string{"--page-port", port}, 1, "no podwatch run answers on 127.0.0.1:" + port},
 		{[]string{"--page-port", port, "nowhere\x1b.json"}, 1, "nowhere<U+001B>.json: no such file"},
 	} {
-		var out, errs bytes.Buffer
-		root := newRootCommand()
-		root.SetArgs(append([]string{"feed"}, tt.args...))
-		root.SetOut(&out)
-		root.SetErr(&errs)
-		if status := execute(t.Context(), root); status != tt.status || !strings.Contains(errs.String(), tt.want) {
-			t.Errorf("%q: status %d, %s\nwant %d with %q", tt.args, status, errs.String(), tt.status, tt.want)
+		status, _, errs := runTool(t, append([]string{"feed"}, tt.args...)...)
+		if status != tt.status || !strings.Contains(errs, tt.want) {
+			t.Errorf("%q: status %d, %s\nwant %d with %q", tt.args, status, errs, tt.status, tt.want)
 		}
 	}
 }
@@ -125,14 +120,8 @@ func TestFeedTellsWhatCameOfIt(t *testing.T) {
 	}
 	feed := func(stdin string, args ...string) string {
 		t.Helper()
-		var out bytes.Buffer
-		root := newRootCommand()
-		root.SetArgs(append([]string{"feed", "--page-port", port}, args...))
-		root.SetIn(strings.NewReader(stdin))
-		root.SetOut(&out)
-		root.SetErr(&out)
-		execute(t.Context(), root)
-		return out.String()
+		_, out, errs := runToolOn(t, strings.NewReader(stdin), append([]string{"feed", "--page-port", port}, args...)...)
+		return out + errs
 	}
 	if out, want := feed(""), "read 1 record: 1 alerted (1 card)\n"; out != want {
 		t.Errorf("feed printed %s, want %s", out, want)

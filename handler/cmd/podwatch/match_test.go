@@ -13,14 +13,7 @@ import (
 // runMatch runs the command.
 func runMatch(t *testing.T, in io.Reader, args ...string) (status int, stdout, stderr string) {
 	t.Helper()
-	var out, errs bytes.Buffer
-	root := newRootCommand()
-	root.SetArgs(append([]string{"match"}, args...))
-	root.SetIn(in)
-	root.SetOut(&out)
-	root.SetErr(&errs)
-	status = execute(t.Context(), root)
-	return status, out.String(), errs.String()
+	return runToolOn(t, in, append([]string{"match"}, args...)...)
 }
 
 func typesFile(t *testing.T, content string) string {

@@ -20,14 +20,7 @@ import (
 // replayed runs the command and returns what it prints.
 func replayed(t testing.TB, stdin string, args ...string) (status int, stdout, stderr string) {
 	t.Helper()
-	var out, errs bytes.Buffer
-	root := newRootCommand()
-	root.SetArgs(append([]string{"replay"}, args...))
-	root.SetIn(strings.NewReader(stdin))
-	root.SetOut(&out)
-	root.SetErr(&errs)
-	status = execute(t.Context(), root)
-	return status, out.String(), errs.String()
+	return runToolOn(t, strings.NewReader(stdin), append([]string{"replay"}, args...)...)
 }
 
 // allSamples are the messages of the sample export, in order.
@@ -306,16 +299,10 @@ func TestReplayOfALongFileHoldsLittle(t *testing.T) {
 	const n, allowance = 20_000, 16 // records, of 33 MB in all, and MiB
 	for _, list := range []bool{false, true} {
 		in := &records{n: n, list: list}
-		var out, errs bytes.Buffer
-		root := newRootCommand()
-		root.SetArgs([]string{"replay", "--summary", "-"})
-		root.SetIn(in)
-		root.SetOut(&out)
-		root.SetErr(&errs)
-		status := execute(t.Context(), root)
+		status, _, errs := runToolOn(t, in, "replay", "--summary", "-")
 		want := fmt.Sprintf("read %d records, %d of logs that rules read, %d alerts, 0 unread\n", n, n, n/50)
-		if status != 0 || !strings.HasSuffix(errs.String(), want) {
-			t.Errorf("array %t: status %d, %s, want %s", list, status, errs.String(), want)
+		if status != 0 || !strings.HasSuffix(errs, want) {
+			t.Errorf("array %t: status %d, %s, want %s", list, status, errs, want)
 		}
 		t.Logf("live heap at each quarter: %.1f MiB", in.heap)
 		if len(in.heap) != 4 || in.heap[3] > in.heap[0]+allowance {

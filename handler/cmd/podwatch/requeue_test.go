@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
 	"strings"
 	"testing"
@@ -31,15 +30,6 @@ func TestRequeueMovesAlertsAndLeavesTheRest(t *testing.T) {
 	if err := letters.Add(t.Context(), []byte("hello"), "it is no alert"); err != nil {
 		t.Fatal(err)
 	}
-	run := func(args ...string) (status int, out, errs string) {
-		var stdout, stderr bytes.Buffer
-		root := newRootCommand()
-		root.SetArgs(args)
-		root.SetOut(&stdout)
-		root.SetErr(&stderr)
-		status = execute(t.Context(), root)
-		return status, stdout.String(), stderr.String()
-	}
 	check := func(wantLetters, wantQueued int) {
 		t.Helper()
 		if n, err := letters.Count(t.Context()); err != nil || n != wantLetters {
@@ -49,11 +39,11 @@ func TestRequeueMovesAlertsAndLeavesTheRest(t *testing.T) {
 			t.Errorf("the queue has %d messages, %v; want %d", n, err, wantQueued)
 		}
 	}
-	if status, out, _ := run("requeue", "--dry-run"); status != 1 || strings.Count(out, "is gone") != 3 {
+	if status, out, _ := runTool(t, "requeue", "--dry-run"); status != 1 || strings.Count(out, "is gone") != 3 {
 		t.Errorf("dry run: status %d, output %s", status, out)
 	}
 	check(4, 0)
-	status, out, errs := run("requeue")
+	status, out, errs := runTool(t, "requeue")
 	if status != 1 || strings.Count(out, "\n") != 3 || !strings.Contains(errs, "1 dead letters are no alerts") || !strings.Contains(errs, "3 alerts put back") {
 		t.Errorf("status %d, output %s, stderr %s", status, out, errs)
 	}
@@ -74,10 +64,7 @@ func TestRequeueMovesAlertsAndLeavesTheRest(t *testing.T) {
 func TestRequeueNeedsAnAccount(t *testing.T) {
 	t.Setenv("AzureWebJobsStorage", "")
 	t.Setenv("AzureWebJobsStorage__accountName", "")
-	root := newRootCommand()
-	root.SetArgs([]string{"requeue"})
-	root.SetErr(new(bytes.Buffer))
-	if status := execute(t.Context(), root); status != 2 {
+	if status, _, _ := runTool(t, "requeue"); status != 2 {
 		t.Errorf("status is %d, want 2", status)
 	}
 }
