@@ -126,8 +126,8 @@ type runFolder struct{ flag, path string }
 
 func (o *runOptions) folders() []runFolder {
 	folders := []runFolder{{"--drop", o.drop}}
-	if data := o.hub.data(); data != "" {
-		folders = append(folders, runFolder{"--storage", data})
+	if o.hub.storage != "" {
+		folders = append(folders, runFolder{"--storage", o.hub.storage})
 	}
 	return folders
 }
@@ -354,7 +354,7 @@ func listenOn(ctx context.Context, port int, flag, path string) (net.Listener, e
 func (r *localRun) startStorage(ctx context.Context) error {
 	r.say("Starting storage (Azurite) and the app in %s ...", r.o.app)
 	var err error
-	if r.storage, err = emulator.Start(ctx, emulator.Options{Dir: r.o.local, DefaultPorts: true, Data: r.o.hub.data()}); err != nil {
+	if r.storage, err = emulator.Start(ctx, emulator.Options{Dir: r.o.local, DefaultPorts: true, Data: r.o.hub.storage}); err != nil {
 		return err
 	}
 	account, err := storage.Open(&config.Storage{ConnectionString: config.Secret(r.storage.ConnectionString)}, nil)

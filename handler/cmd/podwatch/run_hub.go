@@ -24,7 +24,7 @@ const (
 type hubRunOptions struct {
 	hubFlags
 	latest  bool
-	storage string
+	storage string // folder; empty keeps all in memory
 }
 
 func (o *hubRunOptions) flags(cmd *cobra.Command) {
@@ -52,20 +52,13 @@ func (o *hubRunOptions) check(args []string) error {
 // prepare reads the flags. It does no I/O.
 func (o *hubRunOptions) prepare(args []string) error {
 	if !o.wanted() {
+		o.storage = ""
 		return nil
 	}
 	if o.storage == "" {
 		return errors.New("--storage needs a folder")
 	}
 	return o.resolve(args)
-}
-
-// data is the folder of the storage; empty keeps it in memory.
-func (o *hubRunOptions) data() string {
-	if !o.wanted() {
-		return ""
-	}
-	return o.storage
 }
 
 // settings tell the app the hub's name, without any key: it is fed by this
