@@ -309,11 +309,8 @@ func (r *replay) Write(text []byte) (int, error) {
 // finish prints the counts, also of a replay that ended early because of err, and
 // says whether everything could be read.
 func (r *replay) finish(err error) error {
-	r.mu.Lock()
-	counts, records, ofRules := r.counts, r.records, r.ofRules
-	r.mu.Unlock()
-	if counts.Held > 0 {
-		r.say("%d alerts are held for the summary of a storm, which the app's Heartbeat posts", counts.Held)
+	if r.counts.Held > 0 {
+		r.say("%d alerts are held for the summary of a storm, which the app's Heartbeat posts", r.counts.Held)
 	}
 	if r.summary {
 		if err := r.summarize(); err != nil {
@@ -321,9 +318,9 @@ func (r *replay) finish(err error) error {
 		}
 	}
 	// For scripts too: the words do not change with the numbers.
-	r.say("read %d records, %d of logs that rules read, %d alerts, %d unread", records, ofRules, counts.Alerts, counts.Unreadable)
-	if err == nil && counts.Unreadable > 0 {
-		err = fmt.Errorf("%d pieces could not be read", counts.Unreadable)
+	r.say("read %d records, %d of logs that rules read, %d alerts, %d unread", r.records, r.ofRules, r.counts.Alerts, r.counts.Unreadable)
+	if err == nil && r.counts.Unreadable > 0 {
+		err = fmt.Errorf("%d pieces could not be read", r.counts.Unreadable)
 	}
 	return err
 }

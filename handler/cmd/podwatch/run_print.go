@@ -13,13 +13,13 @@ import (
 
 // A printer writes alerts to the terminal, for a person or for a program.
 type printer struct {
-	w      *syncWriter
+	w      io.Writer
 	asJSON bool
 	colour bool
 }
 
 func newPrinter(w io.Writer, asJSON bool) *printer {
-	return &printer{w: &syncWriter{w: w}, asJSON: asJSON, colour: isTerminal(w) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"}
+	return &printer{w: w, asJSON: asJSON, colour: isTerminal(w) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"}
 }
 
 // alert prints one row of the table.
