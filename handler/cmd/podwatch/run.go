@@ -29,6 +29,7 @@ import (
 
 	"podwatch/handler/cmd/podwatch/internal/devhost"
 	"podwatch/handler/cmd/podwatch/internal/devhost/inbox"
+	"podwatch/handler/cmd/podwatch/internal/files"
 	"podwatch/handler/internal/config"
 	"podwatch/handler/internal/emulator"
 	"podwatch/handler/internal/invocation"
@@ -187,7 +188,7 @@ func runLocally(ctx context.Context, o runOptions, stdout, stderr io.Writer) err
 		}
 	}
 	var err error
-	if r.fed, err = listDrop(o.drop); err != nil {
+	if r.fed, _, err = listDrop(o.drop); err != nil {
 		return err
 	}
 	if err := r.startStorage(ctx); err != nil {
@@ -482,7 +483,7 @@ func (r *localRun) watchDrop(ctx context.Context) error {
 			return ctx.Err()
 		case <-tick:
 		}
-		files, err := listDrop(r.o.drop)
+		present, others, err := listDrop(r.o.drop)
 		if errors.Is(err, fs.ErrNotExist) {
 			if _, err = lockFolder(r.o.drop, "--drop"); err == nil { // released with the first lock, by its name
 				r.say("%s was removed and is made again", visible(r.o.drop))
@@ -491,9 +492,14 @@ func (r *localRun) watchDrop(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		r.nameIgnored()
-		for _, name := range slices.Sorted(maps.Keys(files)) {
-			switch now := files[name]; {
+		for _, name := range slices.Sorted(maps.Keys(others)) {
+			if path := filepath.Join(r.o.drop, name); !r.leftOut[path] {
+				r.leftOut[path] = true
+				r.say("%s is left out: %s", visible(path), others[name])
+			}
+		}
+		for _, name := range slices.Sorted(maps.Keys(present)) {
+			switch now := present[name]; {
 			case r.fed[name] == now:
 			case growing[name] != now:
 				growing[name] = now // look again: it may still be written
@@ -507,18 +513,25 @@ func (r *localRun) watchDrop(ctx context.Context) error {
 	}
 }
 
-func listDrop(dir string) (map[string]dropped, error) {
+// listDrop returns the files of the drop folder, and why its other entries are none.
+func listDrop(dir string) (present map[string]dropped, others map[string]string, err error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
-		return nil, fmt.Errorf("read the drop folder: %w", err)
+		return nil, nil, fmt.Errorf("read the drop folder: %w", err)
 	}
-	files := map[string]dropped{}
+	present, others = map[string]dropped{}, map[string]string{}
 	for _, entry := range entries {
-		if info, err := entry.Info(); err == nil && info.Mode().IsRegular() && !strings.HasPrefix(entry.Name(), ".") {
-			files[entry.Name()] = dropped{info.Size(), info.ModTime()}
+		why := files.Ignored(entry)
+		if entry.IsDir() {
+			why = "a folder"
+		}
+		if why != "" && entry.Name() != lockName {
+			others[entry.Name()] = why
+		} else if info, err := entry.Info(); err == nil && why == "" {
+			present[entry.Name()] = dropped{info.Size(), info.ModTime()}
 		}
 	}
-	return files, nil
+	return present, others, nil
 }
 
 // printAlerts prints each row of the inbox as it arrives, also the last ones

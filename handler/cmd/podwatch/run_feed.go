@@ -231,22 +231,3 @@ func (r *localRun) feedFile(ctx context.Context, path string) (done bool) {
 	delete(r.leftOut, path)
 	return true
 }
-
-// nameIgnored names each entry of the drop folder that is not read, once.
-func (r *localRun) nameIgnored() {
-	entries, err := os.ReadDir(r.o.drop)
-	if err != nil {
-		return // listDrop tells
-	}
-	for _, entry := range entries {
-		path := filepath.Join(r.o.drop, entry.Name())
-		why := files.Ignored(entry)
-		if entry.IsDir() {
-			why = "a folder"
-		}
-		if why != "" && entry.Name() != lockName && !r.leftOut[path] {
-			r.leftOut[path] = true
-			r.say("%s is left out: %s", visible(path), why)
-		}
-	}
-}
