@@ -139,7 +139,7 @@ type Host struct {
 
 	mu         sync.Mutex
 	work       sync.WaitGroup           // triggers, and invocations begun by Deliver and admin
-	partitions map[string]chan struct{} // one batch in flight each
+	partitions sync.Map                 // of a function: chan struct{} with room for the batch in flight
 	sequence   map[string]int64         // last sequence number by partition
 	wake       map[string]chan struct{} // by queue: something was added
 }
@@ -171,11 +171,12 @@ func Start(ctx context.Context, o Options) (*Host, error) {
 	h := &Host{
 		o: o, app: app, id: uuid.NewString(), began: time.Now(),
 		// No proxy, no client timeout: each try has its own deadline.
-		client:     &http.Client{Transport: &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 64}},
-		base:       fmt.Sprintf("http://127.0.0.1:%d", port),
-		storage:    &storage{settings: settings},
-		ended:      make(chan struct{}),
-		partitions: map[string]chan struct{}{}, sequence: map[string]int64{}, wake: map[string]chan struct{}{},
+		client:   &http.Client{Transport: &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 64}},
+		base:     fmt.Sprintf("http://127.0.0.1:%d", port),
+		storage:  &storage{settings: settings},
+		ended:    make(chan struct{}),
+		sequence: map[string]int64{},
+		wake:     map[string]chan struct{}{},
 	}
 	h.worker = h.newWorker(port)
 	listener, err := ListenLocal(o.Admin)

@@ -28,8 +28,10 @@ func (h *Host) Deliver(ctx context.Context, partition string, messages ...invoca
 		return ErrStopped
 	}
 	defer h.work.Done()
-	ctx, cancel := h.bound(ctx)
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	stop := context.AfterFunc(h.ctx, cancel)
+	defer stop()
 	messages = h.number(partition, messages)
 	var errs []error
 	for _, fn := range h.app.Functions {
@@ -44,10 +46,11 @@ func (h *Host) Deliver(ctx context.Context, partition string, messages ...invoca
 }
 
 func (h *Host) deliver(ctx context.Context, fn *Function, partition string, messages []invocation.Message) error {
-	lock := h.partition(fn.Name + "/" + partition)
+	slot, _ := h.partitions.LoadOrStore(fn.Name+"/"+partition, make(chan struct{}, 1))
+	taken := slot.(chan struct{})
 	select {
-	case lock <- struct{}{}:
-		defer func() { <-lock }()
+	case taken <- struct{}{}:
+		defer func() { <-taken }()
 	case <-ctx.Done():
 		return ErrStopped
 	}
@@ -72,13 +75,6 @@ func (h *Host) deliver(ctx context.Context, fn *Function, partition string, mess
 	return errors.Join(errs...)
 }
 
-// bound returns a context that ends with ctx or with the host.
-func (h *Host) bound(ctx context.Context) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancel(ctx)
-	stop := context.AfterFunc(h.ctx, cancel)
-	return ctx, func() { stop(); cancel() }
-}
-
 // number gives sequence numbers and times to messages that have none.
 func (h *Host) number(partition string, messages []invocation.Message) []invocation.Message {
 	h.mu.Lock()
@@ -96,15 +92,6 @@ func (h *Host) number(partition string, messages []invocation.Message) []invocat
 		numbered[i] = m
 	}
 	return numbered
-}
-
-func (h *Host) partition(key string) chan struct{} {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.partitions[key] == nil {
-		h.partitions[key] = make(chan struct{}, 1)
-	}
-	return h.partitions[key]
 }
 
 // namespace is the host name of a connection's Event Hubs namespace.
