@@ -285,7 +285,7 @@ func (a *FunctionApp) resolveBinding(b *Binding) error {
 	}
 	switch strings.ToLower(b.Type) {
 	case "eventhubtrigger":
-		if !a.hasConnection(b.Connection) {
+		if b.Connection == "" || a.settings[b.Connection] == "" && a.settings[b.Connection+"__fullyQualifiedNamespace"] == "" {
 			return fmt.Errorf("connection %q: neither that app setting nor %s__fullyQualifiedNamespace is set", b.Connection, b.Connection)
 		}
 		if !strings.EqualFold(b.Cardinality, "many") || !strings.EqualFold(b.DataType, "string") {
@@ -311,10 +311,6 @@ func (a *FunctionApp) resolveBinding(b *Binding) error {
 
 // storageSetting is the connection that storage bindings use by default.
 const storageSetting = "AzureWebJobsStorage"
-
-func (a *FunctionApp) hasConnection(name string) bool {
-	return name != "" && (a.settings[name] != "" || a.settings[name+"__fullyQualifiedNamespace"] != "")
-}
 
 var settingReference = regexp.MustCompile(`%([^%]+)%`)
 

@@ -208,10 +208,9 @@ func (h *Host) addMessages(ctx context.Context, b Binding, raw json.RawMessage) 
 		return err
 	}
 	for _, message := range messages {
-		if err := h.storage.enqueue(ctx, b.Connection, b.QueueName, message); err != nil {
+		if err := h.enqueue(ctx, b, message); err != nil {
 			return err
 		}
-		h.wakeQueue(b)
 	}
 	return nil
 }

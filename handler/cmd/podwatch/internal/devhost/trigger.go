@@ -114,12 +114,17 @@ const (
 
 func queueKey(b Binding) string { return b.Connection + " " + b.QueueName }
 
-// wakeQueue tells the trigger of a queue in this app not to wait for its poll.
-func (h *Host) wakeQueue(b Binding) {
+// enqueue adds a message to a queue and tells the queue's trigger in this app not to wait
+// for its poll.
+func (h *Host) enqueue(ctx context.Context, b Binding, message []byte) error {
+	if err := h.storage.enqueue(ctx, b.Connection, b.QueueName, message); err != nil {
+		return err
+	}
 	select {
 	case h.wake[queueKey(b)] <- struct{}{}:
 	default: // no trigger on it, or told already
 	}
+	return nil
 }
 
 // listenQueue polls the queue of a trigger and runs what it finds, up to
@@ -203,8 +208,9 @@ func (h *Host) runMessage(ctx context.Context, fn *Function, m *azqueue.Dequeued
 		_, err = queue.DeleteMessage(ctx, *m.MessageID, *m.PopReceipt, nil)
 	case poison && !strings.HasSuffix(fn.Trigger.QueueName, poisonSuffix):
 		log.Error("message goes to the poison queue", "err", err)
-		err = h.poison(ctx, fn, text)
-		if err == nil {
+		to := fn.Trigger
+		to.QueueName += poisonSuffix
+		if err = h.enqueue(ctx, to, []byte(text)); err == nil {
 			_, err = queue.DeleteMessage(ctx, *m.MessageID, *m.PopReceipt, nil)
 		}
 	default:
@@ -214,16 +220,6 @@ func (h *Host) runMessage(ctx context.Context, fn *Function, m *azqueue.Dequeued
 	if err != nil {
 		log.Warn("settle queue message", "err", err)
 	}
-}
-
-func (h *Host) poison(ctx context.Context, fn *Function, content string) error {
-	b := fn.Trigger
-	b.QueueName += poisonSuffix
-	if err := h.storage.enqueue(ctx, b.Connection, b.QueueName, []byte(content)); err != nil {
-		return err
-	}
-	h.wakeQueue(b)
-	return nil
 }
 
 // listenTimer runs a timer function at the times of its schedule, in UTC. A run
