@@ -171,12 +171,11 @@ func (h *Host) dequeue(ctx context.Context, fn *Function, n int) ([]*azqueue.Deq
 	if err != nil {
 		return nil, err
 	}
-	number, hold := int32(n), seconds(holdMessage)
-	got, err := queue.DequeueMessages(ctx, &azqueue.DequeueMessagesOptions{NumberOfMessages: &number, VisibilityTimeout: &hold})
+	got, err := queue.DequeueMessages(ctx, &azqueue.DequeueMessagesOptions{NumberOfMessages: new(int32(n)), VisibilityTimeout: seconds(holdMessage)})
 	return got.Messages, err
 }
 
-func seconds(d time.Duration) int32 { return int32(d / time.Second) }
+func seconds(d time.Duration) *int32 { return new(int32(d / time.Second)) }
 
 // runMessage runs one queue message to its end: deleted, visible again after the
 // visibility timeout, or moved to the poison queue.
@@ -198,8 +197,7 @@ func (h *Host) runMessage(ctx context.Context, fn *Function, m *azqueue.Dequeued
 		// the next start on this machine would have to wait out.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseWithin)
 		defer cancel()
-		now := int32(0)
-		_, _ = queue.UpdateMessage(ctx, *m.MessageID, *m.PopReceipt, *m.MessageText, &azqueue.UpdateMessageOptions{VisibilityTimeout: &now})
+		_, _ = queue.UpdateMessage(ctx, *m.MessageID, *m.PopReceipt, *m.MessageText, &azqueue.UpdateMessageOptions{VisibilityTimeout: seconds(0)})
 		return
 	}
 	log := h.o.Log.With("queue", fn.Trigger.QueueName, "message_id", *m.MessageID, "dequeue_count", *m.DequeueCount)
@@ -214,8 +212,8 @@ func (h *Host) runMessage(ctx context.Context, fn *Function, m *azqueue.Dequeued
 			_, err = queue.DeleteMessage(ctx, *m.MessageID, *m.PopReceipt, nil)
 		}
 	default:
-		hidden := seconds(h.o.Scale(h.app.queues.visibility))
-		_, err = queue.UpdateMessage(ctx, *m.MessageID, *m.PopReceipt, *m.MessageText, &azqueue.UpdateMessageOptions{VisibilityTimeout: &hidden})
+		hidden := &azqueue.UpdateMessageOptions{VisibilityTimeout: seconds(h.o.Scale(h.app.queues.visibility))}
+		_, err = queue.UpdateMessage(ctx, *m.MessageID, *m.PopReceipt, *m.MessageText, hidden)
 	}
 	if err != nil {
 		log.Warn("settle queue message", "err", err)
