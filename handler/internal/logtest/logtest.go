@@ -6,9 +6,13 @@ package logtest
 import (
 	"bytes"
 	"cmp"
+	"compress/gzip"
 	"encoding/json"
 	"fmt"
+	"io"
+	"os"
 	"strings"
+	"testing"
 
 	"podwatch/handler/internal/invocation"
 )
@@ -116,4 +120,31 @@ func Record(log string, i int, matches bool) string {
 	}
 	text, _ := json.Marshal(fmt.Sprintf(`{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Metadata","auditID":"5d2a9c34-7e18-4b60-8f4d-%012d","stage":"ResponseComplete","requestURI":"/api/v1/namespaces/%s/%s/web-%d?timeout=10s\u0026watch=1","verb":"%s","user":{"username":"%s","groups":["system:nodes","system:authenticated"]},"sourceIPs":["10.224.0.4"],"userAgent":"kubelet/v1.30.3 (linux/amd64) kubernetes/d8c6a56","objectRef":{"resource":"%s","namespace":"%s","name":"web-%d","apiVersion":"v1"},"responseStatus":{"metadata":{},"code":200},"requestReceivedTimestamp":"2026-11-09T08:14:22.531048Z","stageTimestamp":"2026-11-09T08:14:22.541048Z","annotations":{"authorization.k8s.io/decision":"allow","authorization.k8s.io/reason":""}}`, i, namespace, resource, i, verb, user, resource, namespace, i))
 	return fmt.Sprintf(`{"category":"kube-audit","ccpNamespace":"64f0c1b52d6d0a0001","operationName":"Microsoft.ContainerService/managedClusters/diagnosticLogs/Read","properties":{"log":%s,"stream":"stdout","pod":"kube-apiserver-6f9c7d8b54-k2x9p"},"resourceId":"%sMICROSOFT.CONTAINERSERVICE/MANAGEDCLUSTERS/AKS-PROD","serviceBuild":"na","time":"2026-11-09T08:14:22.5410480Z"}`, text, subscription)
+}
+
+// Records returns the records of the message body in a file, which may be one
+// record without a wrapper.
+func Records(t testing.TB, file string) []json.RawMessage {
+	t.Helper()
+	body, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wrapper struct{ Records []json.RawMessage }
+	if err := json.Unmarshal(body, &wrapper); err != nil {
+		t.Fatalf("%s: %v", file, err)
+	}
+	if wrapper.Records == nil {
+		return []json.RawMessage{body}
+	}
+	return wrapper.Records
+}
+
+// Gzip returns text packed by gzip.
+func Gzip(text string) string {
+	var b bytes.Buffer
+	w := gzip.NewWriter(&b)
+	_, _ = io.WriteString(w, text) // into memory
+	_ = w.Close()
+	return b.String()
 }
