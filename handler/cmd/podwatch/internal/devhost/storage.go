@@ -28,9 +28,9 @@ type storage struct {
 	known    sync.Map // queues and containers that exist, by setting and name
 }
 
-// storageRetry keeps a dead storage account from holding an invocation for a
+// storageOptions keep a dead storage account from holding an invocation for a
 // minute; the function's own retry policy comes on top.
-var storageRetry = policy.RetryOptions{MaxRetries: 2, RetryDelay: 200 * time.Millisecond, MaxRetryDelay: time.Second}
+var storageOptions = azcore.ClientOptions{Retry: policy.RetryOptions{MaxRetries: 2, RetryDelay: 200 * time.Millisecond, MaxRetryDelay: time.Second}}
 
 func (s *storage) connection(setting string) (string, error) {
 	value := s.settings[setting]
@@ -46,7 +46,7 @@ func (s *storage) queue(ctx context.Context, setting, name string) (*azqueue.Que
 	if err != nil {
 		return nil, err
 	}
-	client, err := azqueue.NewQueueClientFromConnectionString(connection, name, &azqueue.ClientOptions{ClientOptions: azcore.ClientOptions{Retry: storageRetry}})
+	client, err := azqueue.NewQueueClientFromConnectionString(connection, name, &azqueue.ClientOptions{ClientOptions: storageOptions})
 	if err != nil {
 		return nil, fmt.Errorf("app setting %s: %w", setting, err)
 	}
@@ -82,7 +82,7 @@ func (s *storage) upload(ctx context.Context, setting, container, name string, c
 	if err != nil {
 		return err
 	}
-	client, err := azblob.NewClientFromConnectionString(connection, &azblob.ClientOptions{ClientOptions: azcore.ClientOptions{Retry: storageRetry}})
+	client, err := azblob.NewClientFromConnectionString(connection, &azblob.ClientOptions{ClientOptions: storageOptions})
 	if err != nil {
 		return fmt.Errorf("app setting %s: %w", setting, err)
 	}
