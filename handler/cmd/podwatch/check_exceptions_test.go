@@ -2,8 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -11,11 +9,7 @@ import (
 // checkExceptions runs check on an exceptions file with the given text.
 func checkExceptions(t *testing.T, text string, args ...string) (status int, out, errs string) {
 	t.Helper()
-	file := filepath.Join(t.TempDir(), "exceptions.yaml")
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return runTool(t, append([]string{"check", "--exceptions", file}, args...)...)
+	return runTool(t, append([]string{"check", "--exceptions", tempFile(t, "exceptions.yaml", text)}, args...)...)
 }
 
 func TestCheckExceptions(t *testing.T) {
@@ -75,10 +69,7 @@ func TestReplay(t *testing.T) {
 	if status, _, errs := run("no-such-file"); status != 1 || !strings.Contains(errs, "no-such-file") {
 		t.Errorf("a missing file: status %d, errors %s", status, errs)
 	}
-	exceptions := filepath.Join(t.TempDir(), "exceptions.yaml")
-	if err := os.WriteFile(exceptions, []byte("exceptions:\n  - {name: known, reason: r, owner: o, match: 'caller.kind: user'}\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	exceptions := tempFile(t, "exceptions.yaml", "exceptions:\n  - {name: known, reason: r, owner: o, match: 'caller.kind: user'}\n")
 	if _, out, _ := run("--exceptions", exceptions, user, service); strings.Count(out, `"SuppressedBy":"known"`) != 1 {
 		t.Errorf("the exception suppresses otherwise than one of two: %s", out)
 	}

@@ -100,9 +100,7 @@ func TestCheckOfNothingFails(t *testing.T) {
 func TestCheckKeepsRulesFromSteeringTheTerminal(t *testing.T) {
 	dir := t.TempDir()
 	src := `{"rule_id":"3d1f0c7a-52a4-4a7e-8a5e-1f0f6a0c0009","name":"A\u001b[2J\u202eB","description":"d","type":"esql","query":"x","severity":"low","risk_score":1,"\u001b]0;x\u0007":1}`
-	if err := os.WriteFile(filepath.Join(dir, "a.json"), []byte(src), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	writeFile(t, filepath.Join(dir, "a.json"), src)
 	if _, stdout, _ := runTool(t, "check", dir); strings.ContainsAny(stdout, "\x1b\x07\u202e") {
 		t.Errorf("got %q", stdout)
 	}

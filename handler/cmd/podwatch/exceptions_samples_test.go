@@ -135,9 +135,7 @@ func TestTheHandlerReportsWhatItSilences(t *testing.T) {
 	const head = "exceptions:\n  - {name: a, reason: r, owner: o, match: 'caller.name: x', expires: 2020-01-01}\n" +
 		"  - {name: b, reason: r, owner: o, match: 'caller.name: x'}\n" +
 		"  - {name: c, reason: r, owner: o, match: 'resource.tags.env: dev', expires: 2099-01-01}\n"
-	if err := os.WriteFile(file, []byte(head), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	writeFile(t, file, head)
 	log := startLog(t, &config.Config{ExceptionsFile: file})
 	for _, want := range []string{
 		"in_force=2 expired=1 without_end=1 waiting_for_lookups=1",
@@ -153,9 +151,7 @@ func TestNearMissesBesideTheExecutableAreNamed(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	for _, name := range []string{"Exceptions.yaml", "exceptions.yml", "exceptions.example.yaml"} {
-		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
-			t.Fatal(err)
-		}
+		writeFile(t, filepath.Join(dir, name), "")
 	}
 	if err := os.Symlink("nowhere", filepath.Join(dir, "rules")); err != nil {
 		t.Fatal(err)
@@ -282,10 +278,7 @@ func TestExceptionsOfTheSamples(t *testing.T) {
 			continue // in words, or none
 		}
 		match, _ := json.Marshal(query)
-		file := filepath.Join(t.TempDir(), "exceptions.yaml")
-		if err := os.WriteFile(file, fmt.Appendf(nil, "exceptions: [{name: ready, reason: r, owner: o, expires: 2030-01-01, match: %s}]", match), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		file := tempFile(t, "exceptions.yaml", fmt.Sprintf("exceptions: [{name: ready, reason: r, owner: o, expires: 2030-01-01, match: %s}]", match))
 		_, out, errs := runTool(t, "replay", "--exceptions", file, samples+s.File)
 		suppressed, alerts := 0, 0
 		for line := range strings.Lines(out) {

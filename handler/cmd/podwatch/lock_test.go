@@ -21,9 +21,7 @@ func TestLockFolder(t *testing.T) {
 	release()
 
 	for name, text := range map[string]string{"of a process that has ended": fmt.Sprint(os.Getpid()), "that was cut": ""} { // the id is in use again
-		if err := os.WriteFile(filepath.Join(dir, lockName), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		writeFile(t, filepath.Join(dir, lockName), text)
 		release, err := lockFolder(dir, "--drop")
 		if err != nil {
 			t.Errorf("a lock %s: %v", name, err)

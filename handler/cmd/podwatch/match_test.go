@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -16,17 +14,8 @@ func runMatch(t *testing.T, in io.Reader, args ...string) (status int, stdout, s
 	return runToolOn(t, in, append([]string{"match"}, args...)...)
 }
 
-func typesFile(t *testing.T, content string) string {
-	t.Helper()
-	name := filepath.Join(t.TempDir(), "types.json")
-	if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return name
-}
-
 func TestMatch(t *testing.T) {
-	types := typesFile(t, `{"ip": "ip", "n": "long", "when": "date", "p": "flattened"}`)
+	types := tempFile(t, "types.json", `{"ip": "ip", "n": "long", "when": "date", "p": "flattened"}`)
 	for name, c := range map[string]struct {
 		args           []string
 		in             string
@@ -67,8 +56,8 @@ func TestMatch(t *testing.T) {
 		"the types of a log":                    {[]string{"-q", "source.ip:203.0.113.0/24", "--types", "azure.signinlogs"}, `{"source":{"ip":"203.0.113.7"}}`, 0, "true\n", ""},
 		"a field that a log never has":          {[]string{"-q", "user.nmae:x", "--types", "azure.signinlogs"}, "{}", 0, "false\n", "podwatch: query: line 1, column 1: no event of azure.signinlogs has user.nmae; is user.name meant?"},
 		"types that are missing":                {[]string{"-q", "a:x", "--types", types + ".not"}, "{}", 2, "", "read types: open"},
-		"types that are no JSON":                {[]string{"-q", "a:x", "--types", typesFile(t, "a: ip")}, "{}", 2, "", "read types"},
-		"types that are unknown":                {[]string{"-q", "a:x", "--types", typesFile(t, `{"a": "ipv4"}`)}, "{}", 2, "", `field "a": unknown field type "ipv4" (known: keyword,`},
+		"types that are no JSON":                {[]string{"-q", "a:x", "--types", tempFile(t, "types.json", "a: ip")}, "{}", 2, "", "read types"},
+		"types that are unknown":                {[]string{"-q", "a:x", "--types", tempFile(t, "types.json", `{"a": "ipv4"}`)}, "{}", 2, "", `field "a": unknown field type "ipv4" (known: keyword,`},
 		"a document longer than any buffer":     {[]string{"-q", "a:*z"}, `{"a":"` + strings.Repeat("y", 1<<20) + `z"}`, 0, "true\n", ""},
 		"keys and values are any text":          {[]string{"-q", `"odd : key":"ü"`}, `{"odd : key":"\u00fc"}`, 0, "true\n", ""},
 		"the last of two members of a name won": {[]string{"-q", "a:x"}, `{"a":"y","a":"x"}`, 0, "true\n", ""},

@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -107,9 +106,7 @@ func TestElasticsCopyOfABuiltInRuleTakesNothingAway(t *testing.T) {
 	}
 	own, _, _ := strings.Cut(string(src), "[podwatch]")
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "copy.toml"), []byte(strings.Replace(own, `name = "`, `name = "Copy of `, 1)), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	writeFile(t, filepath.Join(dir, "copy.toml"), strings.Replace(own, `name = "`, `name = "Copy of `, 1))
 	t.Setenv("EXCEPTIONS_FILE", "testdata/exceptions/rules-blank.yaml")
 	alerts := func(args ...string) (n int, out, errs string) {
 		_, out, errs = runTool(t, append([]string{"replay", "testdata/elastic/mixed.json", "samples/01-user.json"}, args...)...)
@@ -141,9 +138,7 @@ func TestABrokenCopyOfABuiltInRuleTakesNothingAway(t *testing.T) {
 	}
 	dir := t.TempDir()
 	waits := strings.NewReplacer(`"azure.activitylogs"`, `"azure.graphactivitylogs"`, "azure.activitylogs and", "azure.graphactivitylogs and").Replace(string(src))
-	if err := os.WriteFile(filepath.Join(dir, "copy.toml"), []byte(waits), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	writeFile(t, filepath.Join(dir, "copy.toml"), waits)
 	_, out, errs := runTool(t, "replay", "--rules", dir, "samples/01-user.json")
 	if strings.Count(out, "\n") != 1 || !strings.Contains(errs, "which stays, because this one does not run") {
 		t.Errorf("%s%s", out, errs)

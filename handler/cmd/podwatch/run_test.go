@@ -57,9 +57,7 @@ func TestRunFeedsShowsAndEndsEverything(t *testing.T) {
 	}
 	write := func(name, text string) {
 		t.Helper()
-		if err := os.WriteFile(filepath.Join(drop, name), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		writeFile(t, filepath.Join(drop, name), text)
 	}
 	write("old.json", "{}") // was there before: not fed
 	ctx, cancel := context.WithCancel(t.Context())
@@ -253,6 +251,14 @@ func TestRunSaysWhatIsMissing(t *testing.T) {
 			}
 		})
 	}
+}
+
+// tempFile makes a file in a folder of its own.
+func tempFile(t *testing.T, name, text string) (path string) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), name)
+	writeFile(t, path, text)
+	return path
 }
 
 func writeFile(t *testing.T, path, text string) {

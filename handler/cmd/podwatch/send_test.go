@@ -3,8 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -56,15 +54,6 @@ func retained(t *testing.T, h *hubtest.Hub) map[string][]string {
 	return bodies
 }
 
-func bodyFile(t *testing.T, content string) string {
-	t.Helper()
-	name := filepath.Join(t.TempDir(), "body.json")
-	if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return name
-}
-
 func TestSend(t *testing.T) {
 	const two = "{\"records\":[]}\n{\"a\":1}\r\n\n"
 	for name, c := range map[string]struct {
@@ -72,11 +61,11 @@ func TestSend(t *testing.T) {
 		stdin string
 		want  []string
 	}{
-		"a file is one message":     {[]string{bodyFile(t, two)}, "", []string{two}},
-		"two files are two":         {[]string{bodyFile(t, "a"), bodyFile(t, "b")}, "", []string{"a", "b"}},
-		"a line is one message":     {[]string{"--lines", bodyFile(t, two)}, "", []string{`{"a":1}`, `{"records":[]}`}},
+		"a file is one message":     {[]string{tempFile(t, "body.json", two)}, "", []string{two}},
+		"two files are two":         {[]string{tempFile(t, "body.json", "a"), tempFile(t, "body.json", "b")}, "", []string{"a", "b"}},
+		"a line is one message":     {[]string{"--lines", tempFile(t, "body.json", two)}, "", []string{`{"a":1}`, `{"records":[]}`}},
 		"standard input":            {[]string{"-"}, two, []string{two}},
-		"lines of standard input":   {[]string{"--lines", "-", bodyFile(t, "z")}, two, []string{"z", `{"a":1}`, `{"records":[]}`}},
+		"lines of standard input":   {[]string{"--lines", "-", tempFile(t, "body.json", "z")}, two, []string{"z", `{"a":1}`, `{"records":[]}`}},
 		"no line break at the end":  {[]string{"--lines", "-"}, "a\nb", []string{"a", "b"}},
 		"at a rate":                 {[]string{"--lines", "--rate", "100", "-"}, "a\nb\nc", []string{"a", "b", "c"}},
 		"a line of half a megabyte": {[]string{"--lines", "-"}, strings.Repeat("x", 500_000), []string{strings.Repeat("x", 500_000)}},
