@@ -45,10 +45,6 @@ type Options struct {
 	// Ignore are variables of the environment that are no settings of the app.
 	Ignore []string
 
-	// HandlerSettings are app settings that only the handler sees, over the
-	// others: storage that fails for the handler and not for the host.
-	HandlerSettings map[string]string
-
 	// Admin is the address of the admin endpoints, "127.0.0.1:0" for any free
 	// port, empty for none. Only loopback addresses are accepted.
 	Admin string
@@ -208,7 +204,7 @@ func Start(ctx context.Context, o Options) (*Host, error) {
 func (h *Host) newWorker(port int) *worker {
 	return &worker{
 		app: h.app, port: port, log: h.o.Log, maxErrors: cmp.Or(h.o.MaxErrors, defaultErrors),
-		env:     handlerEnv(h.app, h.o.HandlerSettings, port, uuid.NewString()),
+		env:     handlerEnv(h.app, port, uuid.NewString()),
 		console: h.consoleLine,
 		exited:  h.client.CloseIdleConnections,
 		ready:   make(chan struct{}),

@@ -260,12 +260,10 @@ func freePort() (port int, err error) {
 
 // handlerEnv is what the host gives the handler: its own environment, which the
 // app settings are part of, and where to listen. Later entries win.
-func handlerEnv(app *FunctionApp, more map[string]string, port int, workerID string) []string {
+func handlerEnv(app *FunctionApp, port int, workerID string) []string {
 	var env []string
-	for _, settings := range []map[string]string{app.settings, more} {
-		for name, value := range settings {
-			env = append(env, name+"="+value)
-		}
+	for name, value := range app.settings {
+		env = append(env, name+"="+value)
 	}
 	p := strconv.Itoa(port)
 	return append(env,
