@@ -46,21 +46,13 @@ type Function struct {
 // A Binding is one entry of function.json, with %SETTING% resolved where the
 // host resolves it at start.
 type Binding struct {
-	Type       string `json:"type"`
-	Direction  string `json:"direction"`
-	Name       string `json:"name"`
-	DataType   string `json:"dataType"`
-	Connection string `json:"connection"`
+	Type, Direction, Name, DataType, Connection string
 
-	EventHubName  string `json:"eventHubName"`
-	ConsumerGroup string `json:"consumerGroup"`
-	Cardinality   string `json:"cardinality"`
-
-	QueueName string `json:"queueName"`
-	Path      string `json:"path"`
-
-	Schedule     string `json:"schedule"`
-	RunOnStartup bool   `json:"runOnStartup"`
+	EventHubName, ConsumerGroup, Cardinality string // eventHubTrigger
+	QueueName                                string // queueTrigger and queue
+	Path                                     string // blob
+	Schedule                                 string // timerTrigger
+	RunOnStartup                             bool
 }
 
 // A RetryPolicy is the member "retry" of function.json, with delays that double.
@@ -121,29 +113,22 @@ func isDir(path string) bool {
 }
 
 // hostFile is the part of host.json that a custom handler with the three
-// triggers depends on.
+// triggers depends on. Names in JSON compare without case, as for the host.
 type hostFile struct {
-	Version         string `json:"version"`
-	FunctionTimeout string `json:"functionTimeout"`
-	CustomHandler   struct {
-		Description map[string]any `json:"description"`
+	Version, FunctionTimeout string
 
-		EnableForwardingHTTPRequest bool   `json:"enableForwardingHttpRequest"`
-		InitializationTimeout       string `json:"initializationTimeout"`
-	} `json:"customHandler"`
+	CustomHandler struct {
+		Description                 map[string]any
+		EnableForwardingHTTPRequest bool
+		InitializationTimeout       string
+	}
 	Extensions struct {
-		EventHubs struct {
-			MaxEventBatchSize *int `json:"maxEventBatchSize"`
-		} `json:"eventHubs"`
-		Queues struct {
-			BatchSize          *int   `json:"batchSize"`
-			NewBatchThreshold  *int   `json:"newBatchThreshold"`
-			MaxPollingInterval string `json:"maxPollingInterval"`
-			VisibilityTimeout  string `json:"visibilityTimeout"`
-			MaxDequeueCount    *int   `json:"maxDequeueCount"`
-			MessageEncoding    string `json:"messageEncoding"`
-		} `json:"queues"`
-	} `json:"extensions"`
+		EventHubs struct{ MaxEventBatchSize *int }
+		Queues    struct {
+			BatchSize, NewBatchThreshold, MaxDequeueCount          *int
+			MaxPollingInterval, VisibilityTimeout, MessageEncoding string
+		}
+	}
 }
 
 // The host's defaults for what host.json leaves out (Flex Consumption).
@@ -224,9 +209,9 @@ func (a *FunctionApp) parseFunction(name string, src []byte) (*Function, error) 
 		return nil, fmt.Errorf("%q is not a valid function name", name)
 	}
 	var file struct {
-		Disabled bool        `json:"disabled"`
-		Bindings []Binding   `json:"bindings"`
-		Retry    *retryEntry `json:"retry"`
+		Disabled bool
+		Bindings []Binding
+		Retry    *retryEntry
 	}
 	if err := json.Unmarshal(src, &file); err != nil {
 		return nil, fmt.Errorf("parse function.json: %w", err)
@@ -330,10 +315,8 @@ func (a *FunctionApp) expand(text string) (expanded, missing string) {
 
 // retryEntry is the member "retry" as it is written.
 type retryEntry struct {
-	Strategy        string `json:"strategy"`
-	MaxRetryCount   *int   `json:"maxRetryCount"`
-	MinimumInterval string `json:"minimumInterval"`
-	MaximumInterval string `json:"maximumInterval"`
+	Strategy, MinimumInterval, MaximumInterval string
+	MaxRetryCount                              *int
 }
 
 func (r *retryEntry) policy() (*RetryPolicy, error) {
@@ -402,8 +385,8 @@ func LocalSettings(root string) (map[string]string, error) {
 		return nil, err
 	}
 	var file struct {
-		IsEncrypted bool              `json:"IsEncrypted"`
-		Values      map[string]string `json:"Values"`
+		IsEncrypted bool
+		Values      map[string]string
 	}
 	if err := json.Unmarshal(src, &file); err != nil {
 		return nil, fmt.Errorf("parse %q: %w", path, err)
