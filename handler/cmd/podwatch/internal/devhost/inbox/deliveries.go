@@ -80,13 +80,12 @@ func writeError(w http.ResponseWriter, status int, code, reason string) {
 func flowFailure(body []byte) string {
 	var message struct {
 		Attachments []struct {
-			ContentType string `json:"contentType"`
+			ContentType string
 			Content     *struct {
-				Type    string            `json:"type"`
-				Version string            `json:"version"`
-				Body    []json.RawMessage `json:"body"`
-			} `json:"content"`
-		} `json:"attachments"`
+				Type, Version string
+				Body          []json.RawMessage
+			}
+		}
 	}
 	if err := json.Unmarshal(body, &message); err != nil {
 		return "the flow failed: the message does not have the form of one: " + err.Error()
