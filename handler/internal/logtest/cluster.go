@@ -17,31 +17,28 @@ const shares = "lelpletlelplletlplel"
 // clusterRecord is the i-th record of a Cluster that is no deletion.
 func clusterRecord(i int) string {
 	node := fmt.Sprintf("aks-nodepool1-31718369-vmss%06d", i%50)
-	kubelet := request{
+	r := request{ // of the node's kubelet
 		user: "system:node:" + node, groups: `"system:nodes","system:authenticated"`,
 		agent: "kubelet/v1.31.2 (linux/amd64) kubernetes/5864a46", address: fmt.Sprintf("10.224.0.%d", 4+i%50), code: 200,
 	}
 	pod := fmt.Sprintf("cart-7c9d5b6f48-%05d", i)
-	switch r := kubelet; shares[i%len(shares)] {
+	switch shares[i%len(shares)] {
 	case 'l':
 		r.verb, r.resource, r.group, r.namespace, r.name = "update", "leases", "coordination.k8s.io", "kube-node-lease", node
 		lease := fmt.Sprintf(`{"kind":"Lease","apiVersion":"coordination.k8s.io/v1","metadata":{"name":%q,"namespace":"kube-node-lease","uid":"0c9d7a52-5f0e-4c55-9d0e-%012d","resourceVersion":"%d","ownerReferences":[{"apiVersion":"v1","kind":"Node","name":%[1]q,"uid":"3f1e2d3c-4b5a-4697-8879-6a5b4c3d2e1f"}]},"spec":{"holderIdentity":%[1]q,"leaseDurationSeconds":40,"renewTime":"2026-11-09T08:14:22.531048Z"}}`, node, i%50, 4_000_000+i)
 		r.sent, r.got = lease, lease
-		return r.record(i)
 	case 'e':
 		r.verb, r.resource, r.namespace, r.name, r.code = "create", "events", "shop", pod+".17a6e0", 201
 		r.sent = fmt.Sprintf(`{"kind":"Event","apiVersion":"v1","metadata":{"name":"%s.17a6e0","namespace":"shop"},"involvedObject":{"kind":"Pod","namespace":"shop","name":%[1]q,"apiVersion":"v1","fieldPath":"spec.containers{cart}"},"reason":"Pulled","message":"Container image \"registry.example.com/shop/cart:4.11.%d\" already present on machine","source":{"component":"kubelet","host":%q},"type":"Normal","count":1}`, pod, i%40, node)
-		return r.record(i)
 	case 'p':
 		r.verb, r.resource, r.sub, r.namespace, r.name = "patch", "pods", "status", "shop", pod
 		status := fmt.Sprintf(`"status":{"phase":"Running","conditions":[{"type":"Ready","status":"True","lastTransitionTime":"2026-11-09T08:14:22Z"},{"type":"ContainersReady","status":"True","lastTransitionTime":"2026-11-09T08:14:22Z"}],"podIP":"10.244.3.%d","containerStatuses":[{"name":"cart","ready":true,"restartCount":0,"image":"registry.example.com/shop/cart:4.11.%d","started":true}]}`, i%250, i%40)
 		r.sent, r.got = "{"+status+"}", podObject(pod, node, status)
-		return r.record(i)
 	default:
 		r.verb, r.resource, r.group, r.code = "create", "tokenreviews", "authentication.k8s.io", 201
 		r.user, r.groups = "system:serviceaccount:monitoring:metrics", `"system:serviceaccounts","system:serviceaccounts:monitoring","system:authenticated"`
-		return r.record(i)
 	}
+	return r.record(i)
 }
 
 // cutRecord is the i-th record of a log, an update of a large object whose text

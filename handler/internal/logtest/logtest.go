@@ -79,9 +79,6 @@ func (l Load) deletion(i, nth int) string {
 	if l.Log != "activity" && nth%20 < l.Routine {
 		return routineRecord(i)
 	}
-	if l.Log == Cluster {
-		return Record("kube-audit", i, true)
-	}
 	return Record(l.Log, i, true)
 }
 
@@ -95,7 +92,7 @@ func (l Load) other(i int) string {
 	return Record(l.Log, i, false)
 }
 
-// Record is the i-th record of a log.
+// Record is the i-th record of a log; a deletion in a Cluster is one in kube-audit.
 func Record(log string, i int, matches bool) string {
 	const subscription = "/SUBSCRIPTIONS/9B1F4E62-7C35-4D8A-8F20-6AD1C2E9B703/RESOURCEGROUPS/RG-PROD/PROVIDERS/"
 	if log == "mix" {
