@@ -73,7 +73,11 @@ Rules are Elastic's to the letter. One table is podwatch's own:
 			if len(args) == 0 {
 				sources = app.Sources(cfg.RulesDir)
 			}
-			c := check{out: cmd.OutOrStdout(), json: asJSON}
+			c := check{out: cmd.OutOrStdout()}
+			if asJSON {
+				c.json = json.NewEncoder(c.out)
+				c.json.SetEscapeHTML(false)
+			}
 			set, err := c.rules(sources, cfg.Overlooked)
 			if err != nil {
 				return err
@@ -86,7 +90,10 @@ Rules are Elastic's to the letter. One table is podwatch's own:
 			if err := c.exceptions(cmp.Or(exceptions, cfg.ExceptionsFile), set); err != nil {
 				return err
 			}
-			return c.result()
+			if len(c.failures) > 0 {
+				return errors.New(strings.Join(c.failures, ", "))
+			}
+			return nil
 		},
 	}
 	cmd.Flags().StringVar(&exceptions, "exceptions", "", "exceptions file to check (default: EXCEPTIONS_FILE, or exceptions.yaml beside this executable)")
@@ -97,16 +104,8 @@ Rules are Elastic's to the letter. One table is podwatch's own:
 // A check prints what it finds and remembers what failed.
 type check struct {
 	out      io.Writer
-	json     bool
-	failures []string // in words: "2 rules are broken"
-}
-
-// result is the error of the whole check, nil if nothing failed.
-func (c *check) result() error {
-	if len(c.failures) == 0 {
-		return nil
-	}
-	return errors.New(strings.Join(c.failures, ", "))
+	json     *json.Encoder // nil: text
+	failures []string      // in words: "2 rules are broken"
 }
 
 // A checkedRule is one line of the JSON output, and what the table shows.
@@ -167,7 +166,7 @@ func (c *check) rules(sources []rule.Source, overlooked []string) (*rule.Set, er
 	if failed > 0 {
 		c.failures = append(c.failures, count(failed, "case fails", "cases fail"))
 	}
-	if c.json {
+	if c.json != nil {
 		return set, c.printJSON(checked, report, passed, failed)
 	}
 	return set, c.printTable(checked, report, passed, failed)
@@ -202,24 +201,22 @@ func checkRule(set *rule.Set, report *rule.Report, e *rule.Entry) checkedRule {
 }
 
 func (c *check) printJSON(checked []checkedRule, report *rule.Report, passed, failed int) error {
-	enc := json.NewEncoder(c.out)
-	enc.SetEscapeHTML(false)
 	for _, r := range checked {
-		if err := enc.Encode(r); err != nil {
+		if err := c.json.Encode(r); err != nil {
 			return err
 		}
 	}
 	for _, s := range report.Skipped {
-		if err := enc.Encode(map[string]any{"skipped": s.What, "file": s.File, "line": s.Line}); err != nil {
+		if err := c.json.Encode(map[string]any{"skipped": s.What, "file": s.File, "line": s.Line}); err != nil {
 			return err
 		}
 	}
 	for _, file := range report.Unread {
-		if err := enc.Encode(map[string]any{"not_read": file}); err != nil {
+		if err := c.json.Encode(map[string]any{"not_read": file}); err != nil {
 			return err
 		}
 	}
-	return enc.Encode(map[string]any{"summary": report.Count(), "cases_passed": passed, "cases_failed": failed})
+	return c.json.Encode(map[string]any{"summary": report.Count(), "cases_passed": passed, "cases_failed": failed})
 }
 
 // verdicts in the order of the summary's columns.

@@ -1,8 +1,8 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -49,22 +49,18 @@ func (c *check) exceptions(file string, set *rule.Set) error {
 	}
 	lookups := !strings.EqualFold(os.Getenv("ACTIVITY_LOOKUPS"), "off") // unset here, it may be set where the handler runs
 	var b strings.Builder
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	if !c.json {
+	if c.json == nil {
 		fmt.Fprintf(&b, "\n%s\n", visible(file))
 	}
 	for _, e := range exceptions.Exceptions() {
 		checked := checkException(e, samples, lookups)
-		if !c.json {
+		if c.json == nil {
 			checked.write(&b)
-			continue
-		}
-		if err := enc.Encode(checked); err != nil {
+		} else if err := c.json.Encode(checked); err != nil {
 			return err
 		}
 	}
-	_, err = fmt.Fprint(c.out, b.String())
+	_, err = io.WriteString(c.out, b.String())
 	return err
 }
 
