@@ -83,7 +83,7 @@ func preflight(ctx context.Context, o runOptions, stdout, stderr io.Writer) erro
 			return f.path, nil
 		}})
 	}
-	if address, local := o.hub.connection.Local(); local && o.hub.wanted() {
+	if address, local := o.hub.connection.Local(); local {
 		all = append(all, precondition{"event hub", func(ctx context.Context) (string, error) {
 			return address, o.hub.connection.Reach(ctx)
 		}})

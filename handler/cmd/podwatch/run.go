@@ -182,10 +182,8 @@ func runLocally(ctx context.Context, o runOptions, stdout, stderr io.Writer) err
 		}
 		defer release()
 	}
-	if o.hub.wanted() {
-		if err := o.hub.connection.Reach(ctx); err != nil {
-			return err
-		}
+	if err := o.hub.connection.Reach(ctx); err != nil { // nil where no hub is named
+		return err
 	}
 	var err error
 	if r.fed, _, err = listDrop(o.drop); err != nil {
