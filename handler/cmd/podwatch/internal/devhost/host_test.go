@@ -150,8 +150,6 @@ func body(c command) invocation.Message {
 	return invocation.Message{Body: text}
 }
 
-func ptr[T any](v T) *T { return &v }
-
 func TestDeliverPostsWhatTheHostPosts(t *testing.T) {
 	w := start(t, map[string]string{"Detect/function.json": detectJSON}, func(o *devhost.Options) {
 		o.Settings["MY_SETTING"] = "seen"
@@ -303,18 +301,18 @@ func TestRepliesThatTheHostRefuses(t *testing.T) {
 	}{
 		"an object":                   {command{}, ""},
 		"status 299":                  {command{Status: 299}, ""},
-		"text/json":                   {command{Type: ptr("text/json; charset=utf-8")}, ""},
-		"unknown members":             {command{Body: ptr(`{"Extra":1,"outputs":null,"LOGS":["x"]}`)}, ""},
+		"text/json":                   {command{Type: new("text/json; charset=utf-8")}, ""},
+		"unknown members":             {command{Body: new(`{"Extra":1,"outputs":null,"LOGS":["x"]}`)}, ""},
 		"status 500":                  {command{Status: 500}, "answered 500"},
 		"status 404":                  {command{Status: 404}, "answered 404"},
-		"nothing":                     {command{Body: ptr("")}, "never complete"},
-		"null":                        {command{Body: ptr("null")}, "never complete"},
+		"nothing":                     {command{Body: new("")}, "never complete"},
+		"null":                        {command{Body: new("null")}, "never complete"},
 		"status 204":                  {command{Status: 204}, "never complete"},
-		"text/plain":                  {command{Type: ptr("text/plain; charset=utf-8")}, "content type"},
-		"no content type":             {command{Type: ptr("")}, "content type"},
-		"not JSON":                    {command{Body: ptr("oops")}, "parse the answer"},
-		"an array":                    {command{Body: ptr("[]")}, "parse the answer"},
-		"deeper than the host's 256":  {command{Body: ptr(`{"Outputs":` + strings.Repeat("[", 300) + strings.Repeat("]", 300) + "}")}, "deeper"},
+		"text/plain":                  {command{Type: new("text/plain; charset=utf-8")}, "content type"},
+		"no content type":             {command{Type: new("")}, "content type"},
+		"not JSON":                    {command{Body: new("oops")}, "parse the answer"},
+		"an array":                    {command{Body: new("[]")}, "parse the answer"},
+		"deeper than the host's 256":  {command{Body: new(`{"Outputs":` + strings.Repeat("[", 300) + strings.Repeat("]", 300) + "}")}, "deeper"},
 		"a queue text of broken JSON": {command{Outputs: json.RawMessage(`{"undelivered":"{oops}"}`)}, "but is not"},
 		"a number for a blob":         {command{Outputs: json.RawMessage(`{"unreadable":12}`)}, "binary form"},
 		"a queue message over 64 KiB": {command{Outputs: json.RawMessage(`{"undelivered":["` + strings.Repeat("x", 49153) + `"]}`)}, "more than 65536"},
@@ -486,7 +484,7 @@ func TestExitCodes(t *testing.T) {
 
 func TestThirdErrorStopsTheHost(t *testing.T) {
 	w := start(t, map[string]string{"Detect/function.json": strings.Replace(detectJSON, `"maxRetryCount": 2`, `"maxRetryCount": -1`, 1)}, nil)
-	err := w.Deliver(t.Context(), "0", body(command{Exit: ptr(7), Say: "out of cheese"}))
+	err := w.Deliver(t.Context(), "0", body(command{Exit: new(7), Say: "out of cheese"}))
 	if !errors.Is(err, devhost.ErrStopped) {
 		t.Errorf("err = %v, want ErrStopped: the batch is not checkpointed", err)
 	}
