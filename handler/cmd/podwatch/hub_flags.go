@@ -16,7 +16,7 @@ const toolGroup = "podwatch-tool"
 
 // hubFlags are the flags of a command that reads a hub if it is asked to.
 type hubFlags struct {
-	connection hub.Connection // names no hub until it is resolved
+	connection hub.Connection
 	group      string
 
 	given func(flag string) bool

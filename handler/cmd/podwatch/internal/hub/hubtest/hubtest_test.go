@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/to"
 	"github.com/Azure/azure-sdk-for-go/sdk/messaging/azeventhubs/v2"
 
 	"podwatch/handler/cmd/podwatch/internal/hub/hubtest"
@@ -34,12 +33,12 @@ func fill(t *testing.T, h *hubtest.Hub, n int) {
 		t.Fatal(err)
 	}
 	defer p.Close(t.Context())
-	batch, err := p.NewEventDataBatch(t.Context(), &azeventhubs.EventDataBatchOptions{PartitionID: to.Ptr("0")})
+	batch, err := p.NewEventDataBatch(t.Context(), &azeventhubs.EventDataBatchOptions{PartitionID: new("0")})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i := range n {
-		ev := &azeventhubs.EventData{Body: fmt.Append(nil, i), ContentType: to.Ptr("text/plain"), Properties: map[string]any{"number": int64(i)}}
+		ev := &azeventhubs.EventData{Body: fmt.Append(nil, i), ContentType: new("text/plain"), Properties: map[string]any{"number": int64(i)}}
 		if err := batch.AddEventData(ev, nil); err != nil {
 			t.Fatal(err)
 		}
@@ -82,7 +81,7 @@ func TestOffsetsGoOnBehindThoseOfAnEarlierInstance(t *testing.T) {
 	start := func() *hubtest.Hub {
 		return hubtest.Start(t, hubtest.Options{Hubs: map[string]int{"podwatch": 1}, ByHand: true})
 	}
-	checkpoint := first(start(), azeventhubs.StartPosition{Earliest: to.Ptr(true)})
+	checkpoint := first(start(), azeventhubs.StartPosition{Earliest: new(true)})
 	h := start()
 	first(h, azeventhubs.StartPosition{Offset: &checkpoint.Offset})
 	first(h, azeventhubs.StartPosition{SequenceNumber: &checkpoint.SequenceNumber})
@@ -111,7 +110,7 @@ func TestStartPositions(t *testing.T) {
 		}
 		return events[0]
 	}
-	seventh := read(t, azeventhubs.StartPosition{SequenceNumber: to.Ptr(int64(6))})
+	seventh := read(t, azeventhubs.StartPosition{SequenceNumber: new(int64(6))})
 	if string(seventh.Body) != "7" || *seventh.ContentType != "text/plain" || seventh.Properties["number"] != int64(7) || !seventh.EnqueuedTime.Equal(start.Add(7*time.Second)) {
 		t.Errorf("message 7 comes back as %+v", seventh)
 	}
@@ -119,16 +118,16 @@ func TestStartPositions(t *testing.T) {
 		position azeventhubs.StartPosition
 		want     int64
 	}{
-		"earliest":          {azeventhubs.StartPosition{Earliest: to.Ptr(true)}, 0},
-		"behind a number":   {azeventhubs.StartPosition{SequenceNumber: to.Ptr(int64(3))}, 4},
-		"at a number":       {azeventhubs.StartPosition{SequenceNumber: to.Ptr(int64(3)), Inclusive: true}, 3},
+		"earliest":          {azeventhubs.StartPosition{Earliest: new(true)}, 0},
+		"behind a number":   {azeventhubs.StartPosition{SequenceNumber: new(int64(3))}, 4},
+		"at a number":       {azeventhubs.StartPosition{SequenceNumber: new(int64(3)), Inclusive: true}, 3},
 		"behind an offset":  {azeventhubs.StartPosition{Offset: &seventh.Offset}, 8},
 		"at an offset":      {azeventhubs.StartPosition{Offset: &seventh.Offset, Inclusive: true}, 7},
-		"behind a time":     {azeventhubs.StartPosition{EnqueuedTime: to.Ptr(start.Add(2 * time.Second))}, 3},
-		"at a time":         {azeventhubs.StartPosition{EnqueuedTime: to.Ptr(start.Add(2 * time.Second)), Inclusive: true}, 2},
-		"between two times": {azeventhubs.StartPosition{EnqueuedTime: to.Ptr(start.Add(2500 * time.Millisecond)), Inclusive: true}, 3},
-		"at the latest":     {azeventhubs.StartPosition{Latest: to.Ptr(true), Inclusive: true}, 9},
-		"before the first":  {azeventhubs.StartPosition{EnqueuedTime: to.Ptr(start.Add(-time.Hour))}, 0},
+		"behind a time":     {azeventhubs.StartPosition{EnqueuedTime: new(start.Add(2 * time.Second))}, 3},
+		"at a time":         {azeventhubs.StartPosition{EnqueuedTime: new(start.Add(2 * time.Second)), Inclusive: true}, 2},
+		"between two times": {azeventhubs.StartPosition{EnqueuedTime: new(start.Add(2500 * time.Millisecond)), Inclusive: true}, 3},
+		"at the latest":     {azeventhubs.StartPosition{Latest: new(true), Inclusive: true}, 9},
+		"before the first":  {azeventhubs.StartPosition{EnqueuedTime: new(start.Add(-time.Hour))}, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := read(t, test.position).SequenceNumber; got != test.want {
@@ -149,7 +148,7 @@ func TestOwnerLevels(t *testing.T) {
 	open := func(level *int64) *azeventhubs.PartitionClient {
 		t.Helper()
 		pc, err := consumer(t, h).NewPartitionClient("0", &azeventhubs.PartitionClientOptions{
-			OwnerLevel: level, StartPosition: azeventhubs.StartPosition{Earliest: to.Ptr(true)},
+			OwnerLevel: level, StartPosition: azeventhubs.StartPosition{Earliest: new(true)},
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -173,15 +172,15 @@ func TestOwnerLevels(t *testing.T) {
 	}
 	anybody := open(nil)
 	mustRead("a reader without a level", anybody)
-	first := open(to.Ptr(int64(0)))
+	first := open(new(int64(0)))
 	mustRead("the first owner", first)
 	mustLose("a reader beside an owner", anybody)
-	second := open(to.Ptr(int64(0)))
+	second := open(new(int64(0)))
 	mustRead("a newer owner of the same level", second)
 	mustLose("the older owner", first)
-	third := open(to.Ptr(int64(5)))
+	third := open(new(int64(5)))
 	mustRead("an owner of a higher level", third)
 	mustLose("the owner of the lower level", second)
-	mustLose("a newcomer of a lower level", open(to.Ptr(int64(1))))
+	mustLose("a newcomer of a lower level", open(new(int64(1))))
 	mustLose("a newcomer without a level", open(nil))
 }
