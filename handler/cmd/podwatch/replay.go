@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"iter"
 	"log/slog"
 	"os"
 	"slices"
@@ -213,17 +212,31 @@ func (r *replay) evaluate(ctx context.Context, body []byte, t teller) error {
 	found := r.app.Detector.Detect(batch, false)
 	fresh := r.fresh(found.Findings)
 	around := r.app.Detector.Around(batch, fresh)
-	printing := r.printing(r.app.Enricher.Enrich(ctx, fresh, around))
-	result := r.app.Dispatcher.Deliver(ctx, printing.pieces)
+	raised := map[string]*alert.Alert{} // by id
+	var unprinted error
+	// Alerts are printed on their way to the sinks.
+	result := r.app.Dispatcher.Deliver(ctx, func(yield func([]*alert.Alert) bool) {
+		for piece := range r.app.Enricher.Enrich(ctx, fresh, around) {
+			for _, a := range piece {
+				raised[a.AlertId] = a
+			}
+			if !r.summary && !r.explain {
+				_, unprinted = r.console.Post(context.Background(), alert.Group{Alerts: piece})
+			}
+			if unprinted != nil || !yield(piece) {
+				return
+			}
+		}
+	})
 	first := 0
 	for _, record := range found.Records {
 		findings := found.Findings[first:record.Findings]
 		first = record.Findings
-		verdict, alerts := r.judge(record, findings, printing.raised)
+		verdict, alerts := r.judge(record, findings, raised)
 		t.told(record, verdict, alerts)
 		r.note(record, verdict)
-		if r.explain && printing.err == nil {
-			printing.err = r.explainRecord(t.where(record.Offset), record, verdict, findings, printing.raised)
+		if r.explain && unprinted == nil {
+			unprinted = r.explainRecord(t.where(record.Offset), record, verdict, findings, raised)
 		}
 	}
 
@@ -233,8 +246,8 @@ func (r *replay) evaluate(ctx context.Context, body []byte, t teller) error {
 	counts.Bytes = len(body)
 	r.counts.Add(counts)
 	switch n := len(result.Failed); {
-	case printing.err != nil:
-		return printing.err
+	case unprinted != nil:
+		return unprinted
 	case n > 0:
 		return fmt.Errorf("%d alerts could not be delivered; what was delivered stays delivered: %w", n, result.Failed[0].Err)
 	}
@@ -265,32 +278,6 @@ func (r *replay) fresh(findings []alert.Finding) []alert.Finding {
 		r.seen[id] = struct{}{}
 		return met
 	})
-}
-
-// A printing prints alerts on their way to the sinks, and remembers those of one
-// message.
-type printing struct {
-	pieces iter.Seq[[]*alert.Alert]
-	raised map[string]*alert.Alert // by id
-	err    error
-}
-
-func (r *replay) printing(alerts iter.Seq[[]*alert.Alert]) *printing {
-	p := &printing{raised: map[string]*alert.Alert{}}
-	p.pieces = func(yield func([]*alert.Alert) bool) {
-		for piece := range alerts {
-			for _, a := range piece {
-				p.raised[a.AlertId] = a
-			}
-			if !r.summary && !r.explain {
-				_, p.err = r.console.Post(context.Background(), alert.Group{Alerts: piece})
-			}
-			if p.err != nil || !yield(piece) {
-				return
-			}
-		}
-	}
-	return p
 }
 
 // say writes a line to standard error.
