@@ -273,12 +273,9 @@ func TestRunRefusesFlagsThatDoNotFit(t *testing.T) {
 			for _, setting := range []string{"EventHub", "EventHub__fullyQualifiedNamespace", "EVENT_HUB_NAME"} {
 				t.Setenv(setting, "")
 			}
-			cmd := newRunCommand()
-			cmd.SilenceErrors, cmd.SilenceUsage = true, true
-			cmd.SetArgs(tt.args)
-			err := cmd.ExecuteContext(t.Context())
-			if err == nil || !strings.Contains(err.Error(), tt.want) || exitStatus(err) != statusUsage {
-				t.Errorf("error %v, want %q and status 2", err, tt.want)
+			status, _, stderr := runTool(t, append([]string{"run"}, tt.args...)...)
+			if status != statusUsage || !strings.Contains(stderr, tt.want) {
+				t.Errorf("status %d, want 2 and %q: %s", status, tt.want, stderr)
 			}
 		})
 	}

@@ -323,31 +323,18 @@ func TestReplayRefuses(t *testing.T) {
 		"no sink":                 {[]string{"--deliver", "b.json"}, "no sink is set"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := runReplayWithout(t, tt.args...)
-			if err == nil || !strings.Contains(err.Error(), tt.want) || exitStatus(err) != statusUsage {
-				t.Errorf("error %v, want %q and status 2", err, tt.want)
+			for _, name := range []string{"EventHub", "EventHub__fullyQualifiedNamespace", "EVENT_HUB_NAME", "TEAMS_WEBHOOK_URL", "LOG_ANALYTICS_ENDPOINT", "LOG_ANALYTICS_RULE_ID", "AzureWebJobsStorage"} {
+				t.Setenv(name, "")
 			}
-			if err != nil && strings.Contains(err.Error(), "c2VjcmV0") {
-				t.Errorf("the key is shown: %v", err)
+			status, stdout, stderr := runTool(t, append([]string{"replay"}, tt.args...)...)
+			if status != statusUsage || !strings.Contains(stderr, tt.want) {
+				t.Errorf("status %d, want 2 and %q: %s", status, tt.want, stderr)
+			}
+			if strings.Contains(stdout+stderr, "c2VjcmV0") {
+				t.Errorf("the key is shown: %s%s", stdout, stderr)
 			}
 		})
 	}
-}
-
-// runReplayWithout runs the command without any app settings.
-func runReplayWithout(t *testing.T, args ...string) (stdout string, err error) {
-	t.Helper()
-	for _, name := range []string{"EventHub", "EventHub__fullyQualifiedNamespace", "EVENT_HUB_NAME", "TEAMS_WEBHOOK_URL", "LOG_ANALYTICS_ENDPOINT", "LOG_ANALYTICS_RULE_ID", "AzureWebJobsStorage"} {
-		t.Setenv(name, "")
-	}
-	cmd := newReplayCommand()
-	cmd.SilenceErrors, cmd.SilenceUsage = true, true
-	var out bytes.Buffer
-	cmd.SetOut(&out)
-	cmd.SetErr(&out)
-	cmd.SetArgs(args)
-	err = cmd.ExecuteContext(t.Context())
-	return out.String(), err
 }
 
 // TestTheDeploymentMakesTheToolsConsumerGroup reads the Bicep: the tool's default
