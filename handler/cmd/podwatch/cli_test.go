@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"podwatch/handler/internal/azurite"
+	"podwatch/handler/internal/config"
 )
 
 // runTool runs a command of the tool in this process.
@@ -29,6 +30,14 @@ func runToolOn(t testing.TB, stdin io.Reader, args ...string) (status int, stdou
 	root.SetErr(&errs)
 	status = execute(t.Context(), root)
 	return status, out.String(), errs.String()
+}
+
+// withoutSettings takes away the app settings of the shell that runs the tests.
+func withoutSettings(t *testing.T) {
+	t.Helper()
+	for _, name := range config.Settings() {
+		t.Setenv(name, "")
+	}
 }
 
 // A call is one run of the executable in an empty folder.

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"podwatch/handler/internal/alert"
-	"podwatch/handler/internal/config"
 	"podwatch/handler/internal/logtest"
 )
 
@@ -91,9 +90,7 @@ func TestFeedSaysWhatIsWrong(t *testing.T) {
 // A run with the real handler tells what came of what it is fed, by the command and by
 // the drop folder.
 func TestFeedTellsWhatCameOfIt(t *testing.T) {
-	for _, name := range config.Settings() {
-		t.Setenv(name, "")
-	}
+	withoutSettings(t)
 	t.Setenv("HTTP_PROXY", "http://127.0.0.1:1")
 	app := stageRun(t)
 	build := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", filepath.Join(app, "handler"), filepath.Join(repository, "handler"))

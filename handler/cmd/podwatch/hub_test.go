@@ -270,9 +270,7 @@ func TestRunRefusesFlagsThatDoNotFit(t *testing.T) {
 		"no storage":            {[]string{"--event-hub", "a", "--namespace", "ns.servicebus.windows.net", "--storage", ""}, "--storage needs a folder"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			for _, setting := range []string{"EventHub", "EventHub__fullyQualifiedNamespace", "EVENT_HUB_NAME"} {
-				t.Setenv(setting, "")
-			}
+			withoutSettings(t)
 			status, _, stderr := runTool(t, append([]string{"run"}, tt.args...)...)
 			if status != statusUsage || !strings.Contains(stderr, tt.want) {
 				t.Errorf("status %d, want 2 and %q: %s", status, tt.want, stderr)

@@ -323,9 +323,7 @@ func TestReplayRefuses(t *testing.T) {
 		"no sink":                 {[]string{"--deliver", "b.json"}, "no sink is set"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			for _, name := range []string{"EventHub", "EventHub__fullyQualifiedNamespace", "EVENT_HUB_NAME", "TEAMS_WEBHOOK_URL", "LOG_ANALYTICS_ENDPOINT", "LOG_ANALYTICS_RULE_ID", "AzureWebJobsStorage"} {
-				t.Setenv(name, "")
-			}
+			withoutSettings(t)
 			status, stdout, stderr := runTool(t, append([]string{"replay"}, tt.args...)...)
 			if status != statusUsage || !strings.Contains(stderr, tt.want) {
 				t.Errorf("status %d, want 2 and %q: %s", status, tt.want, stderr)

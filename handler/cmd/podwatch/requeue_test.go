@@ -62,8 +62,7 @@ func TestRequeueMovesAlertsAndLeavesTheRest(t *testing.T) {
 }
 
 func TestRequeueNeedsAnAccount(t *testing.T) {
-	t.Setenv("AzureWebJobsStorage", "")
-	t.Setenv("AzureWebJobsStorage__accountName", "")
+	withoutSettings(t)
 	if status, _, _ := runTool(t, "requeue"); status != 2 {
 		t.Errorf("status is %d, want 2", status)
 	}

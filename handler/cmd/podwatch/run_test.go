@@ -18,7 +18,6 @@ import (
 
 	"podwatch/handler/cmd/podwatch/internal/devhost"
 	"podwatch/handler/internal/alert"
-	"podwatch/handler/internal/config"
 )
 
 var repository = filepath.Join("..", "..", "..")
@@ -46,9 +45,7 @@ func stage(t *testing.T, build func() (string, error)) string {
 }
 
 func TestRunFeedsShowsAndEndsEverything(t *testing.T) {
-	for _, name := range config.Settings() {
-		t.Setenv(name, "")
-	}
+	withoutSettings(t)
 	t.Setenv("TEAMS_WEBHOOK_URL", "https://must.not.be.used/?sig=x")
 	t.Setenv("RULES_DIR", "/must.not.be.used")
 	drop := filepath.Join(t.TempDir(), "drop")

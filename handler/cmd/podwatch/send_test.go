@@ -17,8 +17,9 @@ import (
 // runSend runs the command with no settings but those given.
 func runSend(t *testing.T, settings map[string]string, stdin string, args ...string) (stderr string, err error) {
 	t.Helper()
-	for _, name := range []string{"EventHub", "EventHub__fullyQualifiedNamespace", "EVENT_HUB_NAME"} {
-		t.Setenv(name, settings[name])
+	withoutSettings(t)
+	for name, value := range settings {
+		t.Setenv(name, value)
 	}
 	cmd := newSendCommand()
 	cmd.SilenceErrors, cmd.SilenceUsage = true, true
