@@ -99,22 +99,8 @@ func TestFeedTellsWhatCameOfIt(t *testing.T) {
 	}
 	writeFile(t, filepath.Join(app, "exceptions.yaml"), "exceptions:\n  - {name: known, reason: r, owner: o, match: 'caller.name: known@example.com'}\n")
 	drop := t.TempDir()
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	var stdout, stderr watched
-	done, pages := make(chan error, 1), make(chan string, 1)
-	go func() {
-		done <- runLocally(ctx, runOptions{
-			app: app, local: filepath.Join(repository, "infra", "local"), drop: drop, noSamples: true, asJSON: true,
-			started: func(r *localRun) { pages <- fmt.Sprint(r.page.Addr().(*net.TCPAddr).Port) },
-		}, &stdout, &stderr)
-	}()
-	var port string
-	select {
-	case port = <-pages:
-	case err := <-done:
-		t.Fatalf("run = %v\n%s", err, stderr.String())
-	}
+	r := startRun(t, func(*running) runOptions { return runOptions{app: app, drop: drop, noSamples: true, asJSON: true} })
+	port := fmt.Sprint(r.run.page.Addr().(*net.TCPAddr).Port)
 	feed := func(stdin string, args ...string) string {
 		t.Helper()
 		_, out, errs := runToolOn(t, strings.NewReader(stdin), append([]string{"feed", "--page-port", port}, args...)...)
@@ -148,20 +134,19 @@ func TestFeedTellsWhatCameOfIt(t *testing.T) {
 	if out := feed(deletion(500), "-"); !strings.Contains(out, "1 held until ") {
 		t.Errorf("an alert in a storm: %s, want it held", out)
 	}
-	ended := func() bool { return len(done) > 0 }
 	packed := filepath.Join(drop, "log.json.gz")
 	writeFile(t, packed, logtest.Gzip(log))
-	stderr.await(t, packed+" is fed: read 2 records: 1 repeat, 1 no match\n", ended)
+	r.stderr.await(t, packed+" is fed: read 2 records: 1 repeat, 1 no match\n", r.ended)
 	capture, err := os.ReadFile("testdata/files/cap.avro")
 	if err != nil {
 		t.Fatal(err)
 	}
 	writeFile(t, filepath.Join(drop, "cap.avro"), string(capture))
-	stderr.await(t, "cap.avro is fed: read 25 records: ", ended)
+	r.stderr.await(t, "cap.avro is fed: read 25 records: ", r.ended)
 	writeFile(t, filepath.Join(drop, "cut.gz"), logtest.Gzip(log)[:40])
-	stderr.await(t, "cut.gz is not fed to its end: unpack gzip: unexpected EOF", ended)
-	cancel()
-	if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
+	r.stderr.await(t, "cut.gz is not fed to its end: unpack gzip: unexpected EOF", r.ended)
+	r.end()
+	if err := <-r.done; err != nil && !errors.Is(err, context.Canceled) {
 		t.Errorf("run = %v", err)
 	}
 }

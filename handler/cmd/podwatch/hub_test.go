@@ -31,53 +31,33 @@ func sendLines(t *testing.T, h *hubtest.Hub, partition string, bodies []string) 
 	}
 }
 
-// A following is one run of `podwatch run --event-hub`.
-type following struct {
-	stdout, stderr watched
-	run            *localRun
-	end            context.CancelFunc
-	done           chan error
-}
-
-// follow starts a run; adjust may change what its host does.
-func follow(t *testing.T, h *hubtest.Hub, app, storage string, adjust func(*following, *devhost.Options)) *following {
+// follow starts a run that follows a hub; adjust may change what its host does.
+func follow(t *testing.T, h *hubtest.Hub, app, storage string, adjust func(*running, *devhost.Options)) *running {
 	t.Helper()
-	ctx, end := context.WithCancel(t.Context())
-	f := &following{end: end, done: make(chan error, 1)}
-	started := make(chan struct{})
-	o := runOptions{
-		app: app, local: filepath.Join(repository, "infra", "local"), drop: filepath.Join(storage, "drop"), asJSON: true,
-		hub: hubRunOptions{
-			hubFlags: hubFlags{connection: hub.Connection{ConnectionString: h.ConnectionString, Hub: "podwatch"}, group: "local", given: func(string) bool { return true }},
-			storage:  filepath.Join(storage, "azurite"),
-		},
-		started: func(r *localRun) {
-			f.run = r // before any batch, whose steps may use it
-			close(started)
-		},
-		host: func(o *devhost.Options) {
-			o.Scale = func(d time.Duration) time.Duration { return min(d, 100*time.Millisecond) }
-			adjust(f, o)
-		},
-	}
-	go func() { f.done <- runLocally(ctx, o, &f.stdout, &f.stderr) }()
-	select {
-	case <-started:
-	case err := <-f.done:
-		t.Fatalf("run ended at once: %v\n%s", err, &f.stderr)
-	}
-	return f
+	return startRun(t, func(r *running) runOptions {
+		return runOptions{
+			app: app, drop: filepath.Join(storage, "drop"), asJSON: true,
+			hub: hubRunOptions{
+				hubFlags: hubFlags{connection: hub.Connection{ConnectionString: h.ConnectionString, Hub: "podwatch"}, group: "local", given: func(string) bool { return true }},
+				storage:  filepath.Join(storage, "azurite"),
+			},
+			host: func(o *devhost.Options) {
+				o.Scale = func(d time.Duration) time.Duration { return min(d, 100*time.Millisecond) }
+				adjust(r, o)
+			},
+		}
+	})
 }
 
 // wait waits for the end of the run and returns how many messages it evaluated.
-func (f *following) wait(t *testing.T) int {
+func (r *running) wait(t *testing.T) int {
 	t.Helper()
-	if err := <-f.done; err != nil {
-		t.Fatalf("run: %v\n%s", err, &f.stderr)
+	if err := <-r.done; err != nil {
+		t.Fatalf("run: %v\n%s", err, &r.stderr)
 	}
-	said := regexp.MustCompile(`(\d+) messages of \S+/podwatch were evaluated`).FindStringSubmatch(f.stderr.String())
+	said := regexp.MustCompile(`(\d+) messages of \S+/podwatch were evaluated`).FindStringSubmatch(r.stderr.String())
 	if said == nil {
-		t.Fatalf("the run did not say how many messages it evaluated:\n%s", &f.stderr)
+		t.Fatalf("the run did not say how many messages it evaluated:\n%s", &r.stderr)
 	}
 	n, err := strconv.Atoi(said[1])
 	if err != nil {
@@ -150,7 +130,7 @@ func TestNothingIsLostOrTwiceFromHubToInbox(t *testing.T) {
 	app, storage := stage(t, handler), t.TempDir()
 
 	var killed, stopped sync.Once
-	first := follow(t, h, app, storage, func(f *following, o *devhost.Options) {
+	first := follow(t, h, app, storage, func(f *running, o *devhost.Options) {
 		u := &turns{slot: make(chan struct{}, 1)}
 		o.Step = func(ctx context.Context, s devhost.Step) (err error) {
 			if s.Function != "Detect" {
@@ -185,9 +165,9 @@ func TestNothingIsLostOrTwiceFromHubToInbox(t *testing.T) {
 	send(late)
 	total := n
 
-	second := follow(t, h, app, storage, func(*following, *devhost.Options) {})
+	second := follow(t, h, app, storage, func(*running, *devhost.Options) {})
 	more := total - len(first.run.inbox.Rows())
-	second.stdout.awaitCount(t, `"AlertId"`, more, func() bool { return len(second.done) > 0 })
+	second.stdout.awaitCount(t, `"AlertId"`, more, second.ended)
 	second.end()
 	if again := second.wait(t); taken+again != total {
 		t.Errorf("the runs evaluated %d and %d messages, want %d together: a checkpoint is not where it should be", taken, again, total)
@@ -195,7 +175,7 @@ func TestNothingIsLostOrTwiceFromHubToInbox(t *testing.T) {
 
 	var rows, cards []string
 	ids := map[string]int{}
-	for _, f := range []*following{first, second} {
+	for _, f := range []*running{first, second} {
 		for _, e := range f.run.inbox.Rows() {
 			a, err := alert.Parse(e.Data)
 			if err != nil {

@@ -57,21 +57,12 @@ func TestRunFeedsShowsAndEndsEverything(t *testing.T) {
 		writeFile(t, filepath.Join(drop, name), text)
 	}
 	write("old.json", "{}") // was there before: not fed
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
 	app := stageRun(t)
-	var stdout, stderr watched
-	done, addresses := make(chan error, 1), make(chan string, 1)
-	go func() {
-		done <- runLocally(ctx, runOptions{
-			app: app, local: filepath.Join(repository, "infra", "local"), drop: drop, asJSON: true,
-			started: func(r *localRun) { addresses <- r.admin },
-		}, &stdout, &stderr)
-	}()
-	ended := func() bool { return len(done) > 0 }
+	r := startRun(t, func(*running) runOptions { return runOptions{app: app, drop: drop, asJSON: true} })
+	stdout, stderr, ended := &r.stdout, &r.stderr, r.ended
 	stderr.await(t, "The sample export is fed: 7 messages, 0 cards in Teams, 7 rows in Log Analytics.", ended)
 
-	admin := "http://" + <-addresses
+	admin := "http://" + r.run.admin
 	page := regexp.MustCompile(`Alerts +(http://127\.0\.0\.1:\d+)/`).FindStringSubmatch(stderr.String())[1]
 	stdout.awaitCount(t, `"AlertId":"a1"`, 7, ended)
 
@@ -96,8 +87,8 @@ func TestRunFeedsShowsAndEndsEverything(t *testing.T) {
 	resp.Body.Close()
 	stdout.awaitCount(t, `"AlertId":"a1"`, 10, ended)
 
-	cancel()
-	if err := <-done; err != nil {
+	r.end()
+	if err := <-r.done; err != nil {
 		t.Errorf("run = %v", err)
 	}
 	for _, address := range []string{admin, page} {
@@ -149,6 +140,38 @@ func TestRunInterruptedWhileSamplesAreFed(t *testing.T) {
 		t.Errorf("run = %v, standard error:\n%s", err, stderr.String())
 	}
 }
+
+// A running is a run in this process.
+type running struct {
+	stdout, stderr watched
+	run            *localRun
+	end            context.CancelFunc
+	done           chan error
+}
+
+// startRun starts a run with the project's local services, and returns when its host runs.
+func startRun(t *testing.T, options func(*running) runOptions) *running {
+	t.Helper()
+	ctx, end := context.WithCancel(t.Context())
+	r := &running{end: end, done: make(chan error, 1)}
+	started := make(chan struct{})
+	o := options(r)
+	o.local = filepath.Join(repository, "infra", "local")
+	o.started = func(run *localRun) {
+		r.run = run // before any batch, whose steps may use it
+		close(started)
+	}
+	go func() { r.done <- runLocally(ctx, o, &r.stdout, &r.stderr) }()
+	select {
+	case <-started:
+	case err := <-r.done:
+		t.Fatalf("run ended at once: %v\n%s", err, &r.stderr)
+	}
+	return r
+}
+
+// ended reports whether the run has ended.
+func (r *running) ended() bool { return len(r.done) > 0 }
 
 // watched is a buffer that a test can wait on.
 type watched struct {
