@@ -130,8 +130,7 @@ type Host struct {
 	serving context.Context // ends before ctx when Stop is called
 	stop    context.CancelFunc
 	group   *errgroup.Group
-	ended   chan struct{} // closed when everything has ended; err is set before
-	err     error
+	wait    func() error // finish, once
 
 	mu         sync.Mutex
 	work       sync.WaitGroup           // triggers, and invocations begun by Deliver and admin
@@ -170,7 +169,6 @@ func Start(ctx context.Context, o Options) (*Host, error) {
 		client:   &http.Client{Transport: &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 64}},
 		base:     fmt.Sprintf("http://127.0.0.1:%d", port),
 		storage:  &storage{settings: settings},
-		ended:    make(chan struct{}),
 		sequence: map[string]int64{},
 		wake:     map[string]chan struct{}{},
 	}
@@ -193,7 +191,7 @@ func Start(ctx context.Context, o Options) (*Host, error) {
 	}
 	h.group.Go(func() error { return h.worker.run(h.ctx, proc) })
 	h.listen(listener)
-	go h.finish()
+	h.wait = sync.OnceValue(h.finish)
 	if err := h.worker.await(h.ctx); err != nil {
 		ended := ctx.Err()
 		return nil, errors.Join(ended, h.Close())
@@ -233,20 +231,17 @@ func (h *Host) listen(admin net.Listener) {
 }
 
 // finish waits for all that the host started.
-func (h *Host) finish() {
-	h.err = h.group.Wait()
+func (h *Host) finish() error {
+	err := h.group.Wait()
 	h.cancel()
 	h.finishWork()
 	h.client.CloseIdleConnections()
-	close(h.ended)
+	return err
 }
 
 // Wait returns when everything that the host started has ended. The error is
 // nil when ctx ended or Close was called.
-func (h *Host) Wait() error {
-	<-h.ended
-	return h.err
-}
+func (h *Host) Wait() error { return h.wait() }
 
 // finishWork lets no new work begin and waits for what is under way.
 func (h *Host) finishWork() {
