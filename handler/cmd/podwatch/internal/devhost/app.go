@@ -258,16 +258,6 @@ func (a *FunctionApp) parseFunction(name string, src []byte) (*Function, error) 
 }
 
 func (a *FunctionApp) resolveBinding(b *Binding) error {
-	resolve := func(values ...*string) error {
-		for _, v := range values {
-			text, missing := a.expand(*v)
-			if missing != "" {
-				return fmt.Errorf("%q: the app setting %s is not set", *v, missing)
-			}
-			*v = text
-		}
-		return nil
-	}
 	switch strings.ToLower(b.Type) {
 	case "eventhubtrigger":
 		if b.Connection == "" || a.settings[b.Connection] == "" && a.settings[b.Connection+"__fullyQualifiedNamespace"] == "" {
@@ -277,19 +267,19 @@ func (a *FunctionApp) resolveBinding(b *Binding) error {
 			return errors.New(`this stand-in hands over messages with cardinality "many" and dataType "string" only`)
 		}
 		b.ConsumerGroup = cmp.Or(b.ConsumerGroup, "$Default")
-		return resolve(&b.EventHubName, &b.ConsumerGroup)
+		return a.expand(&b.EventHubName, &b.ConsumerGroup)
 	case "queuetrigger", "queue":
 		b.Connection = cmp.Or(b.Connection, storageSetting)
-		return resolve(&b.QueueName)
+		return a.expand(&b.QueueName)
 	case "blob":
 		b.Connection = cmp.Or(b.Connection, storageSetting)
-		if err := resolve(&b.Path); err != nil {
+		if err := a.expand(&b.Path); err != nil {
 			return err
 		}
 		_, _, err := blobPath(b.Path, time.Now())
 		return err
 	case "timertrigger":
-		return resolve(&b.Schedule)
+		return a.expand(&b.Schedule)
 	}
 	return fmt.Errorf("this stand-in knows no binding of type %q", b.Type)
 }
@@ -299,18 +289,23 @@ const storageSetting = "AzureWebJobsStorage"
 
 var settingReference = regexp.MustCompile(`%([^%]+)%`)
 
-// expand replaces %NAME% by app settings. missing is the first name without a
-// value.
-func (a *FunctionApp) expand(text string) (expanded, missing string) {
-	expanded = settingReference.ReplaceAllStringFunc(text, func(ref string) string {
-		name := strings.Trim(ref, "%")
-		value := a.settings[name]
-		if value == "" && missing == "" {
-			missing = name
+// expand replaces %NAME% in texts by app settings.
+func (a *FunctionApp) expand(texts ...*string) error {
+	for _, text := range texts {
+		missing := ""
+		expanded := settingReference.ReplaceAllStringFunc(*text, func(ref string) string {
+			name := strings.Trim(ref, "%")
+			if a.settings[name] == "" {
+				missing = cmp.Or(missing, name)
+			}
+			return a.settings[name]
+		})
+		if missing != "" {
+			return fmt.Errorf("%q: the app setting %s is not set", *text, missing)
 		}
-		return value
-	})
-	return expanded, missing
+		*text = expanded
+	}
+	return nil
 }
 
 // retryEntry is the member "retry" as it is written.
