@@ -91,14 +91,11 @@ func send(ctx context.Context, c hub.Connection, o hub.SendOptions, files []stri
 		}
 		return err
 	}
-	err = func() error {
-		for _, file := range files {
-			if err := addFile(file, lines, stdin, add); err != nil {
-				return err
-			}
+	for _, file := range files {
+		if err = addFile(file, lines, stdin, add); err != nil {
+			break
 		}
-		return nil
-	}()
+	}
 	if err == nil {
 		err = sender.Flush(ctx)
 	}
@@ -131,9 +128,8 @@ func addFile(file string, lines bool, stdin io.Reader, add func(name string, bod
 	}
 	scanner := bufio.NewScanner(in)
 	scanner.Buffer(make([]byte, 0, 64<<10), maxBody)
-	number := 0
-	for scanner.Scan() {
-		number++
+	number := 1
+	for ; scanner.Scan(); number++ {
 		if len(scanner.Bytes()) == 0 {
 			continue
 		}
@@ -142,7 +138,7 @@ func addFile(file string, lines bool, stdin io.Reader, add func(name string, bod
 		}
 	}
 	if err := scanner.Err(); err != nil {
-		return fmt.Errorf("send %s:%d: %w", name, number+1, err)
+		return fmt.Errorf("send %s:%d: %w", name, number, err)
 	}
 	return nil
 }
