@@ -18,12 +18,8 @@ func Walk(name string, file func(path string) error, leftOut func(path, why stri
 		case err != nil:
 			leftOut(path, err.Error())
 			return nil
-		case path == name && !entry.IsDir():
-			return file(path)
-		case entry.IsDir() && path == name:
-			return nil
 		}
-		if why := Ignored(entry); why != "" {
+		if why := Ignored(entry); why != "" && path != name { // what is named is read
 			leftOut(path, why)
 			if entry.IsDir() {
 				return fs.SkipDir
