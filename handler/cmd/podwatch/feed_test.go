@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -92,11 +91,7 @@ func TestFeedSaysWhatIsWrong(t *testing.T) {
 func TestFeedTellsWhatCameOfIt(t *testing.T) {
 	withoutSettings(t)
 	t.Setenv("HTTP_PROXY", "http://127.0.0.1:1")
-	app := stageRun(t)
-	build := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", filepath.Join(app, "handler"), filepath.Join(repository, "handler"))
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
-	}
+	app := stage(t, handler)
 	writeFile(t, filepath.Join(app, "exceptions.yaml"), "exceptions:\n  - {name: known, reason: r, owner: o, match: 'caller.name: known@example.com'}\n")
 	drop := t.TempDir()
 	r := startRun(t, func(*running) runOptions { return runOptions{app: app, drop: drop, noSamples: true, asJSON: true} })
