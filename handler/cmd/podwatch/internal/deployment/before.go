@@ -68,8 +68,7 @@ func Before(ctx context.Context, c *azure.Client, plans Plans) (*Page, []Overrid
 	for _, ch := range preflights {
 		c.Say("looking at " + ch.name)
 		f := ch.run(p, ctx)
-		f.Check = ch.name
-		page.Findings = append(page.Findings, f)
+		page.add(ch.name, f)
 		if ch.name == "subscription" && f.State == Failed {
 			break
 		}

@@ -55,6 +55,11 @@ type Page struct {
 	Findings []Finding `json:"findings"`
 }
 
+func (p *Page) add(check string, f Finding) {
+	f.Check = check
+	p.Findings = append(p.Findings, f)
+}
+
 // State returns that of the worst line.
 func (p *Page) State() State {
 	worst := OK
@@ -114,35 +119,34 @@ type visit struct {
 	changed time.Time // the latest deployment or publication that is known
 	history []published
 	account *storage.Account
-	proved  bool // a row came, with the right version
+	sent    Deletion          // the latest
+	row     map[string]string // of a deletion, with the right version; nil: none has come
 }
 
 // A check makes one line.
 type check struct {
-	name string
-	run  func(*visit, context.Context) Finding
+	name      string
+	run       func(*visit, context.Context) Finding
+	essential bool // without it no row can come
 }
 
 // checks are the lines of the page in their order.
 var checks = []check{
-	{"deployment", (*visit).checkParts},
-	{"package", (*visit).checkPackage},
-	{"functions", (*visit).checkFunctions},
-	{"host", (*visit).checkHost},
-	{"teams", (*visit).checkReferences},
-	{"rows", (*visit).checkRule},
-	{"event hub", (*visit).checkHub},
-	{"exporters", (*visit).checkExporters},
-	{"sources", (*visit).checkSources},
-	{"heartbeat", (*visit).checkHeartbeat},
-	{"rules", (*visit).checkRules},
-	{"queue", (*visit).checkQueue},
-	{"unreadable", (*visit).checkUnreadable},
-	{"errors", (*visit).checkErrors},
+	{"deployment", (*visit).checkParts, true},
+	{"package", (*visit).checkPackage, true},
+	{"functions", (*visit).checkFunctions, true},
+	{"host", (*visit).checkHost, true},
+	{"teams", (*visit).checkReferences, false},
+	{"rows", (*visit).checkRule, true},
+	{"event hub", (*visit).checkHub, true},
+	{"exporters", (*visit).checkExporters, false},
+	{"sources", (*visit).checkSources, false},
+	{"heartbeat", (*visit).checkHeartbeat, false},
+	{"rules", (*visit).checkRules, false},
+	{"queue", (*visit).checkQueue, false},
+	{"unreadable", (*visit).checkUnreadable, false},
+	{"errors", (*visit).checkErrors, false},
 }
-
-// essential are the checks without which no row can come.
-var essential = map[string]bool{"deployment": true, "package": true, "functions": true, "host": true, "rows": true, "event hub": true}
 
 // Examine examines the deployment that t means. It changes nothing, but with
 // Options.Send it asks for a refresh of references that are not resolved, and sends a
@@ -155,7 +159,7 @@ func examine(ctx context.Context, c *azure.Client, t Target, v *visit) (*Page, e
 	page := &Page{Subject: "podwatch in subscription " + t.Subscription}
 	d, err := Find(ctx, c, t)
 	if err != nil {
-		page.Findings = notDeployed(ctx, c, t, err)
+		page.add("deployment", notDeployed(ctx, c, t, err))
 		return page, ctx.Err()
 	}
 	v.Deployment = d
@@ -167,24 +171,22 @@ func examine(ctx context.Context, c *azure.Client, t Target, v *visit) (*Page, e
 			c.Say("looking at " + ch.name)
 			f = ch.run(v, ctx)
 		}
-		f.Check = ch.name
-		mayRun = mayRun && (f.State != Failed || !essential[ch.name])
-		page.Findings = append(page.Findings, f)
+		page.add(ch.name, f)
+		mayRun = mayRun && (f.State != Failed || !ch.essential)
 	}
 	if v.Send {
-		page.Findings = append(page.Findings, v.sendAndWait(ctx, mayRun)...)
+		v.sendAndWait(ctx, page, mayRun)
 	}
 	roles := waiting(time.Time{}, "the deployment")
 	if complete {
 		roles = v.checkRoles(ctx) // a row proves them
 	}
-	roles.Check = "roles"
-	page.Findings = append(page.Findings, roles)
+	page.add("roles", roles)
 	return page, ctx.Err()
 }
 
-// notDeployed makes the lines where no deployment is found.
-func notDeployed(ctx context.Context, c *azure.Client, t Target, err error) []Finding {
+// notDeployed makes the one line where no deployment is found.
+func notDeployed(ctx context.Context, c *azure.Client, t Target, err error) Finding {
 	f := failed("make deploy SUBSCRIPTION=... LOCATION=...", "%v", err)
 	if !errors.Is(err, ErrNone) {
 		f.Cure = azure.Explain(azure.Anywhere, err).Cure
@@ -193,8 +195,7 @@ func notDeployed(ctx context.Context, c *azure.Client, t Target, err error) []Fi
 			f = r.finding(f)
 		}
 	}
-	f.Check = "deployment"
-	return []Finding{f}
+	return f
 }
 
 // problem is the line about something that could not be read or done: what passes by

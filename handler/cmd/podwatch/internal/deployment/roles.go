@@ -97,9 +97,9 @@ func (v *visit) checkRoles(ctx context.Context) Finding {
 	switch young := v.c.Now().Sub(newest) < roleTakes; {
 	case len(lacks) > 0:
 		return failed("make deploy again, which assigns them", "the app's identity lacks %s", strings.Join(lacks, ", "))
-	case young && !v.proved:
+	case young && v.row == nil:
 		return waiting(newest, "roles to take effect, which can take 30 minutes; a row (doctor --send) shows that they have")
-	case v.proved:
+	case v.row != nil:
 		return ok("assigned, and in effect: a row came")
 	}
 	return ok("assigned for %s", ago(v.c.Now().Sub(newest)))

@@ -71,32 +71,24 @@ func sendBody(ctx context.Context, c hub.Connection, body []byte) error {
 	return sender.Flush(ctx)
 }
 
-// sendAndWait makes the lines about a deletion on its way through everything.
-func (v *visit) sendAndWait(ctx context.Context, mayRun bool) []Finding {
-	names := []string{"deletion", "row", "card"}
-	lines := make([]Finding, len(names))
-	for i := range lines {
-		lines[i] = waiting(time.Time{}, "the lines above: without them no row comes")
-		if mayRun {
-			lines[i] = waiting(time.Time{}, "the line above")
-		}
-		lines[i].Check = names[i]
-	}
-	set := func(i int, f Finding) bool {
-		f.Check = names[i]
-		lines[i] = f
-		return f.State == OK
-	}
-	if mayRun {
+// sendAndWait makes the lines about a deletion on its way through everything. Each
+// needs the one before.
+func (v *visit) sendAndWait(ctx context.Context, page *Page, may bool) {
+	later := waiting(time.Time{}, "the lines above: without them no row comes")
+	if may {
+		later = waiting(time.Time{}, "the line above")
 		v.refresh(ctx)
-		if sent, f := v.sendDeletion(ctx); set(0, f) {
-			if row, f := v.awaitRow(ctx, sent); set(1, f) {
-				v.proved = true
-				set(2, v.awaitCard(ctx, row))
-			}
-		}
 	}
-	return lines
+	for _, step := range []check{
+		{name: "deletion", run: (*visit).sendDeletion}, {name: "row", run: (*visit).awaitRow}, {name: "card", run: (*visit).awaitCard},
+	} {
+		f := later
+		if may {
+			f = step.run(v, ctx)
+		}
+		may = f.State == OK
+		page.add(step.name, f)
+	}
 }
 
 // refresh asks the app to look its references up again, once a minute until all are
@@ -122,15 +114,15 @@ func (v *visit) refresh(ctx context.Context) {
 	})
 }
 
-func (v *visit) sendDeletion(ctx context.Context) (Deletion, Finding) {
-	sent := NewDeletion()
+func (v *visit) sendDeletion(ctx context.Context) Finding {
+	v.sent = NewDeletion()
 	connection, err := v.connection(ctx)
 	if err != nil {
-		return sent, v.problem(azure.Anywhere, err)
+		return v.problem(azure.Anywhere, err)
 	}
 	begin := v.c.Now()
 	err = v.c.Until(ctx, azure.Wait{Where: azure.Anywhere, Every: 20 * time.Second, Limit: sendWithin}, func(ctx context.Context) (string, error) {
-		switch err := v.send(ctx, connection, sent.Body(v.c.Now())); {
+		switch err := v.send(ctx, connection, v.sent.Body(v.c.Now())); {
 		case err == nil:
 			return "", nil
 		case hub.Unauthorized(err):
@@ -140,18 +132,19 @@ func (v *visit) sendDeletion(ctx context.Context) (Deletion, Finding) {
 		}
 	})
 	if err != nil {
-		return sent, failed("you need Azure Event Hubs Data Sender on the event hub (operatorPrincipalId), and a network that may reach it", "the hub took no deletion: %v", err)
+		return failed("you need Azure Event Hubs Data Sender on the event hub (operatorPrincipalId), and a network that may reach it", "the hub took no deletion: %v", err)
 	}
-	return sent, ok("the hub took one of cluster %s after %s", sent.Cluster, ago(v.c.Now().Sub(begin)))
+	return ok("the hub took one of cluster %s after %s", v.sent.Cluster, ago(v.c.Now().Sub(begin)))
 }
 
 // awaitRow waits for the row of the deletion, with the version that was published. A
 // row of an older version can be that of an instance that was still at work: the
 // deletion is sent again.
-func (v *visit) awaitRow(ctx context.Context, sent Deletion) (row map[string]string, f Finding) {
+func (v *visit) awaitRow(ctx context.Context) Finding {
+	var row map[string]string
 	begin, tries := v.c.Now(), 0
 	err := v.c.Until(ctx, azure.Wait{Where: azure.Querying, Every: 20 * time.Second, Limit: rowWithin}, func(ctx context.Context) (state string, err error) {
-		switch row, err = v.query(ctx, queryRow, sent.CorrelationID); {
+		switch row, err = v.query(ctx, queryRow, v.sent.CorrelationID); {
 		case err != nil:
 			return "", err
 		case row == nil:
@@ -163,22 +156,23 @@ func (v *visit) awaitRow(ctx context.Context, sent Deletion) (row map[string]str
 		}
 		tries++
 		state = fmt.Sprintf("a row of %s: one of %s came, another deletion is sent", v.Version, row["Version"])
-		if sent, f = v.sendDeletion(ctx); f.State != OK {
+		if f := v.sendDeletion(ctx); f.State != OK {
 			return "", errors.New(f.Says)
 		}
 		return state, nil
 	})
 	switch {
 	case err != nil && tries > 0:
-		return nil, failed("publish it again: bin/podwatch publish --subscription ... dist.zip", "%v", err)
+		return failed("publish it again: bin/podwatch publish --subscription ... dist.zip", "%v", err)
 	case err != nil:
-		return nil, failed(cmp.Or(azure.Explain(azure.Querying, err).Cure, "see the lines queue, errors and roles"), "no row: %v", err)
+		return failed(cmp.Or(azure.Explain(azure.Querying, err).Cure, "see the lines queue, errors and roles"), "no row: %v", err)
 	}
-	return row, ok("alert %s came after %s, from version %s", row["AlertId"], ago(v.c.Now().Sub(begin)), row["Version"])
+	v.row = row
+	return ok("alert %s came after %s, from version %s", row["AlertId"], ago(v.c.Now().Sub(begin)), row["Version"])
 }
 
 // awaitCard waits for the ledger's mark that Teams accepted the card.
-func (v *visit) awaitCard(ctx context.Context, row map[string]string) Finding {
+func (v *visit) awaitCard(ctx context.Context) Finding {
 	settings, err := v.Settings(ctx)
 	if err != nil {
 		return v.problem(azure.Anywhere, err)
@@ -186,8 +180,8 @@ func (v *visit) awaitCard(ctx context.Context, row map[string]string) Finding {
 	switch {
 	case settings[webhookSetting] == "":
 		return ok("none is wanted: Teams is not set up")
-	case row["Suppressed"] != "":
-		return failed("let the exception leave out clusters named podwatch-doctor-*", "the exception %q suppresses the deletion: nothing shows that cards arrive", row["SuppressedBy"])
+	case v.row["Suppressed"] != "":
+		return failed("let the exception leave out clusters named podwatch-doctor-*", "the exception %q suppresses the deletion: nothing shows that cards arrive", v.row["SuppressedBy"])
 	}
 	account, err := v.open(ctx)
 	if err != nil {
@@ -196,7 +190,7 @@ func (v *visit) awaitCard(ctx context.Context, row map[string]string) Finding {
 	begin, outcome := v.c.Now(), ""
 	ledger := state.NewLedger(account.Documents(state.LedgerContainer), slog.New(slog.DiscardHandler))
 	err = v.c.Until(ctx, azure.Wait{Where: azure.Anywhere, Every: 2 * time.Second, Limit: cardWithin}, func(ctx context.Context) (string, error) {
-		outcome, err = ledger.Outcome(ctx, state.Key{Sink: "teams", ID: row["AlertId"]})
+		outcome, err = ledger.Outcome(ctx, state.Key{Sink: "teams", ID: v.row["AlertId"]})
 		if err != nil {
 			return "", err
 		}
