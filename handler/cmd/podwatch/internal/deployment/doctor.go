@@ -25,11 +25,11 @@ const (
 
 // A Finding is one line of the page.
 type Finding struct {
-	Check string     `json:"check"`
-	State State      `json:"state"`
-	Says  string     `json:"says"`            // OK: what was seen; Waiting: for what; Failed: the cause
-	Since *time.Time `json:"since,omitempty"` // Waiting: since when, where that is known
-	Cure  string     `json:"cure,omitempty"`  // Failed
+	Check string    `json:"check"`
+	State State     `json:"state"`
+	Says  string    `json:"says"`           // OK: what was seen; Waiting: for what; Failed: the cause
+	Since time.Time `json:"since,omitzero"` // Waiting: since when, where that is known
+	Cure  string    `json:"cure,omitempty"` // Failed
 }
 
 func ok(format string, args ...any) Finding {
@@ -37,12 +37,7 @@ func ok(format string, args ...any) Finding {
 }
 
 func waiting(since time.Time, format string, args ...any) Finding {
-	f := Finding{State: Waiting, Says: fmt.Sprintf(format, args...)}
-	if !since.IsZero() {
-		since = since.UTC()
-		f.Since = &since
-	}
-	return f
+	return Finding{State: Waiting, Since: since.UTC(), Says: fmt.Sprintf(format, args...)}
 }
 
 func failed(cure, format string, args ...any) Finding {
@@ -78,8 +73,8 @@ func (p *Page) Write(w io.Writer, now time.Time, clean func(string) string) {
 		says := f.Says
 		if f.State == Waiting {
 			says = "for " + says
-			if f.Since != nil {
-				says = fmt.Sprintf("since %s (%s) %s", f.Since.Format("15:04 MST"), ago(now.Sub(*f.Since)), says)
+			if !f.Since.IsZero() {
+				says = fmt.Sprintf("since %s (%s) %s", f.Since.Format("15:04 MST"), ago(now.Sub(f.Since)), says)
 			}
 		}
 		fmt.Fprintf(w, "%-8s %-12s %s\n", f.State, f.Check, clean(says))

@@ -201,7 +201,7 @@ func TestDoctorOfAFreshDeployment(t *testing.T) {
 	w.Do(func() { w.now = w.now.Add(-25 * time.Minute) }) // as right after it was published
 	page = w.doctor(t, Options{}, nil)
 	for check, says := range map[string]string{"package": "first log line of v1", "sources": "90 minutes", "heartbeat": "first heartbeat", "rules": "first log line", "roles": "30 minutes"} {
-		if f := line(t, page, check); f.State != Waiting || f.Since == nil || !strings.Contains(f.Says, says) {
+		if f := line(t, page, check); f.State != Waiting || f.Since.IsZero() || !strings.Contains(f.Says, says) {
 			t.Errorf("%s is %+v, want waiting for %q", check, f, says)
 		}
 	}
