@@ -99,7 +99,7 @@ func (c *Client) Delete(ctx context.Context, path, version string) error {
 			_, err = poller.PollUntilDone(ctx, nil)
 		}
 	}
-	if err = Wrap(err); Status(err) == http.StatusNotFound {
+	if err = Wrap(err); NotFound(err) {
 		return nil
 	}
 	return err

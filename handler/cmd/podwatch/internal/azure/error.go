@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"regexp"
 	"strings"
 
@@ -48,6 +49,9 @@ func Status(err error) int {
 	}
 	return 0
 }
+
+// NotFound reports whether what was asked for does not exist.
+func NotFound(err error) bool { return Status(err) == http.StatusNotFound }
 
 // maxMessage bounds what is repeated of an answer, in bytes.
 const maxMessage = 600

@@ -288,7 +288,7 @@ func (p *preflight) checkClusters(ctx context.Context) Finding {
 	for _, wanted := range p.Clusters {
 		var c Resource
 		id := wanted.id(p.Subscription)
-		if err := p.c.Get(ctx, id, apiOfCluster(id), nil, &c); notFound(err) {
+		if err := p.c.Get(ctx, id, apiOfCluster(id), nil, &c); azure.NotFound(err) {
 			return failed("correct clusters in the parameters file; az aks list shows the names", "there is no cluster %s", id)
 		} else if err != nil {
 			return p.problem(err)
@@ -376,7 +376,7 @@ func (p *preflight) checkTeams(ctx context.Context) Finding {
 		case err == nil:
 			p.overrides = append(p.overrides, Override{"useTeams", "true"})
 			return ok("cards stay on: the vault holds the address")
-		case !notFound(err):
+		case !azure.NotFound(err):
 			return failed("pass the address in TEAMS_WEBHOOK_URL, or useTeams in the parameters file", "whether the vault holds the Teams address is not known: %v", err)
 		}
 	}

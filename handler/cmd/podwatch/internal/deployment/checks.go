@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -420,6 +419,3 @@ func (v *visit) checkErrors(ctx context.Context) Finding {
 	}
 	return ok("none in the log of the last hour")
 }
-
-// notFound is Status(err) == 404.
-func notFound(err error) bool { return azure.Status(err) == http.StatusNotFound }

@@ -145,7 +145,7 @@ func (m *demolition) ours(ctx context.Context, s setting) bool {
 	if !ok || !strings.HasPrefix(s.Name, "podwatch-") || m.Group != "" && !strings.EqualFold(id.Group, m.Group) {
 		return false
 	}
-	return notFound(m.c.Get(ctx, id.Ancestor(4), apiEventHub, nil, nil)) // .../namespaces/NAME
+	return azure.NotFound(m.c.Get(ctx, id.Ancestor(4), apiEventHub, nil, nil)) // .../namespaces/NAME
 }
 
 // roles removes the identity's roles outside the group, which would stay behind as those

@@ -10,7 +10,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -129,7 +128,7 @@ func Find(ctx context.Context, c *azure.Client, t Target) (*Deployment, error) {
 		var g Resource
 		if err = c.Get(ctx, t.scope()+"/resourcegroups/"+url.PathEscape(t.Group), apiResources, nil, &g); err == nil {
 			groups = []Resource{g}
-		} else if azure.Status(err) == http.StatusNotFound {
+		} else if azure.NotFound(err) {
 			err = nil
 		}
 	}

@@ -125,10 +125,10 @@ func (d *Deployment) follow(ctx context.Context, scm *azure.Site, id string) (en
 		var s scmDeployment
 		err := scm.Get(ctx, "/api/deployments/"+url.PathEscape(id), &s)
 		switch {
-		case azure.Status(err) == http.StatusNotFound && (last != nil || unknown == unknownTries):
+		case azure.NotFound(err) && (last != nil || unknown == unknownTries):
 			d.c.Say("the SCM site does not know the deployment any more; whether it runs will show")
 			return "", nil
-		case azure.Status(err) == http.StatusNotFound:
+		case azure.NotFound(err):
 			unknown++
 			return "the SCM site does not know the deployment yet", nil
 		case err != nil:

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net/http"
 	"net/url"
 	"strings"
 	"time"
@@ -36,7 +35,7 @@ func RecordName(name, location string) string { return name + "-" + region(locat
 func readRecord(ctx context.Context, c *azure.Client, t Target, name string) (*record, error) {
 	var r record
 	err := c.Get(ctx, t.scope()+"/providers/Microsoft.Resources/deployments/"+url.PathEscape(RecordName(name, t.Location)), apiResources, nil, &r)
-	if azure.Status(err) == http.StatusNotFound {
+	if azure.NotFound(err) {
 		return nil, nil
 	}
 	return &r, err
