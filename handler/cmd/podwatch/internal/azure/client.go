@@ -79,14 +79,14 @@ func (c *Client) Get(ctx context.Context, path, version string, query url.Values
 	return c.ask(ctx, http.MethodGet, c.url(path, version, query), nil, out)
 }
 
-// Post calls an action. body and out may be nil.
-func (c *Client) Post(ctx context.Context, path, version string, body, out any) error {
-	return c.ask(ctx, http.MethodPost, c.url(path, version, nil), body, out)
+// Post calls an action without a body. out may be nil.
+func (c *Client) Post(ctx context.Context, path, version string, out any) error {
+	return c.ask(ctx, http.MethodPost, c.url(path, version, nil), nil, out)
 }
 
 // Put writes a resource.
-func (c *Client) Put(ctx context.Context, path, version string, body, out any) error {
-	return c.ask(ctx, http.MethodPut, c.url(path, version, nil), body, out)
+func (c *Client) Put(ctx context.Context, path, version string, body any) error {
+	return c.ask(ctx, http.MethodPut, c.url(path, version, nil), body, nil)
 }
 
 // Delete deletes a resource and waits until it is gone. One that does not exist is no

@@ -215,7 +215,7 @@ func (d *Deployment) Settings(ctx context.Context) (map[string]string, error) {
 	}
 	if d.settings == nil {
 		var answer struct{ Properties map[string]string }
-		if err := d.c.Post(ctx, d.App+"/config/appsettings/list", apiWeb, nil, &answer); err != nil {
+		if err := d.c.Post(ctx, d.App+"/config/appsettings/list", apiWeb, &answer); err != nil {
 			return nil, fmt.Errorf("read the app's settings: %w", err)
 		}
 		d.settings = answer.Properties

@@ -214,12 +214,12 @@ func (d *Deployment) publishPremium(ctx context.Context, address string) error {
 	}
 	if settings[packageSetting] == address {
 		d.c.Say("restarting the app")
-		return d.c.Post(ctx, d.App+"/restart", apiWeb, nil, nil)
+		return d.c.Post(ctx, d.App+"/restart", apiWeb, nil)
 	}
 	settings = maps.Clone(settings)
 	settings[packageSetting] = address
 	d.c.Say("the app is set to run from " + arm.Name(address))
-	err = d.c.Put(ctx, d.App+"/config/appsettings", apiWeb, map[string]any{"properties": settings}, nil)
+	err = d.c.Put(ctx, d.App+"/config/appsettings", apiWeb, map[string]any{"properties": settings})
 	if err == nil {
 		d.settings = settings
 	}
@@ -230,7 +230,7 @@ func (d *Deployment) publishPremium(ctx context.Context, address string) error {
 // latest synchronization of triggers found, so it asks for one each time.
 func (d *Deployment) load(ctx context.Context) error {
 	err := d.c.Until(ctx, azure.Wait{Where: azure.Syncing, Every: 10 * time.Second, Limit: loadWithin}, func(ctx context.Context) (string, error) {
-		if err := d.c.Post(ctx, d.App+"/host/default/sync", apiWeb, nil, nil); err != nil {
+		if err := d.c.Post(ctx, d.App+"/host/default/sync", apiWeb, nil); err != nil {
 			return "", err
 		}
 		return d.missingFunctions(ctx)

@@ -105,7 +105,7 @@ func (v *visit) refresh(ctx context.Context) {
 			if resolved || cause.Passes == 0 {
 				continue
 			}
-			if err := v.c.Post(ctx, v.App+"/config/configreferences/appsettings/refresh", apiHost, nil, nil); err != nil {
+			if err := v.c.Post(ctx, v.App+"/config/configreferences/appsettings/refresh", apiHost, nil); err != nil {
 				return "", err
 			}
 			return r.Name + ": " + cause.What, nil
