@@ -31,7 +31,7 @@ var _ state.Documents = documents{}
 // Documents returns the blobs of a container as documents. The age of a document
 // is the difference of two times of the service.
 func (a *Account) Documents(container string) state.Documents {
-	return documents{a.blobs.NewContainerClient(container)}
+	return documents{a.Container(container)}
 }
 
 func (d documents) Fetch(ctx context.Context, name string) (state.Document, error) {
@@ -150,7 +150,7 @@ const maxCounted = 20_000
 // Count returns how many blobs with content a container has, 20,000 at most.
 func (a *Account) Count(ctx context.Context, name string) (int, error) {
 	n := 0
-	for item, err := range list(ctx, a.blobs.NewContainerClient(name), "") {
+	for item, err := range list(ctx, a.Container(name), "") {
 		if err != nil {
 			return 0, failed("count blobs of container", name, err)
 		}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/container"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/service"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azqueue/v2"
 
@@ -66,6 +67,9 @@ func open(s *config.Storage, cred azcore.TokenCredential, transport policy.Trans
 	}
 	return a, nil
 }
+
+// Container returns a container of blobs, for what is too large for a document.
+func (a *Account) Container(name string) *container.Client { return a.blobs.NewContainerClient(name) }
 
 // openConnection does not repeat the SDK's errors: they may contain a part of the
 // connection string.

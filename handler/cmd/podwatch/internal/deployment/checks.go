@@ -296,7 +296,7 @@ const firstRecords = 90 * time.Minute
 
 // checkSources says when each source was last read.
 func (v *visit) checkSources(ctx context.Context) Finding {
-	account, err := v.open(ctx)
+	account, err := v.Account(ctx)
 	if err != nil {
 		return v.storageProblem(err)
 	}
@@ -373,7 +373,7 @@ func (v *visit) checkRules(ctx context.Context) Finding {
 
 // checkQueue counts what has not been delivered.
 func (v *visit) checkQueue(ctx context.Context) Finding {
-	account, err := v.open(ctx)
+	account, err := v.Account(ctx)
 	if err != nil {
 		return v.storageProblem(err)
 	}
@@ -396,7 +396,7 @@ func (v *visit) checkQueue(ctx context.Context) Finding {
 const unreadableContainer = "unreadable-messages"
 
 func (v *visit) checkUnreadable(ctx context.Context) Finding {
-	account, err := v.open(ctx)
+	account, err := v.Account(ctx)
 	if err != nil {
 		return v.storageProblem(err)
 	}

@@ -11,7 +11,6 @@ import (
 
 	"podwatch/handler/cmd/podwatch/internal/azure"
 	"podwatch/handler/cmd/podwatch/internal/hub"
-	"podwatch/handler/internal/storage"
 )
 
 // A State is what a line of the page says.
@@ -113,7 +112,6 @@ type visit struct {
 	latest  func(ctx context.Context, c hub.Connection) (time.Time, error)
 	changed time.Time // the latest deployment or publication that is known
 	history []published
-	account *storage.Account
 	sent    Deletion          // the latest
 	row     map[string]string // of a deletion, with the right version; nil: none has come
 }
@@ -215,20 +213,6 @@ func (v *visit) because(cause azure.Cause, err error) Finding {
 // recently reports whether something was deployed or published within d.
 func (v *visit) recently(d time.Duration) bool {
 	return !v.changed.IsZero() && v.c.Now().Sub(v.changed) < d
-}
-
-// open opens the app's storage account.
-func (v *visit) open(ctx context.Context) (*storage.Account, error) {
-	if v.account == nil {
-		s, err := v.storageSettings(ctx)
-		if err != nil {
-			return nil, err
-		}
-		if v.account, err = storage.Open(s, v.c.Credential); err != nil {
-			return nil, err
-		}
-	}
-	return v.account, nil
 }
 
 // storageProblem is the line about storage that could not be read.

@@ -17,6 +17,7 @@ import (
 	"podwatch/handler/cmd/podwatch/internal/azure"
 	"podwatch/handler/internal/arm"
 	"podwatch/handler/internal/config"
+	"podwatch/handler/internal/storage"
 )
 
 // Versions of the APIs.
@@ -88,6 +89,7 @@ type Deployment struct {
 
 	site     *Site
 	settings map[string]string
+	account  *storage.Account
 }
 
 // A Site is what is read of the function app.
@@ -223,12 +225,12 @@ func (d *Deployment) Settings(ctx context.Context) (map[string]string, error) {
 	return d.settings, nil
 }
 
-// storageSettings are those of the app: the tool reaches the account as the app does,
+// Account opens the app's storage account, once. The tool reaches it as the app does,
 // but as another identity.
-func (d *Deployment) storageSettings(ctx context.Context) (*config.Storage, error) {
+func (d *Deployment) Account(ctx context.Context) (*storage.Account, error) {
 	s, err := d.Settings(ctx)
-	if err != nil {
-		return nil, err
+	if err == nil && d.account == nil {
+		d.account, err = storage.Open(new(config.StorageFrom(func(name string) string { return s[name] })), d.c.Credential)
 	}
-	return new(config.StorageFrom(func(name string) string { return s[name] })), nil
+	return d.account, err
 }

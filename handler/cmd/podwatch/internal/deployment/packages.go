@@ -10,13 +10,13 @@ import (
 	"strings"
 	"time"
 
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blob"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/bloberror"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blockblob"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/container"
 
 	"podwatch/handler/cmd/podwatch/internal/azure"
-	"podwatch/handler/internal/config"
 )
 
 const (
@@ -38,25 +38,17 @@ type published struct {
 }
 
 func (d *Deployment) packages(ctx context.Context) (*packages, error) {
-	s, err := d.storageSettings(ctx)
+	account, err := d.Account(ctx)
 	if err != nil {
 		return nil, err
 	}
-	var c *container.Client
-	switch {
-	case s.ConnectionString != "":
-		c, err = container.NewClientFromConnectionString(config.ExpandConnection(string(s.ConnectionString)), packageContainer, nil)
-	case s.BlobServiceURI != "":
-		c, err = container.NewClient(strings.TrimRight(s.BlobServiceURI, "/")+"/"+packageContainer, d.c.Credential, nil)
-	case s.AccountName != "":
-		c, err = container.NewClient("https://"+s.AccountName+".blob.core.windows.net/"+packageContainer, d.c.Credential, nil)
-	default:
-		err = errors.New("its settings name no storage account")
-	}
-	if err != nil {
-		return nil, errors.New("open the app's storage account: its settings name none that can be used") // the cause may hold a key
-	}
-	return &packages{c}, nil
+	return &packages{account.Container(packageContainer)}, nil
+}
+
+// patiently replaces the limits of the account's client, which are for small documents
+// that alerts wait for.
+func patiently(ctx context.Context) context.Context {
+	return policy.WithRetryOptions(ctx, policy.RetryOptions{})
 }
 
 func blobName(version string) string { return "podwatch-" + version + ".zip" }
@@ -66,7 +58,7 @@ func blobName(version string) string { return "podwatch-" + version + ".zip" }
 func (d *Deployment) keep(ctx context.Context, s *packages, p *Package) (address string, err error) {
 	b := s.container.NewBlockBlobClient(blobName(p.Version))
 	err = d.c.Until(ctx, azure.Wait{Where: azure.Uploading, Every: 15 * time.Second, Limit: loadWithin}, func(ctx context.Context) (string, error) {
-		_, err := b.UploadBuffer(ctx, p.data, &blockblob.UploadBufferOptions{})
+		_, err := b.UploadBuffer(patiently(ctx), p.data, &blockblob.UploadBufferOptions{})
 		return "", azure.Wrap(err)
 	})
 	if err != nil {
@@ -77,7 +69,7 @@ func (d *Deployment) keep(ctx context.Context, s *packages, p *Package) (address
 }
 
 func (s *packages) fetch(ctx context.Context, name string) ([]byte, error) {
-	answer, err := s.container.NewBlobClient(name).DownloadStream(ctx, nil)
+	answer, err := s.container.NewBlobClient(name).DownloadStream(patiently(ctx), nil)
 	if err != nil {
 		return nil, azure.Wrap(err)
 	}
@@ -113,7 +105,7 @@ func (s *packages) add(ctx context.Context, p published) error {
 	if err != nil {
 		return err
 	}
-	_, err = s.container.NewBlockBlobClient(historyBlob).UploadStream(ctx, bytes.NewReader(text), &blockblob.UploadStreamOptions{
+	_, err = s.container.NewBlockBlobClient(historyBlob).UploadStream(patiently(ctx), bytes.NewReader(text), &blockblob.UploadStreamOptions{
 		HTTPHeaders: &blob.HTTPHeaders{BlobContentType: new("application/json")},
 	})
 	return azure.Wrap(err)

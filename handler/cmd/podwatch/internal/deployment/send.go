@@ -183,7 +183,7 @@ func (v *visit) awaitCard(ctx context.Context) Finding {
 	case v.row["Suppressed"] != "":
 		return failed("let the exception leave out clusters named podwatch-doctor-*", "the exception %q suppresses the deletion: nothing shows that cards arrive", v.row["SuppressedBy"])
 	}
-	account, err := v.open(ctx)
+	account, err := v.Account(ctx)
 	if err != nil {
 		return v.storageProblem(err)
 	}
