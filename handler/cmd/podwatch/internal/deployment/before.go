@@ -33,7 +33,7 @@ type Override struct{ Name, Value string }
 type preflight struct {
 	c *azure.Client
 	Plans
-	found     *Deployment // nil: none yet
+	found     *Deployment // empty: none yet
 	overrides []Override
 	actions   []permission
 	clusters  []Resource
@@ -62,7 +62,7 @@ var preflights = []struct {
 // only Azure's present state decides. It changes nothing. After a failure of the
 // subscription itself it asks nothing more.
 func Before(ctx context.Context, c *azure.Client, plans Plans) (*Page, []Override, error) {
-	p := &preflight{c: c, Plans: plans}
+	p := &preflight{c: c, Plans: plans, found: new(Deployment)}
 	p.Group = cmp.Or(plans.ResourceGroupName, "rg-"+p.Name+"-"+region(p.Target.Location))
 	page := &Page{Subject: fmt.Sprintf("before deploying %s to %s in resource group %s", p.Name, p.Target.Location, p.Group)}
 	for _, ch := range preflights {
@@ -141,11 +141,11 @@ func (p *preflight) checkRecord(ctx context.Context) Finding {
 	} else if !errors.Is(err, ErrNone) {
 		return p.problem(err)
 	}
-	if p.found != nil && !SameRegion(p.found.Location, p.Target.Location) {
+	if p.found.GroupID != "" && !SameRegion(p.found.Location, p.Target.Location) {
 		return failed("name another resource group (resourceGroupName), or deploy to "+p.found.Location, "the resource group %s exists in %s", p.Group, p.found.Location)
 	}
 	switch {
-	case r == nil && p.found == nil:
+	case r == nil && p.found.GroupID == "":
 		return ok("the first one")
 	case r == nil:
 		return ok("an update; no record of an earlier one is kept")
@@ -172,7 +172,7 @@ func (p *preflight) checkRegion(ctx context.Context) Finding {
 }
 
 func (p *preflight) checkPlan(ctx context.Context) Finding {
-	if p.found != nil && p.found.App != "" {
+	if p.found.App != "" {
 		site, err := p.found.Site(ctx)
 		if err != nil {
 			return p.problem(err)
@@ -196,7 +196,7 @@ func (p *preflight) checkPlan(ctx context.Context) Finding {
 
 // keepPackage lets an app on the Premium plan go on with the package that it runs.
 func (p *preflight) keepPackage(ctx context.Context) Finding {
-	if p.found == nil || p.found.App == "" {
+	if p.found.App == "" {
 		return ok("Elastic Premium")
 	}
 	settings, err := p.found.Settings(ctx)
@@ -335,7 +335,7 @@ func (p *preflight) checkSettings(ctx context.Context) Finding {
 // it is deleted. It comes back with its old properties, which only another deployment
 // replaces.
 func (p *preflight) checkVault(ctx context.Context) Finding {
-	if p.found != nil && p.found.Vault != "" {
+	if p.found.Vault != "" {
 		return ok("%s", arm.Name(p.found.Vault))
 	}
 	list, err := azure.List[struct {
@@ -366,10 +366,6 @@ func (p *preflight) checkTeams(ctx context.Context) Finding {
 	if p.UseTeams != nil {
 		return ok("the parameters file says useTeams = %t", *p.UseTeams)
 	}
-	none := ok("no address was given: alerts become rows, no cards. TEAMS_WEBHOOK_URL sets one")
-	if p.found == nil {
-		return none
-	}
 	if p.found.Vault != "" {
 		err := p.c.Get(ctx, p.found.Vault+"/secrets/"+webhookSecret, apiVault, nil, nil)
 		switch {
@@ -390,5 +386,5 @@ func (p *preflight) checkTeams(ctx context.Context) Finding {
 				"the app has a Teams address, and the vault has not: the deployment would switch the cards off")
 		}
 	}
-	return none
+	return ok("no address was given: alerts become rows, no cards. TEAMS_WEBHOOK_URL sets one")
 }

@@ -24,7 +24,7 @@ type demolition struct {
 	c *azure.Client
 	Target
 	DestroyOptions
-	group         *Deployment // nil: the group is gone
+	group         *Deployment // empty: the group is gone
 	subscriptions []string    // where the identity may have roles
 	left          int
 }
@@ -34,28 +34,25 @@ type demolition struct {
 // what there is by asking Azure, so that it can be called again after any failure. The
 // error tells how many things are left.
 func Destroy(ctx context.Context, c *azure.Client, t Target, o DestroyOptions) error {
-	m := &demolition{c: c, Target: t, DestroyOptions: o}
-	var err error
-	m.group, err = Find(ctx, c, t)
-	if m.group != nil {
-		m.Target = m.group.Target
-	}
-	if err != nil && !errors.Is(err, ErrNone) {
-		if m.group == nil {
-			return err
+	m := &demolition{c: c, Target: t, DestroyOptions: o, group: new(Deployment)}
+	found, err := Find(ctx, c, t)
+	switch {
+	case found != nil:
+		m.group, m.Target = found, found.Target
+		if err != nil {
+			m.failed("list what the resource group holds", err)
 		}
-		m.failed("list what the resource group holds", err)
+	case !errors.Is(err, ErrNone):
+		return err
 	}
 	m.exporters(ctx)
-	if m.group != nil {
-		m.roles(ctx)
-		if !o.Exporters {
-			m.remove(ctx, "resource group "+m.Group+" with everything in it", m.group.GroupID, apiResources)
-		}
-	} else if !o.Exporters {
-		m.Report("no resource group has the tag " + Tag + "=" + TagValue + m.where())
-	}
+	m.roles(ctx)
 	if !o.Exporters {
+		if m.group.GroupID != "" {
+			m.remove(ctx, "resource group "+m.Group+" with everything in it", m.group.GroupID, apiResources)
+		} else {
+			m.Report("no resource group has the tag " + Tag + "=" + TagValue + m.where())
+		}
 		m.records(ctx)
 	}
 	if err := ctx.Err(); err != nil {
@@ -86,17 +83,10 @@ func (m *demolition) remove(ctx context.Context, what, id, version string) {
 	m.Report("removed  " + what)
 }
 
-func (m *demolition) name() string {
-	if m.group != nil {
-		return m.group.name()
-	}
-	return "podwatch"
-}
-
 // exporters removes the diagnostic settings of the subscription and of clusters.
 func (m *demolition) exporters(ctx context.Context) {
 	m.settings(ctx, m.scope(), "the subscription")
-	all, err := clusters(ctx, m.c, m.Target, m.name(), m.Clusters)
+	all, err := clusters(ctx, m.c, m.Target, m.group.name(), m.Clusters)
 	if err != nil {
 		m.failed("find the clusters", err)
 		all = nil
@@ -138,7 +128,7 @@ func (m *demolition) settings(ctx context.Context, id, of string) {
 // where that is gone, to one that had podwatch's name and does not exist.
 func (m *demolition) ours(ctx context.Context, s setting) bool {
 	rule := s.Properties.EventHubAuthorizationRuleID
-	if m.group != nil {
+	if m.group.GroupID != "" {
 		return m.group.ours(s)
 	}
 	id, ok := arm.Parse(rule)
@@ -178,7 +168,7 @@ func (m *demolition) records(ctx context.Context) {
 	if m.Location == "" {
 		return
 	}
-	r, err := readRecord(ctx, m.c, m.Target, m.name())
+	r, err := readRecord(ctx, m.c, m.Target, m.group.name())
 	if err != nil {
 		m.failed("find the deployment's record", err)
 	} else if r != nil {
