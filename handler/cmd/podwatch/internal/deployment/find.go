@@ -106,15 +106,6 @@ type Site struct {
 // ErrNone is the error of [Find] where there is no deployment.
 var ErrNone = errors.New("podwatch is not deployed there")
 
-// Groups returns the resource groups that are tagged as podwatch's and that t can mean.
-func Groups(ctx context.Context, c *azure.Client, t Target) ([]Resource, error) {
-	groups, err := azure.List[Resource](ctx, c, t.scope()+"/resourcegroups", apiResources,
-		url.Values{"$filter": {fmt.Sprintf("tagName eq '%s' and tagValue eq '%s'", Tag, TagValue)}})
-	return slices.DeleteFunc(groups, func(g Resource) bool {
-		return t.Group != "" && !strings.EqualFold(t.Group, g.Name) || t.Location != "" && !SameRegion(t.Location, g.Location)
-	}), err
-}
-
 // SameRegion compares two names of regions: "West Europe" is westeurope.
 func SameRegion(a, b string) bool { return region(a) == region(b) }
 
@@ -125,7 +116,11 @@ func Find(ctx context.Context, c *azure.Client, t Target) (*Deployment, error) {
 	if err := t.Check(); err != nil {
 		return nil, err
 	}
-	groups, err := Groups(ctx, c, t)
+	groups, err := azure.List[Resource](ctx, c, t.scope()+"/resourcegroups", apiResources,
+		url.Values{"$filter": {fmt.Sprintf("tagName eq '%s' and tagValue eq '%s'", Tag, TagValue)}})
+	groups = slices.DeleteFunc(groups, func(g Resource) bool {
+		return t.Group != "" && !strings.EqualFold(t.Group, g.Name) || t.Location != "" && !SameRegion(t.Location, g.Location)
+	})
 	if err == nil && len(groups) == 0 && t.Group != "" { // a group whose tags were replaced
 		var g Resource
 		if err = c.Get(ctx, t.scope()+"/resourcegroups/"+url.PathEscape(t.Group), apiResources, nil, &g); err == nil {
