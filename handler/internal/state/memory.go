@@ -52,35 +52,27 @@ func (m *memory) Fetch(ctx context.Context, name string) (Document, error) {
 }
 
 func (m *memory) Create(ctx context.Context, name string, data []byte) (Document, error) {
-	if err := ctx.Err(); err != nil {
-		return Document{}, err
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.documents.Contains(name) {
-		return Document{}, ErrExists
-	}
-	return m.write(name, data), nil
+	return m.write(ctx, Document{Name: name}, data, ErrExists)
 }
 
 func (m *memory) Replace(ctx context.Context, d Document, data []byte) (Document, error) {
+	return m.write(ctx, d, data, ErrChanged)
+}
+
+// write stores a new version if d is the newest, and otherwise fails with conflict.
+func (m *memory) write(ctx context.Context, d Document, data []byte, conflict error) (Document, error) {
 	if err := ctx.Err(); err != nil {
 		return Document{}, err
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if s, ok := m.documents.Peek(d.Name); !ok || s.version != d.Version {
-		return Document{}, ErrChanged
+	if s, _ := m.documents.Peek(d.Name); s.version != d.Version {
+		return Document{}, conflict
 	}
-	return m.write(d.Name, data), nil
-}
-
-// write stores a new version. The caller holds the lock.
-func (m *memory) write(name string, data []byte) Document {
 	m.versions++
 	s := stored{bytes.Clone(data), strconv.Itoa(m.versions), time.Now()}
-	m.documents.Add(name, s)
-	return Document{Name: name, Data: data, Version: s.version}
+	m.documents.Add(d.Name, s)
+	return Document{Name: d.Name, Data: data, Version: s.version}, nil
 }
 
 func (m *memory) Delete(ctx context.Context, d Document) error {
