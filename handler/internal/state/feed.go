@@ -176,7 +176,7 @@ func (f *Feed) Check(ctx context.Context, counts map[string]int) ([]Notice, erro
 		return nil, nil
 	}
 	d, h, err := f.read(ctx)
-	if err == nil && d.Version == "" || err == nil && h.shrunk(counts) {
+	if err == nil && (d.Version == "" || h.shrink(counts)) {
 		// The first check starts the clock: a feed that never begins is silent.
 		err = f.change(ctx, func(h *heard) { h.shrink(counts) })
 	}

@@ -152,23 +152,16 @@ func (h *heard) countNotices(counts map[string]int) []Notice {
 	return list
 }
 
-// shrunk reports whether a count is below what was told. That is no news, and
-// growing again is.
-func (h *heard) shrunk(counts map[string]int) bool {
-	for name, n := range counts {
-		if n < h.Counts[name].Told {
-			return true
-		}
-	}
-	return false
-}
-
-func (h *heard) shrink(counts map[string]int) {
+// shrink notes the counts that are below what was told, and reports whether there are
+// any. That is no news, and growing again is.
+func (h *heard) shrink(counts map[string]int) (shrunk bool) {
 	for name, n := range counts {
 		if told := h.Counts[name]; n < told.Told {
 			h.Counts[name] = counter{n, told.Changes + 1}
+			shrunk = true
 		}
 	}
+	return shrunk
 }
 
 // noticeID names a notice by what happened.
