@@ -53,21 +53,15 @@ func (s *Storms) Ended(ctx context.Context, channel string) iter.Seq2[Summary, e
 		if s.documents == nil {
 			return
 		}
-		_, w, err := s.fetchWindow(ctx, channel)
-		if err != nil {
-			yield(Summary{}, fmt.Errorf("read the window of %s: %w", channel, err))
-			return
-		}
-		windows, err := s.windows(ctx, channel)
+		windows, latest, err := s.windows(ctx, channel)
 		if err != nil && !yield(Summary{}, err) {
 			return
 		}
-		for _, names := range windows {
-			id := path.Base(path.Dir(names[0]))
-			if id == w.ID && w.open(s.now()) {
+		for _, p := range windows {
+			if p.window == latest.ID && latest.open(s.now()) {
 				continue
 			}
-			if !s.summarise(ctx, channel, id, names, yield) {
+			if !s.summarise(ctx, p, yield) {
 				return
 			}
 		}
@@ -80,16 +74,11 @@ func (s *Storms) Waiting(ctx context.Context, channel string) (alerts int, until
 	if s.documents == nil {
 		return 0, time.Time{}, nil
 	}
-	_, w, err := s.fetchWindow(ctx, channel)
-	if err != nil {
-		return 0, time.Time{}, fmt.Errorf("read the window of %s: %w", channel, err)
-	}
-	windows, err := s.windows(ctx, channel)
+	windows, latest, err := s.windows(ctx, channel)
 	if err != nil {
 		return 0, time.Time{}, err
 	}
-	for _, names := range windows {
-		p := &part{channel: channel, window: path.Base(path.Dir(names[0])), pieces: heldPieces(names)}
+	for _, p := range windows {
 		summaries, err := s.read(ctx, p)
 		if err != nil {
 			return 0, time.Time{}, fmt.Errorf("count the alerts held for %s: %w", channel, err)
@@ -99,42 +88,45 @@ func (s *Storms) Waiting(ctx context.Context, channel string) (alerts int, until
 				alerts += summary.Count
 			}
 		}
-		if p.window == w.ID && w.open(s.now()) {
-			until = w.Until
+		if p.window == latest.ID && latest.open(s.now()) {
+			until = latest.Until
 		}
 	}
 	return alerts, until, nil
 }
 
-// windows returns the names of what is held, one list a window, oldest first.
-func (s *Storms) windows(ctx context.Context, channel string) ([][]string, error) {
-	var windows [][]string
-	latest := ""
+// windows returns what is held, one part a window, oldest first, and the window that
+// was last written.
+func (s *Storms) windows(ctx context.Context, channel string) (windows []*part, latest stormWindow, err error) {
+	if _, latest, err = s.fetchWindow(ctx, channel); err != nil {
+		return nil, latest, fmt.Errorf("read the window of %s: %w", channel, err)
+	}
 	for name, err := range s.documents.List(ctx, folder(channel)+"held/") {
 		if err != nil {
-			return windows, fmt.Errorf("list the alerts held for %s: %w", channel, err)
+			return windows, latest, fmt.Errorf("list the alerts held for %s: %w", channel, err)
 		}
-		if of := path.Dir(name); of != latest {
-			latest = of
-			windows = append(windows, nil)
+		id := path.Base(path.Dir(name))
+		if n := len(windows); n == 0 || windows[n-1].window != id {
+			windows = append(windows, &part{channel: channel, window: id})
 		}
-		windows[len(windows)-1] = append(windows[len(windows)-1], name)
+		if p := windows[len(windows)-1]; path.Base(name) != toldName {
+			p.pieces = append(p.pieces, name)
+		}
 	}
-	return windows, nil
+	return windows, latest, nil
 }
 
 // summarise yields the summaries of one window, part by part. It reports whether to
 // continue with the next window.
-func (s *Storms) summarise(ctx context.Context, channel, window string, names []string, yield func(Summary, error) bool) bool {
-	names = heldPieces(names)
-	for {
-		p := &part{channel: channel, window: window, pieces: names[:min(len(names), maxPieces)]}
+func (s *Storms) summarise(ctx context.Context, window *part, yield func(Summary, error) bool) bool {
+	for names := window.pieces; ; {
+		p := &part{channel: window.channel, window: window.window, pieces: names[:min(len(names), maxPieces)]}
 		summaries, err := s.read(ctx, p)
 		if err == nil && len(summaries) == 0 {
 			err = s.remove(ctx, p)
 		}
 		if err != nil {
-			return yield(Summary{}, fmt.Errorf("summarise a storm of %s: %w", channel, err))
+			return yield(Summary{}, fmt.Errorf("summarise a storm of %s: %w", p.channel, err))
 		}
 		for _, summary := range summaries {
 			if !p.told[summary.Group] && !yield(summary, nil) {
@@ -148,11 +140,6 @@ func (s *Storms) summarise(ctx context.Context, channel, window string, names []
 			return true
 		}
 	}
-}
-
-// heldPieces are the names without that of what was told.
-func heldPieces(names []string) []string {
-	return slices.DeleteFunc(names, func(name string) bool { return path.Base(name) == toldName })
 }
 
 func without(names, removed []string) []string {
