@@ -167,7 +167,7 @@ func (s *Storms) read(ctx context.Context, p *part) ([]Summary, error) {
 	if t.All {
 		return nil, nil
 	}
-	var all tally
+	all := tally{}
 	for names := range slices.Chunk(p.pieces, piecesAtOnce) {
 		documents := make([]Document, len(names))
 		failures := make([]error, len(names))
@@ -195,9 +195,7 @@ func (s *Storms) read(ctx context.Context, p *part) ([]Summary, error) {
 }
 
 // A tally counts held alerts by group, each id once.
-type tally struct {
-	groups map[string]*counted
-}
+type tally map[string]*counted
 
 type counted struct {
 	group string
@@ -206,15 +204,12 @@ type counted struct {
 	texts []heldText // at most 20, highest rank first
 }
 
-func (t *tally) add(p piece) {
-	if t.groups == nil {
-		t.groups = map[string]*counted{}
-	}
+func (t tally) add(p piece) {
 	for _, held := range p.Groups {
-		g := t.groups[held.Group]
+		g := t[held.Group]
 		if g == nil {
 			g = &counted{group: held.Group, ids: map[string]bool{}}
-			t.groups[held.Group] = g
+			t[held.Group] = g
 		}
 		g.rank = max(g.rank, held.Rank)
 		for _, text := range held.Texts {
@@ -241,8 +236,8 @@ func firstTexts(texts []heldText) []heldText {
 // summaries returns one summary for each group, the highest rank and the largest
 // first, and one for all groups that are too many, whose texts are not known, or
 // that could not be read.
-func (t *tally) summaries(unreadable int) []Summary {
-	groups := slices.SortedFunc(maps.Values(t.groups), func(a, b *counted) int {
+func (t tally) summaries(unreadable int) []Summary {
+	groups := slices.SortedFunc(maps.Values(t), func(a, b *counted) int {
 		return cmp.Or(cmp.Compare(b.rank, a.rank), cmp.Compare(len(b.ids), len(a.ids)), cmp.Compare(a.group, b.group))
 	})
 	var list []Summary
