@@ -2,12 +2,10 @@ package deliver
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
 	"podwatch/handler/internal/alert"
-	"podwatch/handler/internal/outbound"
 	"podwatch/handler/internal/state"
 )
 
@@ -89,18 +87,6 @@ func (v *visit) summarize(ctx context.Context, s state.Summary) error {
 		return fmt.Errorf("post the summary of %d alerts to %s: %w", s.Count, v.Sink.Name(), f.err)
 	}
 	return v.storms.Forget(ctx, s)
-}
-
-// outcomeOf is what a post's error means for the alerts of a summary.
-func outcomeOf(err error) state.Outcome {
-	var e *outbound.Error
-	switch {
-	case err == nil:
-		return state.Accepted
-	case errors.As(err, &e) && e.Kind == outbound.Unanswered:
-		return state.Unanswered
-	}
-	return state.Open
 }
 
 // bury makes dead letters of the alerts of a summary that the sink rejects for

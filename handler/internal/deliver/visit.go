@@ -287,20 +287,32 @@ func (v *visit) once(ctx context.Context, g alert.Group) (n int, err error) {
 
 // settle records what became of alerts that were posted.
 func (v *visit) settle(ctx context.Context, alerts []*alert.Alert, claims []state.Claim, err error) {
+	outcome := outcomeOf(err)
+	switch outcome {
+	case state.Accepted:
+		v.delivered += len(alerts)
+	case state.Unanswered:
+		v.unanswered(ctx, alerts, claims, err)
+	default:
+		e, ok := errors.AsType[*outbound.Error](err)
+		v.fail(alerts, err, ok && e.Kind == outbound.Rejected)
+	}
+	v.ledger.Settle(ctx, claims, outcome)
+}
+
+// outcomeOf is what the error of a post means for its alerts.
+func outcomeOf(err error) state.Outcome {
 	var e *outbound.Error
 	switch {
 	case err == nil:
-		v.delivered += len(alerts)
-		v.ledger.Settle(ctx, claims, state.Accepted)
+		return state.Accepted
 	case errors.As(err, &e) && e.Kind == outbound.Unanswered:
-		v.unanswered(ctx, alerts, claims, err)
-	default:
-		v.fail(alerts, err, errors.As(err, &e) && e.Kind == outbound.Rejected)
-		v.ledger.Settle(ctx, claims, state.Open)
+		return state.Unanswered
 	}
+	return state.Open
 }
 
-// unanswered settles alerts whose request was sent whole and not answered. They
+// unanswered records alerts whose request was sent whole and not answered. They
 // are tried once more; the second time they count as accepted, because a service
 // that accepts late would otherwise show the same alert for ever.
 func (v *visit) unanswered(ctx context.Context, alerts []*alert.Alert, claims []state.Claim, err error) {
@@ -315,7 +327,6 @@ func (v *visit) unanswered(ctx context.Context, alerts []*alert.Alert, claims []
 		}
 		v.log.Warn("a sink did not answer twice; the alert counts as accepted", "sink", v.Sink.Name(), "alert_id", alerts[i].AlertId, "err", err)
 	}
-	v.ledger.Settle(ctx, claims, state.Unanswered)
 }
 
 func (v *visit) fail(alerts []*alert.Alert, err error, final bool) {
