@@ -29,10 +29,12 @@ func (d drawing) face() element {
 	return face
 }
 
+// styles are the colours of the face, by severity.
+var styles = map[string]string{"low": "accent", "medium": "warning", "high": "attention", "critical": "attention"}
+
 // severity is one of those that there are, whatever an alert from the queue names.
 func (d drawing) severity() string {
-	switch s := strings.ToLower(d.first.Severity); s {
-	case "low", "medium", "high", "critical":
+	if s := strings.ToLower(d.first.Severity); styles[s] != "" {
 		return s
 	}
 	return "unknown"
@@ -43,13 +45,7 @@ func (d drawing) style() string {
 	if d.first.Suppressed || d.first.Routine {
 		return "good"
 	}
-	switch d.severity() {
-	case "critical", "high":
-		return "attention"
-	case "medium":
-		return "warning"
-	}
-	return "accent"
+	return cmp.Or(styles[d.severity()], "accent")
 }
 
 func (d drawing) expectation() string {
@@ -106,13 +102,7 @@ func (d drawing) sentence() []element {
 
 // verb is what was done to the pods.
 func (d drawing) verb() string {
-	evicted := 0
-	for _, a := range d.Alerts {
-		if a.DeletionKind == alert.DeletionEviction {
-			evicted++
-		}
-	}
-	switch evicted {
+	switch d.number(func(a *alert.Alert) bool { return a.DeletionKind == alert.DeletionEviction }) {
 	case 0:
 		return "deleted"
 	case len(d.Alerts):
@@ -121,15 +111,22 @@ func (d drawing) verb() string {
 	return "deleted or evicted"
 }
 
+// number counts the alerts of which something holds.
+func (d drawing) number(holds func(*alert.Alert) bool) (n int) {
+	for _, a := range d.Alerts {
+		if holds(a) {
+			n++
+		}
+	}
+	return n
+}
+
 // pods names a single pod and counts several: a pod of a StatefulSet keeps its
 // name, so that it can be deleted again. A deletion of a collection names no
 // pod, and means any number of them.
 func (d drawing) pods() []element {
 	n := different(d.Alerts)
-	collection := false
-	for _, a := range d.Alerts {
-		collection = collection || a.DeletionKind == alert.DeletionCollection
-	}
+	collection := d.number(func(a *alert.Alert) bool { return a.DeletionKind == alert.DeletionCollection }) > 0
 	switch {
 	case (collection || d.partial()) && d.Total > 1:
 		return []element{bold("pods"), run(", " + times(d.Total) + d.byForce(","))}
@@ -150,12 +147,7 @@ func (d drawing) pods() []element {
 // byForce is how many of the deletions left the pods no time, if not all did alike.
 // none is what it is otherwise.
 func (d drawing) byForce(none string) string {
-	forced := 0
-	for _, a := range d.Alerts {
-		if a.Forced() {
-			forced++
-		}
-	}
+	forced := d.number((*alert.Alert).Forced)
 	if forced == 0 || forced == len(d.Alerts) {
 		return none
 	}
