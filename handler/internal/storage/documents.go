@@ -5,7 +5,6 @@ import (
 	"context"
 	"io"
 	"iter"
-	"net/http"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/streaming"
@@ -37,7 +36,7 @@ func (a *Account) Documents(container string) state.Documents {
 func (d documents) Fetch(ctx context.Context, name string) (state.Document, error) {
 	answer, err := d.container.NewBlobClient(name).DownloadStream(ctx, nil)
 	switch {
-	case statusOf(err) == http.StatusNotFound:
+	case absent(err):
 		return state.Document{}, state.ErrAbsent
 	case err != nil:
 		return state.Document{}, failed("fetch document", name, err)
@@ -102,7 +101,7 @@ func (d documents) Delete(ctx context.Context, old state.Document) error {
 	}
 	_, err := d.container.NewBlobClient(old.Name).Delete(ctx, &blob.DeleteOptions{AccessConditions: only})
 	switch {
-	case err == nil || statusOf(err) == http.StatusNotFound:
+	case err == nil || absent(err):
 		return nil
 	case bloberror.HasCode(err, bloberror.ConditionNotMet):
 		return state.ErrChanged
@@ -130,7 +129,7 @@ func list(ctx context.Context, client *container.Client, prefix string) iter.Seq
 		for pages := client.NewListBlobsFlatPager(&container.ListBlobsFlatOptions{Prefix: &prefix}); pages.More(); {
 			page, err := pages.NextPage(ctx)
 			if err != nil {
-				if statusOf(err) != http.StatusNotFound {
+				if !absent(err) {
 					yield(nil, err)
 				}
 				return

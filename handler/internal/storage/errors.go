@@ -65,9 +65,8 @@ var plainCode = regexp.MustCompile(`^[A-Za-z0-9]+$`)
 
 const longestCode = 80
 
-func statusOf(err error) int {
-	if answer, ok := errors.AsType[*azcore.ResponseError](err); ok {
-		return answer.StatusCode
-	}
-	return 0
+// absent reports whether what was asked for does not exist.
+func absent(err error) bool {
+	answer, ok := errors.AsType[*azcore.ResponseError](err)
+	return ok && answer.StatusCode == http.StatusNotFound
 }

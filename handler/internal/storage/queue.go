@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/base64"
 	"iter"
-	"net/http"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azqueue/v2"
@@ -69,7 +68,7 @@ func (q *Queue) Take(ctx context.Context) iter.Seq2[Message, error] {
 		for {
 			answer, err := q.client.DequeueMessages(ctx, options)
 			switch {
-			case statusOf(err) == http.StatusNotFound:
+			case absent(err):
 				return
 			case err != nil:
 				yield(Message{}, failed("take messages from queue", q.name, err))
@@ -98,7 +97,7 @@ func decode(text string) []byte {
 // Remove deletes a taken message. One that does not exist is no error.
 func (q *Queue) Remove(ctx context.Context, m Message) error {
 	_, err := q.client.DeleteMessage(ctx, m.ID, m.receipt, nil)
-	if err != nil && statusOf(err) != http.StatusNotFound {
+	if err != nil && !absent(err) {
 		return failed("remove message from queue", q.name, err)
 	}
 	return nil
@@ -108,7 +107,7 @@ func (q *Queue) Remove(ctx context.Context, m Message) error {
 func (q *Queue) Len(ctx context.Context) (int, error) {
 	properties, err := q.client.GetProperties(ctx, nil)
 	switch {
-	case statusOf(err) == http.StatusNotFound:
+	case absent(err):
 		return 0, nil
 	case err != nil:
 		return 0, failed("count messages of queue", q.name, err)
