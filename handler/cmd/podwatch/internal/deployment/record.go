@@ -48,7 +48,7 @@ func (r *record) finding(f Finding) Finding {
 		wrapped, _ := json.Marshal(map[string]json.RawMessage{"error": r.Properties.Error})
 		code, message := azure.Innermost(wrapped)
 		cause := azure.ExplainText(azure.Deploying, code+" "+message)
-		says := fmt.Sprintf("the latest deployment (%s, %s) %s", r.Name, r.Properties.Timestamp.UTC().Format(time.RFC3339), strings.ToLower(r.Properties.ProvisioningState))
+		says := fmt.Sprintf("the latest deployment (%s, %s) %s", r.Name, stamp(r.Properties.Timestamp), strings.ToLower(r.Properties.ProvisioningState))
 		if code != "" {
 			says += fmt.Sprintf(": %s (%s: %s)", cause.What, code, message)
 		}
