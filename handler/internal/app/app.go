@@ -114,17 +114,14 @@ func (b *builder) storage() error {
 	b.feed = state.NewFeed(documents, b.cfg.FeedSilenceAfter, b.now)
 	b.dead = state.NewDeadLetters(documents, b.now)
 	b.gauges = gauges{
-		{what: "unreadable messages", where: "the blob container " + unreadableContainer, count: func(ctx context.Context) (int, error) {
-			return b.account.Count(ctx, unreadableContainer)
+		{what: "unreadable messages", where: "the blob container " + storage.UnreadableContainer, count: func(ctx context.Context) (int, error) {
+			return b.account.Count(ctx, storage.UnreadableContainer)
 		}},
 		{what: "dead letters", where: "the dead letters (podwatch requeue lists them and puts them back)", count: b.dead.Count, oldest: b.dead.Oldest},
 		{what: "alerts that count as accepted without an answer", where: `the sink for the alerts that the log names (warn, "did not answer twice")`, count: b.ledger.CountUnanswered},
 	}
 	return nil
 }
-
-// unreadableContainer is where the host writes Detect's output binding unreadable.
-const unreadableContainer = "unreadable-messages"
 
 // sinks makes the sinks that are configured, or the console where none is.
 func (b *builder) sinks() error {

@@ -147,7 +147,7 @@ func (g gauges) fact(ctx context.Context, n state.Notice) alert.OwnFact {
 	case state.Blind:
 		return alert.OwnFact{
 			Key: n.ID, Severity: "medium", Since: n.Since, What: fmt.Sprintf("%d of %d records and messages of an hour cannot be read", n.Count, n.Of),
-			Note: fmt.Sprintf("Records still arrive, but deletions in what podwatch cannot read go unseen, since %s. Look in the blob container %s: a client may have made audit records too long for Azure, or the export has a shape that podwatch does not know.", since, unreadableContainer),
+			Note: fmt.Sprintf("Records still arrive, but deletions in what podwatch cannot read go unseen, since %s. Look in the blob container %s: a client may have made audit records too long for Azure, or the export has a shape that podwatch does not know.", since, storage.UnreadableContainer),
 		}
 	}
 	var note string

@@ -10,11 +10,12 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azqueue/v2/queueerror"
 )
 
-// Queues of the handler, as function.json names them. The host makes the name of
-// the poison queue from the other's.
+// Queues and a container of blobs of the handler, as function.json names them. The host
+// makes the name of the poison queue from the other's.
 const (
-	UndeliveredQueue = "undelivered-alerts"
-	PoisonQueue      = "undelivered-alerts-poison"
+	UndeliveredQueue    = "undelivered-alerts"
+	PoisonQueue         = "undelivered-alerts-poison"
+	UnreadableContainer = "unreadable-messages"
 )
 
 const (

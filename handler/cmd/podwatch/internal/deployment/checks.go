@@ -393,14 +393,12 @@ func (v *visit) checkQueue(ctx context.Context) Finding {
 	return ok("no alert is undelivered")
 }
 
-const unreadableContainer = "unreadable-messages"
-
 func (v *visit) checkUnreadable(ctx context.Context) Finding {
 	account, err := v.Account(ctx)
 	if err != nil {
 		return v.storageProblem(err)
 	}
-	switch n, err := account.Count(ctx, unreadableContainer); {
+	switch n, err := account.Count(ctx, storage.UnreadableContainer); {
 	case err != nil:
 		return v.storageProblem(err)
 	case n > 0:

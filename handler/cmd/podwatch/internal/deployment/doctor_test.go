@@ -148,7 +148,7 @@ func TestDoctorSees(t *testing.T) {
 			_ = state.NewDeadLetters(w.storage.Documents(state.StateContainer), time.Now).Add(context.Background(), []byte("x"), "no")
 		}, "queue", Failed, "1 alerts were given up", "requeue"},
 		"unreadable messages": {func(w *world) {
-			_, _ = w.storage.Documents(unreadableContainer).Create(context.Background(), "a", []byte("x"))
+			_, _ = w.storage.Documents(storage.UnreadableContainer).Create(context.Background(), "a", []byte("x"))
 		}, "unreadable", Failed, "1 messages could not be read", "replay"},
 		"a role is missing": {func(w *world) {
 			w.Remove(azuretest.Rule + "/providers/Microsoft.Authorization/roleAssignments/3913510d-42f4-4e42-8a64-420c390055eb")
