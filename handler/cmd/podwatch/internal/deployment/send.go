@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -34,9 +33,7 @@ type Deletion struct {
 
 // NewDeletion returns one that there was not before.
 func NewDeletion() Deletion {
-	var suffix [4]byte
-	_, _ = rand.Read(suffix[:]) // never fails
-	return Deletion{"podwatch-doctor-" + hex.EncodeToString(suffix[:]), uuid.NewString()}
+	return Deletion{"podwatch-doctor-" + strings.ToLower(rand.Text()[:8]), uuid.NewString()}
 }
 
 // Body is the message that Azure Monitor would send.
