@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 )
@@ -18,8 +19,10 @@ var errPaused = errors.New("storage failed less than five seconds ago")
 
 // A breaker limits what an unavailable storage costs: a batch has thousands of
 // deliveries, and the time that each would wait is the time that all have to be
-// posted. The zero value is closed.
+// posted. It logs the first failure and the first success after it.
 type breaker struct {
+	log *slog.Logger
+
 	mu     sync.Mutex
 	failed time.Time // of the latest failure; zero after a success
 }
@@ -36,9 +39,16 @@ func (b *breaker) ask(ctx context.Context, request func(context.Context) error) 
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	available := b.failed.IsZero()
 	b.failed = time.Time{}
 	if failure(err) {
 		b.failed = time.Now()
+	}
+	switch {
+	case failure(err) && available:
+		b.log.Warn("storage is unavailable: this process alone decides what it posts, and may repeat what others posted", "err", err)
+	case !failure(err) && !available:
+		b.log.Info("storage is available again")
 	}
 	return err
 }

@@ -87,18 +87,16 @@ const (
 type Ledger struct {
 	documents Documents
 	storage   breaker
-	log       *slog.Logger
 	known     *lru.Cache[Key, entry] // what this process settled or read as settled, and unanswered posts of its own
 
 	mu   sync.Mutex
 	mine map[Key]Claim // not settled yet
-	down bool          // the latest request failed
 }
 
 // NewLedger returns the ledger in the given documents. It does no I/O.
 func NewLedger(d Documents, log *slog.Logger) *Ledger {
 	known, _ := lru.New[Key, entry](ledgerSize) // fails for a size below one only
-	return &Ledger{documents: d, log: log, known: known, mine: map[Key]Claim{}}
+	return &Ledger{documents: d, storage: breaker{log: log}, known: known, mine: map[Key]Claim{}}
 }
 
 // An entry is the content of a delivery's document. Without owner and outcome the
@@ -300,7 +298,7 @@ func (l *Ledger) write(ctx context.Context, d Document, e entry) (written Docume
 	if err != nil {
 		return d, err
 	}
-	err = l.ask(ctx, func(ctx context.Context) error {
+	err = l.storage.ask(ctx, func(ctx context.Context) error {
 		written, err = put(ctx, l.documents, d, text)
 		return err
 	})
@@ -308,29 +306,11 @@ func (l *Ledger) write(ctx context.Context, d Document, e entry) (written Docume
 }
 
 func (l *Ledger) fetch(ctx context.Context, name string) (d Document, err error) {
-	err = l.ask(ctx, func(ctx context.Context) error {
+	err = l.storage.ask(ctx, func(ctx context.Context) error {
 		d, err = l.documents.Fetch(ctx, name)
 		return err
 	})
 	return d, err
-}
-
-// ask makes one request, and logs the first failure and the first success after it.
-func (l *Ledger) ask(ctx context.Context, request func(context.Context) error) error {
-	err := l.storage.ask(ctx, request)
-	if failure(err) && ctx.Err() != nil {
-		return err
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	switch {
-	case failure(err) && !l.down:
-		l.log.Warn("storage is unavailable: this process alone decides what it posts, and may repeat what others posted", "err", err)
-	case !failure(err) && l.down:
-		l.log.Info("storage is available again")
-	}
-	l.down = failure(err)
-	return err
 }
 
 // parallel calls f for each index below n, 64 at once.
