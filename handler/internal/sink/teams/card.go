@@ -49,8 +49,7 @@ var shapes = [...]shape{
 
 // cards makes messages of alerts. It is immutable.
 type cards struct {
-	portals []string
-	advice  func(ruleID string) Advice
+	advice func(ruleID string) Advice
 }
 
 // message returns the message for a group.

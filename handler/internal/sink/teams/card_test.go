@@ -24,7 +24,7 @@ func TestCards(t *testing.T) {
 	for name, g := range cases() {
 		t.Run(name, func(t *testing.T) {
 			text := testCards().message(g)
-			if err := validate(text, testCards().portals); err != nil {
+			if err := validate(text); err != nil {
 				t.Error(err)
 			}
 			got := render(t, text)
@@ -73,7 +73,7 @@ func TestEveryCardFits(t *testing.T) {
 		}
 	}
 	for name, text := range posted(t, groups) {
-		if err := validate(text, testCards().portals); err != nil {
+		if err := validate(text); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 		if quoted := quote(string(text)); messageSize(text) != len(quoted)+1024 {
@@ -203,7 +203,7 @@ func TestLinksLeadToThePortalOnly(t *testing.T) {
 		"":                                                        false,
 		"https://portal.azure.com/" + strings.Repeat("x", maxURL): false,
 	} {
-		if got := portalURL(address, []string{"portal.azure.com"}); got != want {
+		if got := portalURL(address); got != want {
 			t.Errorf("portalURL(%.60q) = %t, want %t", address, got, want)
 		}
 	}
@@ -221,10 +221,10 @@ func FuzzCard(f *testing.F) {
 			alerts[i] = every(v)
 			alerts[i].Pod, alerts[i].DeletionKind = pod, kind
 		}
-		c := cards{portals: []string{"portal.azure.com"}, advice: func(string) Advice {
+		c := cards{advice: func(string) Advice {
 			return Advice{Guide: note, FalsePositives: []string{note}, References: []string{note}, Highlighted: []string{note}}
 		}}
-		if err := validate(c.message(all(alerts...)), c.portals); err != nil {
+		if err := validate(c.message(all(alerts...))); err != nil {
 			t.Fatal(err)
 		}
 	})

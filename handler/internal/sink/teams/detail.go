@@ -116,15 +116,18 @@ func (d drawing) links() []element {
 		{"Activity log", d.first.Links.ActivityLog},
 		{"Query", d.first.Links.Query},
 	} {
-		if portalURL(l.address, d.cards.portals) {
+		if portalURL(l.address) {
 			buttons = append(buttons, open(l.title, l.address))
 		}
 	}
 	return buttons
 }
 
+// portals are the hosts that buttons may lead to.
+var portals = []string{"portal.azure.com", "portal.azure.us", "portal.azure.cn"}
+
 // portalURL reports an address that a button may have.
-func portalURL(address string, portals []string) bool {
+func portalURL(address string) bool {
 	if len(address) > maxURL || strings.Contains(address, "{{") {
 		return false
 	}

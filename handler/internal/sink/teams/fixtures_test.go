@@ -29,7 +29,7 @@ func testAdvice(string) Advice {
 }
 
 func testCards() cards {
-	return cards{portals: []string{"portal.azure.com"}, advice: testAdvice}
+	return cards{advice: testAdvice}
 }
 
 // user is a person who deleted a pod through Azure Arc, with all that podwatch

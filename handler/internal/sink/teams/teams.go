@@ -25,9 +25,6 @@ import (
 // Name is the name of the sink in errors, logs and the ledger.
 const Name = "teams"
 
-// portals are the hosts that buttons may lead to.
-var portals = []string{"portal.azure.com", "portal.azure.us", "portal.azure.cn"}
-
 // A Sink posts to one channel. It is safe for concurrent use.
 type Sink struct {
 	client *outbound.Client
@@ -37,7 +34,7 @@ type Sink struct {
 // New returns the sink for the webhook that is the client's endpoint. It does no
 // I/O. advice is what the rules' files contain for the card, by rule id.
 func New(client *outbound.Client, advice map[string]Advice) *Sink {
-	return &Sink{client: client, cards: cards{portals: portals, advice: func(ruleID string) Advice { return advice[ruleID] }}}
+	return &Sink{client: client, cards: cards{advice: func(ruleID string) Advice { return advice[ruleID] }}}
 }
 
 // Name returns "teams".

@@ -37,7 +37,7 @@ var localTime = regexp.MustCompile(`\{\{(DATE|TIME)\(\d{4}-\d\d-\d\dT\d\d:\d\d:\
 
 // validate returns what Teams would not draw, or not as meant. The webhook would
 // accept all of it.
-func validate(text []byte, portals []string) error {
+func validate(text []byte) error {
 	var m struct {
 		Type        string
 		Summary     string
@@ -50,7 +50,7 @@ func validate(text []byte, portals []string) error {
 	if err := json.Unmarshal(text, &m); err != nil {
 		return err
 	}
-	v := validator{portals: portals, ids: map[string]bool{}}
+	v := validator{ids: map[string]bool{}}
 	if size := messageSize(text); size > MaxMessage {
 		v.fault("%d bytes, more than %d", size, MaxMessage)
 	}
@@ -75,7 +75,6 @@ func validate(text []byte, portals []string) error {
 }
 
 type validator struct {
-	portals []string
 	ids     map[string]bool
 	targets []string
 	faults  []error
@@ -137,7 +136,7 @@ func (v *validator) value(kind, member string, value any) {
 		}
 		v.ids[text] = true
 	case "url":
-		if !portalURL(text, v.portals) {
+		if !portalURL(text) {
 			v.fault("a button does not lead to the portal")
 		}
 	case "wrap":
