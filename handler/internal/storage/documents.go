@@ -54,44 +54,37 @@ func (d documents) Fetch(ctx context.Context, name string) (state.Document, erro
 }
 
 func (d documents) Create(ctx context.Context, name string, data []byte) (state.Document, error) {
-	created, err := d.upload(ctx, name, data, blob.ModifiedAccessConditions{IfNoneMatch: new(azcore.ETagAny)})
-	switch {
-	case bloberror.HasCode(err, bloberror.BlobAlreadyExists, bloberror.ConditionNotMet):
-		return state.Document{}, state.ErrExists
-	case err != nil:
-		return state.Document{}, failed("create document", name, err)
-	}
-	return created, nil
+	return d.write(ctx, "create document", state.Document{Name: name}, data, state.ErrExists)
 }
 
 func (d documents) Replace(ctx context.Context, old state.Document, data []byte) (state.Document, error) {
-	replaced, err := d.upload(ctx, old.Name, data, blob.ModifiedAccessConditions{IfMatch: new(azcore.ETag(old.Version))})
-	switch {
-	case bloberror.HasCode(err, bloberror.ConditionNotMet, bloberror.BlobNotFound):
-		return state.Document{}, state.ErrChanged
-	case err != nil:
-		return state.Document{}, failed("replace document", old.Name, err)
-	}
-	return replaced, nil
+	return d.write(ctx, "replace document", old, data, state.ErrChanged)
 }
 
-// upload writes a blob, and creates the container if it does not exist.
-func (d documents) upload(ctx context.Context, name string, data []byte, only blob.ModifiedAccessConditions) (state.Document, error) {
+// write writes a blob if old is the newest version of it, and otherwise fails with
+// conflict. It creates the container if that does not exist.
+func (d documents) write(ctx context.Context, attempt string, old state.Document, data []byte, conflict error) (state.Document, error) {
+	only := &blob.ModifiedAccessConditions{IfNoneMatch: new(azcore.ETagAny)}
+	if old.Version != "" {
+		only = &blob.ModifiedAccessConditions{IfMatch: new(azcore.ETag(old.Version))}
+	}
 	put := func() (blockblob.UploadResponse, error) {
-		return d.container.NewBlockBlobClient(name).Upload(ctx, streaming.NopCloser(bytes.NewReader(data)),
-			&blockblob.UploadOptions{AccessConditions: &blob.AccessConditions{ModifiedAccessConditions: &only}})
+		return d.container.NewBlockBlobClient(old.Name).Upload(ctx, streaming.NopCloser(bytes.NewReader(data)),
+			&blockblob.UploadOptions{AccessConditions: &blob.AccessConditions{ModifiedAccessConditions: only}})
 	}
 	answer, err := put()
 	if bloberror.HasCode(err, bloberror.ContainerNotFound) {
-		if _, err := d.container.Create(ctx, nil); err != nil && !bloberror.HasCode(err, bloberror.ContainerAlreadyExists) {
-			return state.Document{}, err
+		if _, err = d.container.Create(ctx, nil); err == nil || bloberror.HasCode(err, bloberror.ContainerAlreadyExists) {
+			answer, err = put()
 		}
-		answer, err = put()
 	}
-	if err != nil {
-		return state.Document{}, err
+	switch {
+	case bloberror.HasCode(err, bloberror.ConditionNotMet, bloberror.BlobAlreadyExists, bloberror.BlobNotFound):
+		return state.Document{}, conflict
+	case err != nil:
+		return state.Document{}, failed(attempt, old.Name, err)
 	}
-	return state.Document{Name: name, Data: data, Version: version(answer.ETag)}, nil
+	return state.Document{Name: old.Name, Data: data, Version: version(answer.ETag)}, nil
 }
 
 func (d documents) Delete(ctx context.Context, old state.Document) error {
