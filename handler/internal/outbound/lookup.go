@@ -36,14 +36,16 @@ func WithBudget(ctx context.Context) (context.Context, context.CancelFunc) {
 // open: a question gets at most two attempts, and a failure is remembered, so that
 // it costs time once. It is safe for concurrent use.
 type Lookup struct {
-	client *Client
-	pauses *pauses
-	now    func() time.Time
+	client   *Client
+	now      func() time.Time
+	log      *slog.Logger
+	failures *lru.Cache[string, failure] // what is not to be asked for a while, and why
 }
 
-// NewLookup returns the Lookup of a client's service.
+// NewLookup returns the Lookup of a client's service. Each pause is one line in log.
 func NewLookup(c *Client, now func() time.Time, log *slog.Logger) *Lookup {
-	return &Lookup{client: c, pauses: newPauses(now, log), now: now}
+	failures, _ := lru.New[string, failure](maxPauses) // fails for a size below one only
+	return &Lookup{client: c, now: now, log: log, failures: failures}
 }
 
 // A Question is one request of a look-up.
@@ -73,7 +75,7 @@ func (l *Lookup) Ask(ctx context.Context, q Question, out any) error {
 	}
 	digest := sha256.Sum256(append([]byte(q.URL+"\n"), body...))
 	key := string(digest[:])
-	if err := l.pauses.paused("service "+q.Service, "area "+q.Area, key); err != nil {
+	if err := l.paused("service "+q.Service, "area "+q.Area, key); err != nil {
 		return err
 	}
 	started := l.now()
@@ -85,7 +87,7 @@ func (l *Lookup) Ask(ctx context.Context, q Question, out any) error {
 	}
 	if ctx.Err() == nil || errors.Is(context.Cause(ctx), errBudget) && l.now().Sub(started) >= patience {
 		area, wait := q.affected(e, key)
-		l.pauses.pause(ctx, area, e, wait)
+		l.pause(ctx, area, e, wait)
 	}
 	return e
 }
@@ -171,29 +173,15 @@ const (
 // maxPauses bounds the memory of failures; forgetting one costs one more request.
 const maxPauses = 1024
 
-// pauses remembers what is not to be asked for a while, and why. It is safe for
-// concurrent use.
-type pauses struct {
-	now      func() time.Time
-	log      *slog.Logger
-	failures *lru.Cache[string, failure]
-}
-
 type failure struct {
 	err   *Error
 	until time.Time
 }
 
-// newPauses returns an empty memory. Each pause is one line in log.
-func newPauses(now func() time.Time, log *slog.Logger) *pauses {
-	failures, _ := lru.New[string, failure](maxPauses) // fails for a size below one only
-	return &pauses{now: now, log: log, failures: failures}
-}
-
 // paused returns why one of the areas is paused and until when, or nil.
-func (p *pauses) paused(areas ...string) error {
+func (l *Lookup) paused(areas ...string) error {
 	for _, area := range areas {
-		if f, ok := p.failures.Get(area); ok && p.now().Before(f.until) {
+		if f, ok := l.failures.Get(area); ok && l.now().Before(f.until) {
 			return fmt.Errorf("%w, no new attempt before %sZ", f.err, f.until.UTC().Format(time.TimeOnly))
 		}
 	}
@@ -201,11 +189,11 @@ func (p *pauses) paused(areas ...string) error {
 }
 
 // pause remembers a failure of an area for a while.
-func (p *pauses) pause(ctx context.Context, area string, e *Error, wait time.Duration) {
+func (l *Lookup) pause(ctx context.Context, area string, e *Error, wait time.Duration) {
 	if wait <= 0 {
 		return
 	}
-	until := p.now().Add(min(wait, pauseLongest))
-	p.failures.Add(area, failure{e, until})
-	p.log.LogAttrs(ctx, slog.LevelWarn, "look-ups paused", slog.Any("err", e), slog.Time("until", until))
+	until := l.now().Add(min(wait, pauseLongest))
+	l.failures.Add(area, failure{e, until})
+	l.log.LogAttrs(ctx, slog.LevelWarn, "look-ups paused", slog.Any("err", e), slog.Time("until", until))
 }
