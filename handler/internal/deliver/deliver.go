@@ -58,12 +58,14 @@ type Dispatcher struct {
 	storms *state.Storms
 	dead   *state.DeadLetters
 	log    *slog.Logger
-	cures  cures
+
+	mu      sync.Mutex
+	refused map[string]time.Time // when it was logged that a sink must be mended
 }
 
 // New returns a Dispatcher.
 func New(routes []Route, l *state.Ledger, s *state.Storms, dead *state.DeadLetters, log *slog.Logger) *Dispatcher {
-	return &Dispatcher{routes: routes, ledger: l, storms: s, dead: dead, log: log}
+	return &Dispatcher{routes: routes, ledger: l, storms: s, dead: dead, log: log, refused: map[string]time.Time{}}
 }
 
 // Pending returns the findings that some route may want and does not have, in
@@ -180,32 +182,15 @@ func joined(a, b error) error {
 // cureEvery is how often a sink that refuses podwatch is logged as an error.
 const cureEvery = 15 * time.Minute
 
-// cures remembers when it was logged that a sink must be mended by somebody.
-type cures struct {
-	mu     sync.Mutex
-	logged map[string]time.Time
-}
-
 // Refused writes the error line of a sink that refuses podwatch until somebody mends
 // it, unless one was written in the last 15 minutes. It reports whether it did.
 func (d *Dispatcher) Refused(sink string, attrs ...any) bool {
-	if !d.cures.due(sink) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if at, ok := d.refused[sink]; ok && time.Since(at) < cureEvery {
 		return false
 	}
+	d.refused[sink] = time.Now()
 	d.log.Error("a sink refuses podwatch until somebody mends it; alerts wait in the queue", append([]any{"sink", sink}, attrs...)...)
-	return true
-}
-
-// due reports whether the error line of a sink is due, and counts it as written.
-func (c *cures) due(sink string) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if at, ok := c.logged[sink]; ok && time.Since(at) < cureEvery {
-		return false
-	}
-	if c.logged == nil {
-		c.logged = map[string]time.Time{}
-	}
-	c.logged[sink] = time.Now()
 	return true
 }
