@@ -150,12 +150,10 @@ func (r *Result) collect(visits []*visit, alerts []*alert.Alert) {
 	for _, a := range alerts {
 		failure := Failure{Final: true}
 		for _, v := range visits {
-			f, failed := v.failed[a]
-			if !failed {
-				continue
+			if f, failed := v.failed[a]; failed {
+				failure.Final = failure.Final && f.final
+				failure.Err = joined(failure.Err, f.err)
 			}
-			failure.Final = failure.Final && f.final
-			failure.Err = joined(failure.Err, f.err)
 		}
 		switch {
 		case failure.Err == nil:
