@@ -198,10 +198,8 @@ func (a *Azure) put(id, location string, properties object) object {
 			r["type"] = r["type"].(string) + "/" + last[i]
 		}
 	}
-	for k, v := range properties {
-		if strings.Count(id, "/") == 2 { // a subscription has no properties
-			r[k] = v
-		}
+	if strings.Count(id, "/") == 2 { // a subscription has no properties
+		maps.Copy(r, properties)
 	}
 	a.resources[strings.ToLower(id)] = r
 	return r
