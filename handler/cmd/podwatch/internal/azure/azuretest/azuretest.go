@@ -205,15 +205,11 @@ func (a *Azure) put(id, location string, properties object) object {
 	return r
 }
 
-func (a *Azure) remove(id string) (found bool) {
+func (a *Azure) remove(id string) bool {
 	id = strings.ToLower(id)
-	for key := range a.resources {
-		if key == id || strings.HasPrefix(key, id+"/") {
-			delete(a.resources, key)
-			found = true
-		}
-	}
-	return found
+	before := len(a.resources)
+	maps.DeleteFunc(a.resources, func(key string, _ object) bool { return key == id || strings.HasPrefix(key, id+"/") })
+	return len(a.resources) < before
 }
 
 func (a *Azure) props(id string) object {
