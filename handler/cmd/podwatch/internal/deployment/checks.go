@@ -68,16 +68,16 @@ func (v *visit) checkPackage(ctx context.Context) Finding {
 		}
 	}
 	runs, err := v.running(ctx)
-	switch young := v.recently(startWithin); {
+	switch other := last.Version != "" && runs.Version != last.Version; {
 	case err != nil:
 		return v.problem(azure.Querying, err)
 	case last.Version == "" && runs.Version == "":
 		return failed("bin/podwatch publish --subscription ... dist.zip", "no package was published")
-	case runs.Version == "" && young, runs.Version != last.Version && last.Version != "" && young:
+	case other && v.recently(startWithin):
 		return waiting(last.Time, "the first log line of %s, which takes 2 to 5 minutes", last.Version)
 	case runs.Version == "":
 		return failed("read the app's log stream: a setting or a rule is wrong", "%s was published at %s, and no handler has logged anything", last.Version, stamp(last.Time))
-	case runs.Version != last.Version && last.Version != "":
+	case other:
 		return failed("publish it again: bin/podwatch publish --subscription ... dist.zip", "%s was published at %s, and %s ran at %s",
 			last.Version, stamp(last.Time), runs.Version, stamp(runs.At))
 	}
