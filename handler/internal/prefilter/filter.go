@@ -46,11 +46,9 @@ type Filter struct {
 
 // A literal is ready for comparison.
 type literal struct {
-	text   string // lower case
-	whole  bool
-	most   bool
-	folded []byte // text with bit 5 set in every byte, as fold3 does
-	plain  []int  // by offset: how many plain characters follow
+	Literal        // in lower case
+	folded  []byte // its text with bit 5 set in every byte, as fold3 does
+	plain   []int  // by offset: how many plain characters follow
 }
 
 // A place is the position of a piece in a literal, and of the run of plain
@@ -65,12 +63,11 @@ func New(literals []Literal) *Filter {
 	seen := map[Literal]bool{}
 	for _, l := range literals {
 		lit := ready(l)
-		key := Literal{lit.text, lit.whole, lit.most}
-		if seen[key] {
+		if seen[lit.Literal] {
 			continue
 		}
-		seen[key] = true
-		if longestRun(lit.text) < leastRun {
+		seen[lit.Literal] = true
+		if lit.longestRun() < leastRun {
 			f.always = true
 			return f
 		}
@@ -83,34 +80,28 @@ func New(literals []Literal) *Filter {
 // ready takes from a literal what can be compared: its longest part without
 // backslashes, control characters, and what is not ASCII.
 func ready(l Literal) literal {
-	best, start := "", 0
-	for i := 0; i <= len(l.Text); i++ {
-		if i < len(l.Text) && l.Text[i] >= ' ' && l.Text[i] < 0x7f && l.Text[i] != '\\' {
-			continue
+	best := ""
+	for _, part := range strings.FieldsFunc(l.Text, func(r rune) bool { return r < ' ' || r >= 0x7f || r == '\\' }) {
+		if len(part) > len(best) {
+			best = part
 		}
-		if i-start > len(best) {
-			best = l.Text[start:i]
-		}
-		start = i + 1
 	}
-	lit := literal{text: lowerASCII(best), whole: l.Whole && best == l.Text, most: l.Most, folded: make([]byte, len(best)), plain: make([]int, len(best)+1)}
+	lit := literal{
+		Literal: Literal{Text: strings.ToLower(best), Whole: l.Whole && best == l.Text, Most: l.Most},
+		folded:  make([]byte, len(best)),
+		plain:   make([]int, len(best)+1),
+	}
 	for i := len(best) - 1; i >= 0; i-- {
-		lit.folded[i] = lit.text[i] | 0x20
-		if plainAt(lit.text, i) {
+		lit.folded[i] = lit.Text[i] | 0x20
+		if plainAt(lit.Text, i) {
 			lit.plain[i] = lit.plain[i+1] + 1
 		}
 	}
 	return lit
 }
 
-func lowerASCII(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r >= 'A' && r <= 'Z' {
-			return r + 'a' - 'A'
-		}
-		return r
-	}, s)
-}
+// longestRun is the length of the longest run of plain characters.
+func (l *literal) longestRun() int { return slices.Max(l.plain) }
 
 func lower(c byte) byte {
 	if c >= 'A' && c <= 'Z' {
@@ -128,17 +119,6 @@ func plain(c byte) bool {
 // plainAt reports whether a character of a literal is plain: also a quote that it begins
 // with, because what escapes the quote is before it.
 func plainAt(text string, i int) bool { return plain(text[i]) || i == 0 && text[i] == '"' }
-
-func longestRun(s string) int {
-	best, run := 0, 0
-	for i := range len(s) {
-		if run++; !plainAt(s, i) {
-			run = 0
-		}
-		best = max(best, run)
-	}
-	return best
-}
 
 // Contains reports whether text may contain a literal.
 func (f *Filter) Contains(text []byte) bool {
@@ -340,7 +320,7 @@ func (s *Search) look(places []place, text []byte, i int, last bool) verdict {
 		case yes:
 			switch l.around(text, start, p, last) {
 			case yes:
-				s.all = s.all || l.most
+				s.all = s.all || l.Most
 				return yes
 			case undecided:
 				result = undecided
@@ -420,12 +400,12 @@ const longestEscape = 2048
 func (l *literal) around(text []byte, start int, p place, last bool) verdict {
 	end := no
 	j := start + p.runEnd - p.runStart
-	for k, n := p.runEnd, 0; k < len(l.text) && end == no; k, j = k+max(1, l.plain[k]), j+n {
+	for k, n := p.runEnd, 0; k < len(l.Text) && end == no; k, j = k+max(1, l.plain[k]), j+n {
 		v := no
 		if n = l.plain[k]; n > 0 {
 			v = run(text[j:], l.folded[k:k+n], last)
 		} else {
-			n, v = forward(text, j, l.text[k])
+			n, v = forward(text, j, l.Text[k])
 		}
 		switch {
 		case v == no, v == undecided && last:
@@ -438,7 +418,7 @@ func (l *literal) around(text []byte, start int, p place, last bool) verdict {
 	}
 	b := start
 	for k := p.runStart - 1; k >= 0; k-- {
-		n := backward(text, b, l.text[k])
+		n := backward(text, b, l.Text[k])
 		if n == 0 {
 			return no
 		}
@@ -450,7 +430,7 @@ func (l *literal) around(text []byte, start int, p place, last bool) verdict {
 	switch {
 	case end == undecided:
 		return undecided
-	case !l.whole:
+	case !l.Whole:
 		return yes
 	case !startsWord(text, b):
 		return no

@@ -353,6 +353,15 @@ func TestCommonTextIsSeldomACandidate(t *testing.T) {
 	}
 }
 
+// lowerASCII leaves what is not ASCII, of which some folds to a letter.
+func lowerASCII(s string) string {
+	b := []byte(s)
+	for i, c := range b {
+		b[i] = lower(c)
+	}
+	return string(b)
+}
+
 // FuzzContains looks for a contradiction: text that holds a literal after some
 // unquotings must be a hit before them.
 func FuzzContains(f *testing.F) {

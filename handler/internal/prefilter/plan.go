@@ -10,6 +10,10 @@ import (
 // and a literal that the candidate may be: tenths of nanoseconds, roughly.
 const blockCost, wordsCost, candidateCost, placeCost = 15, 30, 150, 50
 
+// wordyRun is how many plain characters a literal must have in a row to be searched by
+// words: then there is one at each offset modulo the stride.
+const wordyRun = stride + wordSize - 1
+
 // fewGroups is how many groups without a quote are tried in the few buckets, fewTried
 // for how many of them a good bucket is sought.
 const fewGroups, fewTried = 16, 64
@@ -54,7 +58,7 @@ func (f *Filter) plan(words bool) *plan {
 	}
 	var long []wordy
 	for i, l := range f.lits {
-		if words && longestRun(l.text) >= stride+wordSize-1 {
+		if words && l.longestRun() >= wordyRun {
 			long = append(long, p.wordy(i))
 			continue
 		}
@@ -82,16 +86,22 @@ func (f *Filter) plan(words bool) *plan {
 // group returns where the best group of a literal is, and the group: a rare
 // one, and of two rather one that is searched already.
 func (p *plan) group(lit int) (offset int, group string) {
-	text := p.f.lits[lit].text
-	size := min(groupSize, longestRun(text))
-	offset = rarest(text, size, func(at int) int {
-		rank := 2 * common().fitting(text[at:at+size])
-		if !p.known[text[at:at+size]] {
+	l := &p.f.lits[lit]
+	size, least := min(groupSize, l.longestRun()), math.MaxInt
+	for at, run := range l.plain {
+		if run < size {
+			continue
+		}
+		piece := l.Text[at : at+size]
+		rank := 2 * common().fitting(piece)
+		if !p.known[piece] {
 			rank++
 		}
-		return rank
-	})
-	return offset, text[offset : offset+size]
+		if rank < least {
+			least, offset, group = rank, at, piece
+		}
+	}
+	return offset, group
 }
 
 // groupCost is what it costs to look for a literal by a group.
@@ -129,14 +139,18 @@ type wordy struct {
 // wordy chooses a word at each offset modulo the stride, all from one run of plain
 // characters: only within one is the distance of characters known.
 func (p *plan) wordy(lit int) wordy {
-	text := p.f.lits[lit].text
+	l := &p.f.lits[lit]
 	best := wordy{lit: lit, cost: math.MaxInt}
-	for _, run := range runs(text, stride+wordSize-1) {
+	end := 0
+	for start := 0; start < len(l.Text); start = end + 1 {
+		if end = start + l.plain[start]; end-start < wordyRun {
+			continue
+		}
 		offsets, total := make([]int, stride), 0
 		for residue := range stride {
 			rarest := math.MaxInt
-			for at := run[0] + residue; at+wordSize <= run[1]; at += stride {
-				if n := common().words[fold4([]byte(text[at:]))]; n < rarest {
+			for at := start + residue; at+wordSize <= end; at += stride {
+				if n := common().words[fold4([]byte(l.Text[at:]))]; n < rarest {
 					rarest, offsets[residue] = n, at
 				}
 			}
@@ -151,7 +165,7 @@ func (p *plan) wordy(lit int) wordy {
 }
 
 func (p *plan) addWords(l wordy) {
-	text := p.f.lits[l.lit].text
+	text := p.f.lits[l.lit].Text
 	for _, offset := range l.offsets {
 		key := fold4([]byte(text[offset:]))
 		p.words[key] = true
@@ -161,15 +175,12 @@ func (p *plan) addWords(l wordy) {
 }
 
 func (f *Filter) place(lit, offset int) place {
-	text := f.lits[lit].text
-	start, end := offset, offset
-	for start > 0 && plainAt(text, start-1) {
+	l := &f.lits[lit]
+	start := offset
+	for start > 0 && l.plain[start-1] > 0 {
 		start--
 	}
-	for end < len(text) && plainAt(text, end) {
-		end++
-	}
-	return place{lit, offset, start, end}
+	return place{lit, offset, start, offset + l.plain[offset]}
 }
 
 // An index finds places by a folded piece. It is a hash table with open
@@ -205,39 +216,6 @@ func (x *index) at(key uint32) []place {
 		}
 	}
 	return nil
-}
-
-// rarest returns the offset of the piece of the size in text, all plain, with
-// the smallest rank, and -1 if there is none.
-func rarest(text string, size int, rank func(at int) int) int {
-	best, bestRank := -1, math.MaxInt
-	for at, run := 0, 0; at < len(text); at++ {
-		if run++; !plainAt(text, at) {
-			run = 0
-		}
-		if run < size {
-			continue
-		}
-		if r := rank(at - size + 1); r < bestRank {
-			best, bestRank = at-size+1, r
-		}
-	}
-	return best
-}
-
-// runs returns the extents of the runs of plain characters of at least size.
-func runs(text string, size int) (found [][2]int) {
-	start := 0
-	for i := 0; i <= len(text); i++ {
-		if i < len(text) && plainAt(text, i) {
-			continue
-		}
-		if i-start >= size {
-			found = append(found, [2]int{start, i})
-		}
-		start = i + 1
-	}
-	return found
 }
 
 // multipliers are odd numbers that hash well.
