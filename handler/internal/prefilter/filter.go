@@ -314,17 +314,16 @@ func (s *Search) look(places []place, text []byte, i int, last bool) verdict {
 		if start < 0 {
 			continue
 		}
-		switch run(text[start:], l.folded[p.runStart:p.runEnd], last) {
+		v := run(text[start:], l.folded[p.runStart:p.runEnd], last)
+		if v == yes {
+			v = l.around(text, start, p, last)
+		}
+		switch v {
+		case yes:
+			s.all = s.all || l.Most
+			return yes
 		case undecided:
 			result = undecided
-		case yes:
-			switch l.around(text, start, p, last) {
-			case yes:
-				s.all = s.all || l.Most
-				return yes
-			case undecided:
-				result = undecided
-			}
 		}
 	}
 	return result
