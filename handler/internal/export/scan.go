@@ -88,7 +88,7 @@ func (s *scanner) space(i int) int {
 }
 
 const (
-	whyCut   = string(jsontext.FaultCut)
+	whyCut   = jsontext.WhyCut
 	whyDeep  = "nested too deep"
 	whyName  = "no field name where one should stand"
 	whyText  = "malformed text"
@@ -276,9 +276,9 @@ func (s *scanner) note(name extent) {
 // -1 after a fault.
 func (s *scanner) str(i int) int {
 	s.quote = i
-	end, fault := jsontext.CheckString(s.b, i)
-	if fault != "" {
-		s.fault(end, string(fault))
+	end, why := jsontext.CheckString(s.b, i)
+	if why != "" {
+		s.fault(end, why)
 		return -1
 	}
 	return end

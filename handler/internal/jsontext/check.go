@@ -31,20 +31,13 @@ func (b *Brackets) Array() bool {
 	return b.arrays[level/64]&(1<<(level%64)) != 0
 }
 
-// A Fault is why text is malformed.
-type Fault string
-
-// The faults of a string.
-const (
-	FaultCut     Fault = "cut off"
-	FaultControl Fault = "control character in a string"
-	FaultEscape  Fault = "malformed escape in a string"
-)
+// WhyCut is why text that ends early is malformed.
+const WhyCut = "cut off"
 
 // CheckString returns the index after the string of plain JSON text that opens at
-// b[i]. If it is malformed it returns the fault and its index. Bytes that are not
-// UTF-8 are no fault.
-func CheckString(b []byte, i int) (int, Fault) {
+// b[i]. If it is malformed it returns where and why. Bytes that are not UTF-8 are no
+// fault.
+func CheckString(b []byte, i int) (at int, why string) {
 	i++
 	for {
 		for i+8 <= len(b) {
@@ -58,7 +51,7 @@ func CheckString(b []byte, i int) (int, Fault) {
 			i += 8
 		}
 		if i >= len(b) {
-			return len(b), FaultCut
+			return len(b), WhyCut
 		}
 		switch c := b[i]; {
 		case c == '"':
@@ -66,11 +59,11 @@ func CheckString(b []byte, i int) (int, Fault) {
 		case c == '\\':
 			n := escape(b[i:])
 			if n == 0 {
-				return i, FaultEscape
+				return i, "malformed escape in a string"
 			}
 			i += n
 		case c < ' ':
-			return i, FaultControl
+			return i, "control character in a string"
 		default:
 			i++
 		}
