@@ -52,9 +52,7 @@ func (m *mender) note(s string) {
 }
 
 func (m *mender) space() int {
-	for m.i < len(m.src) && (m.src[m.i] == ' ' || m.src[m.i] == '\n' || m.src[m.i] == '\r' || m.src[m.i] == '\t') {
-		m.i++
-	}
+	m.i = Text{Raw: m.src}.Space(m.i)
 	return m.i
 }
 
@@ -182,10 +180,7 @@ func (m *mender) single() bool {
 		switch c := m.src[m.i]; c {
 		case '\'':
 			m.i++
-			next := m.i
-			for next < len(m.src) && (m.src[next] == ' ' || m.src[next] == '\n' || m.src[next] == '\r' || m.src[next] == '\t') {
-				next++
-			}
+			next := Text{Raw: m.src}.Space(m.i)
 			if next == len(m.src) || strings.IndexByte(",:}]", m.src[next]) >= 0 {
 				m.i = next
 				m.out = append(m.out, '"')
