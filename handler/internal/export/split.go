@@ -349,7 +349,7 @@ func (s *splitter) record(start, end int) int {
 		note = join(note, fmt.Sprintf("field %q given twice, the last one counts", name[:min(len(name), 64)]))
 	}
 	if !s.valid && !utf8.Valid(raw) {
-		raw = jsontext.ValidUTF8(raw)
+		raw = bytes.Map(func(r rune) rune { return r }, raw) // U+FFFD for each byte, as encoding/json reads it
 		note = join(note, jsontext.MendedUTF8)
 	}
 	if s.empty {

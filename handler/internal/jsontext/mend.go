@@ -286,15 +286,3 @@ func (m *mender) bare() bool {
 	m.i = end
 	return true
 }
-
-// ValidUTF8 returns b with each byte that is not UTF-8 replaced by U+FFFD, as
-// encoding/json would read it.
-func ValidUTF8(b []byte) []byte {
-	out := make([]byte, 0, len(b)+16)
-	for len(b) > 0 {
-		r, n := utf8.DecodeRune(b)
-		out = utf8.AppendRune(out, r)
-		b = b[n:]
-	}
-	return out
-}
