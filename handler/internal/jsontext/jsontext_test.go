@@ -259,24 +259,24 @@ func TestMembersOfTextThatEndsEarly(t *testing.T) {
 	}
 }
 
-func TestUnquoteRejectsMalformedEscapes(t *testing.T) {
+func TestPlainRejectsMalformedEscapes(t *testing.T) {
 	t.Parallel()
 	for _, s := range []string{`\`, `a\x`, `\u12`, `\u12g4`, `abcdefgh\`} {
-		if got, err := jsontext.Unquote(nil, []byte(s)); err == nil {
-			t.Errorf("Unquote(%s) = %q", s, got)
+		if got, err := (jsontext.Text{Raw: []byte(s), Depth: 1}).Plain(nil); err == nil {
+			t.Errorf("Plain of %s is %q", s, got)
 		}
 	}
 }
 
-func TestUnquoteInPlace(t *testing.T) {
+func TestPlainInPlace(t *testing.T) {
 	t.Parallel()
 	for _, s := range samples {
-		text := quoted(s, 1).Raw
-		apart, err := jsontext.Unquote([]byte("before"), text)
+		text := quoted(s, 1)
+		apart, err := text.Plain([]byte("before"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, err := jsontext.Unquote(text[:0], text); err != nil || string(got) != string(apart[len("before"):]) {
+		if got, err := text.Plain(text.Raw[:0]); err != nil || string(got) != string(apart[len("before"):]) {
 			t.Errorf("in place %q, %v; apart %q", got, err, apart)
 		}
 	}

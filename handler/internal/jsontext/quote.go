@@ -10,48 +10,29 @@ import (
 	"unicode/utf8"
 )
 
-// Plain appends the text, unquoted Depth times, to dst. Bytes that are not
-// UTF-8 remain.
+// Plain appends the text, unquoted Depth times, to dst, which may be Raw[:0] where Depth
+// is 1. Bytes that are not UTF-8 remain. It is an error if a string around the text
+// contains a malformed escape.
 func (t Text) Plain(dst []byte) ([]byte, error) {
-	switch t.Depth {
-	case 0:
+	if t.Depth == 0 {
 		return append(dst, t.Raw...), nil
-	case 1:
-		return Unquote(dst, t.Raw)
 	}
-	n := len(dst)
-	src, depth := t.Raw, t.Depth
+	n, src, depth := len(dst), t.Raw, t.Depth
 	dst = slices.Grow(dst, len(src))
-	size, ok := unquoteTwice(dst[n:n+len(src)], src)
-	if ok {
-		depth -= 2
-	} else {
-		var err error
-		if size, err = unquote(dst[n:n+len(src)], src); err != nil {
-			return dst[:n], err
+	out := dst[n : n+len(src)]
+	if depth >= 2 {
+		if size, ok := unquoteTwice(out, src); ok {
+			src, depth = out[:size], depth-2
 		}
-		depth--
 	}
 	for ; depth > 0; depth-- {
-		var err error
-		if size, err = unquote(dst[n:n+size], dst[n:n+size]); err != nil {
+		size, err := unquote(out[:len(src)], src)
+		if err != nil {
 			return dst[:n], err
 		}
+		src = out[:size]
 	}
-	return dst[:n+size], nil
-}
-
-// Unquote appends the text of a JSON string, whose quotes are removed already,
-// to dst, which may be s[:0]. Bytes that are not UTF-8 remain. It is an error
-// if s contains a malformed escape.
-func Unquote(dst, s []byte) ([]byte, error) {
-	n := len(dst)
-	dst = slices.Grow(dst, len(s))
-	size, err := unquote(dst[n:n+len(s)], s)
-	if err != nil {
-		return dst[:n], err
-	}
-	return dst[:n+size], nil
+	return dst[:n+len(src)], nil
 }
 
 // unquote writes the text of a JSON string without its quotes to dst, which is
