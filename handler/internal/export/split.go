@@ -390,20 +390,9 @@ func (s *splitter) exhausted(start int) bool {
 // unknownShape reports whether the object that was just scanned is no record
 // but a wrapper of something else: only arrays, and no name that a record has.
 func (s *splitter) unknownShape(start int) bool {
-	for _, name := range s.names[:s.nnames] {
-		if markOf(s.b[name.start:name.end]) != 0 {
+	for name, v := range (jsontext.Text{Raw: s.b}).Members(start) {
+		if markOf(name) != 0 || v.Kind != jsontext.Array {
 			return false
-		}
-	}
-	probe := scanner{b: s.b}
-	for i := probe.space(start + 1); s.b[i] != '}'; {
-		i = probe.space(probe.space(probe.str(i)) + 1) // past the name and the colon
-		if s.b[i] != '[' {
-			return false
-		}
-		i, _ = probe.value(i, false)
-		if i = probe.space(i); s.b[i] == ',' {
-			i = probe.space(i + 1)
 		}
 	}
 	return true
