@@ -138,8 +138,11 @@ func (s *splitter) match(start, limit int) (end int, closed bool) {
 
 // junk gives up text that begins at b[i] and is no JSON, to the end of the
 // line, of the element, or up to what is surely a record, and returns where to
-// go on.
-func (s *splitter) junk(i int, within bool) int {
+// go on; false on the strict walk.
+func (s *splitter) junk(i int, within bool) (int, bool) {
+	if !s.careful {
+		return 0, false
+	}
 	limit := s.candidate(i + 1)
 	end := i + 1
 	for end < limit && s.b[end] != '\n' && !(within && (s.b[end] == ',' || s.b[end] == ']')) {
@@ -148,5 +151,5 @@ func (s *splitter) junk(i int, within bool) int {
 	s.steps += end - i
 	s.torn = true
 	s.bad(i, end, "text that is no JSON")
-	return end
+	return end, true
 }

@@ -118,10 +118,8 @@ func (s *splitter) element(i, nesting int, top bool) (int, bool) {
 	case v == whole:
 		s.bad(i, end, "a number or truth value, not a record")
 		return end, true
-	case !s.careful:
-		return 0, false
 	}
-	return s.junk(i, !top), true
+	return s.junk(i, !top)
 }
 
 // behindPrefix returns where an object begins that is the rest of the line behind what
@@ -221,10 +219,7 @@ func (s *splitter) wrapper(i, nesting int) (_ int, ok bool) {
 					}
 				}
 			}
-			if !s.careful {
-				return 0, false
-			}
-			return s.junk(start, true), true
+			return s.junk(start, true)
 		}
 	}
 }
@@ -233,18 +228,13 @@ func (s *splitter) wrapper(i, nesting int) (_ int, ok bool) {
 func (s *splitter) list(i, nesting int) (_ int, ok bool) {
 	if nesting >= maxNesting {
 		end, v := s.value(i, false)
-		switch {
-		case v == whole:
-			s.bad(i, end, "arrays nested too deep to hold records")
-			return end, true
-		case !s.careful:
-			return 0, false
-		case v == holding:
-			next := s.at
-			s.bad(i, next, "arrays nested too deep to hold records")
-			return next, true
+		if v == holding {
+			end = s.at
+		} else if v != whole {
+			return s.junk(i, true)
 		}
-		return s.junk(i, true), true
+		s.bad(i, end, "arrays nested too deep to hold records")
+		return end, true
 	}
 	i++
 	for n := 0; ; n++ {
@@ -282,13 +272,10 @@ func (s *splitter) list(i, nesting int) (_ int, ok bool) {
 func (s *splitter) text(i, nesting int) (int, bool) {
 	end := s.str(i)
 	if end < 0 {
-		if !s.careful {
-			return 0, false
-		}
-		return s.junk(i, true), true
+		return s.junk(i, true)
 	}
 	if next := s.space(end); s.careful && next < len(s.b) && strings.IndexByte(`,]}{["`, s.b[next]) < 0 {
-		return s.junk(i, true), true // a quote is missing: what looks like text may hold a record's beginning
+		return s.junk(i, true) // a quote is missing: what looks like text may hold a record's beginning
 	}
 	content, remark, why := s.content(i, end)
 	if content == nil || nesting >= maxNesting {
