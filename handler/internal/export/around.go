@@ -3,6 +3,7 @@ package export
 import (
 	"bytes"
 	"iter"
+	"slices"
 
 	"podwatch/handler/internal/jsontext"
 )
@@ -93,13 +94,9 @@ func readMarks(t jsontext.Text, i int) (end int, marks mark, ok bool) {
 	names := known[:0]
 	end = i + 1
 	for name, v := range t.Members(i) {
-		if v.Truncated || name == "" || name == "records" && mayHoldRecords(v) || Wraps(name) && holdsRecords(v, 0) {
+		if v.Truncated || name == "" || slices.Contains(names, name) ||
+			name == "records" && mayHoldRecords(v) || Wraps(name) && holdsRecords(v, 0) {
 			return v.End, 0, false
-		}
-		for _, old := range names {
-			if old == name {
-				return v.End, 0, false
-			}
 		}
 		if len(names) < maxNames {
 			names = append(names, name)
