@@ -38,23 +38,18 @@ const (
 	tooManyPieces = "more than 1000 unreadable pieces, this is all from the last one on"
 )
 
-const whyFragment = "a fragment without the fields of a record"
-
 // Pieces returns the records and the unreadable pieces of a body, in order. They
 // share its memory.
 func Pieces(body []byte) iter.Seq[Piece] {
 	var r result
-	newSplitter(&r).split(body)
+	(&splitter{r: &r}).split(body)
 	return slices.Values(r.pieces)
 }
 
 // A result is what a body contains.
 type result struct {
 	pieces     []Piece
-	records    int
-	unreadable int
+	unreadable int // of the pieces
 	last       int // index of the latest unreadable piece
 	unpacked   int // bytes of the texts that were decoded
 }
-
-func newSplitter(r *result) *splitter { return &splitter{r: r} }

@@ -50,7 +50,7 @@ func TestTheCarefulWalkIsLinear(t *testing.T) {
 			ratio := func(n int) float64 {
 				body := build(n)
 				var r result
-				s := newSplitter(&r)
+				s := splitter{r: &r}
 				s.split([]byte(body))
 				total := 0
 				for _, p := range r.pieces {

@@ -160,7 +160,7 @@ func (s *splitter) object(i, nesting int, top bool) (int, bool) {
 			return end, true
 		}
 		if s.torn && s.marks == 0 {
-			s.bad(i, end, whyFragment)
+			s.bad(i, end, "a fragment without the fields of a record")
 			return end, true
 		}
 		return s.record(i, end), true
@@ -354,7 +354,6 @@ func (s *splitter) record(start, end int) int {
 // good adds a record that begins at start.
 func (s *splitter) good(start int, record []byte, note string) {
 	s.r.pieces = append(s.r.pieces, Piece{JSON: record, Offset: s.base() + start, Mended: note})
-	s.r.records++
 }
 
 func tooLarge(n int) string {
@@ -364,7 +363,7 @@ func tooLarge(n int) string {
 // exhausted reports whether there are as many records as there may be; what
 // begins at start is then given up.
 func (s *splitter) exhausted(start int) bool {
-	if s.r.records < maxRecords {
+	if len(s.r.pieces)-s.r.unreadable < maxRecords {
 		return false
 	}
 	if !s.full {
