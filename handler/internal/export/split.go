@@ -37,8 +37,8 @@ func (s *splitter) split(body []byte) {
 		s.refuse(body, binaryForm(body)+" data, not JSON text")
 		return
 	default:
-		if order := utf16Order(body); order != nil {
-			body = fromUTF16(body, order)
+		if text, ok := fromUTF16(body); ok {
+			body = text
 			s.remark = "UTF-16 converted"
 		} else if text, how, why := s.decoded(body); why != "" {
 			s.refuse(body, why)

@@ -1,6 +1,10 @@
 package export
 
-import "bytes"
+import (
+	"bytes"
+
+	"golang.org/x/text/encoding/unicode"
+)
 
 // binaryForms are the first bytes of what is compressed or has a format of its own.
 // A byte that is no UTF-8 becomes U+FFFD where a message passed as text.
@@ -19,4 +23,21 @@ func binaryForm(body []byte) string {
 		}
 	}
 	return ""
+}
+
+// fromUTF16 returns a body in UTF-16, which has a byte order mark or a NUL beside its
+// first bracket, as UTF-8.
+func fromUTF16(b []byte) (text []byte, ok bool) {
+	order := unicode.BigEndian
+	switch {
+	case len(b) < 2:
+		return nil, false
+	case b[0] == 0xff && b[1] == 0xfe, b[1] == 0 && (b[0] == '{' || b[0] == '['):
+		order = unicode.LittleEndian
+	case b[0] == 0xfe && b[1] == 0xff, b[0] == 0 && (b[1] == '{' || b[1] == '['):
+	default:
+		return nil, false
+	}
+	text, err := unicode.UTF16(order, unicode.UseBOM).NewDecoder().Bytes(b) // what is malformed becomes U+FFFD
+	return text, err == nil
 }
