@@ -117,7 +117,7 @@ func (r *reading) message(i int) {
 		case r.all:
 			it.at += p.Offset
 			r.read(it)
-		case r.mayMatch(p.JSON):
+		case len(hits(r.filter, p.JSON)) > 0:
 			r.read(it)
 		}
 		if r.all {
@@ -152,18 +152,16 @@ func (r *reading) note(p piece, before Result) {
 // nothing but unreadable messages would otherwise be in memory twice.
 const maxKept = 4 << 20
 
-// mayMatch reports whether the filter finds something in plain text.
-func (r *reading) mayMatch(text []byte) bool { return found(r.filter, text) }
-
-func found(filter *prefilter.Filter, text []byte) bool {
+// hits returns where the filter finds something in plain text.
+func hits(filter *prefilter.Filter, text []byte) []prefilter.Hit {
 	search := filter.Search(0)
 	search.More(text, true)
-	return len(search.Hits()) > 0
+	return search.Hits()
 }
 
 // tells reports whether plain text has the words of a rule, or encodes some, or what
 // cannot be decoded.
-func (r *reading) tells(text []byte) bool { return found(r.words, text) || r.encodes(text) }
+func (r *reading) tells(text []byte) bool { return len(hits(r.words, text)) > 0 || r.encodes(text) }
 
 // maxDecoded bounds what the strings of a message that encode something are decoded to.
 const maxDecoded = 8 << 20
@@ -171,10 +169,8 @@ const maxDecoded = 8 << 20
 // encodes reports whether a string in text encodes words of a rule, or what cannot be
 // decoded.
 func (r *reading) encodes(text []byte) bool {
-	search := r.coded.Search(0)
-	search.More(text, true)
 	left := maxDecoded
-	for _, hit := range search.Hits() {
+	for _, hit := range hits(r.coded, text) {
 		code := text[hit.Pos+1:] // behind a quote
 		if n := bytes.IndexByte(code, '"'); n >= 0 {
 			code = code[:n]
