@@ -27,6 +27,20 @@ type Batch interface {
 	Message(i int) (text jsontext.Text, end int)
 }
 
+// Plain returns a batch of one message that is not quoted, all of which is to be
+// read: the body of a message from a file or an event hub. Its Result tells of each
+// record.
+func Plain(body []byte) Batch { return plain(body) }
+
+type plain []byte
+
+func (p plain) Text() jsontext.Text   { return jsontext.Text{Raw: p} }
+func (p plain) Hits() []prefilter.Hit { return []prefilter.Hit{{Pos: 0, End: len(p)}} }
+func (p plain) Len() int              { return 1 }
+func (p plain) At(int) int            { return 0 }
+
+func (p plain) Message(int) (jsontext.Text, int) { return p.Text(), len(p) }
+
 // A Detector evaluates batches. It is immutable and safe for concurrent use.
 type Detector struct {
 	rules   *rule.Set
