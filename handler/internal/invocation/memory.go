@@ -38,18 +38,10 @@ var (
 	ErrBusy     = errors.New("no memory became free for the request")
 )
 
-// A brokenError is ErrBroken with its cause.
-type brokenError struct {
-	got   int // bytes
-	cause error
+// broken is ErrBroken with its cause.
+func broken(got int, cause error) error {
+	return fmt.Errorf("%w, after %d bytes: %w", ErrBroken, got, cause)
 }
-
-func (e brokenError) Error() string {
-	return fmt.Sprintf("%v, after %d bytes: %v", ErrBroken, e.got, e.cause)
-}
-
-func (e brokenError) Is(target error) bool { return target == ErrBroken }
-func (e brokenError) Unwrap() error        { return e.cause }
 
 // A Reader reads request bodies into memory that it owns and reuses. The bodies
 // that are held at one time are bounded by a budget for the whole process: each
@@ -166,7 +158,7 @@ func (r *Reader) fill(ctx context.Context, b *buffer, s *share, body io.Reader, 
 		}
 		end := errors.Is(err, io.EOF)
 		if err != nil && !end {
-			return brokenError{len(b.bytes), err}
+			return broken(len(b.bytes), err)
 		}
 		search.More(b.bytes, end)
 		if end {

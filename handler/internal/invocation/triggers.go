@@ -59,7 +59,7 @@ func readBinding(body io.Reader) (value jsontext.Value, err error) {
 	text, err := io.ReadAll(io.LimitReader(body, maxTrigger+1))
 	switch {
 	case err != nil:
-		return value, fmt.Errorf("read request: %w", brokenError{len(text), err})
+		return value, fmt.Errorf("read request: %w", broken(len(text), err))
 	case len(text) > maxTrigger:
 		return value, fmt.Errorf("read request: %w", ErrTooLarge)
 	}
