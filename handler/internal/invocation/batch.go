@@ -27,8 +27,9 @@ const (
 // All texts that it returns share its memory and are valid until Close. A Batch
 // is used by one goroutine at a time.
 type Batch struct {
-	share  share
-	buffer *buffer
+	reader   *Reader
+	buffer   *buffer
+	budgeted bool // occupies the limit of one body in the budget
 
 	text jsontext.Text // from the array of messages on, to its end or beyond
 	hits []prefilter.Hit
@@ -47,9 +48,9 @@ func (r *Reader) Read(ctx context.Context, body io.Reader, f *prefilter.Filter) 
 	if sized, ok := body.(interface{ Size() int64 }); ok && sized.Size() > r.limit {
 		return nil, fmt.Errorf("read request: %w", ErrTooLarge)
 	}
-	b := &Batch{share: share{reader: r}, buffer: r.acquire()}
+	b := &Batch{reader: r, buffer: r.acquire()}
 	search := f.Search(messageDepth)
-	if err := r.fill(ctx, b.buffer, &b.share, body, search); err != nil {
+	if err := b.fill(ctx, body, search); err != nil {
 		b.Close()
 		return nil, fmt.Errorf("read request: %w", err)
 	}
@@ -239,7 +240,9 @@ func (b *Batch) Close() {
 	if b.buffer == nil {
 		return
 	}
-	b.share.reader.release(b.buffer)
+	b.reader.release(b.buffer)
 	b.buffer = nil
-	b.share.release()
+	if b.budgeted {
+		b.reader.budget.Release(b.reader.limit)
+	}
 }

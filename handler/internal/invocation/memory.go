@@ -53,7 +53,6 @@ func broken(got int, cause error) error {
 type Reader struct {
 	limit  int64
 	budget *semaphore.Weighted
-	wait   time.Duration
 
 	mu   sync.Mutex
 	idle []*buffer
@@ -62,7 +61,7 @@ type Reader struct {
 // NewReader returns a Reader of bodies up to limit bytes, which together occupy
 // at most budget bytes; budget must not be below limit.
 func NewReader(limit, budget int64) *Reader {
-	return &Reader{limit: limit, budget: semaphore.NewWeighted(max(limit, budget)), wait: maxWait}
+	return &Reader{limit: limit, budget: semaphore.NewWeighted(max(limit, budget))}
 }
 
 // A buffer is memory for one body. Where the system supports it (see reserve) it
@@ -115,52 +114,40 @@ func (b *buffer) grow() {
 	b.bytes = append(make([]byte, 0, cap(b.bytes)+max(cap(b.bytes)/4, firstBuffer)), b.bytes...)
 }
 
-// A share is the part of the budget that one body holds.
-type share struct {
-	reader *Reader
-	held   int64
-}
-
 // take waits until the whole limit fits into the budget.
-func (s *share) take(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, s.reader.wait)
+func (b *Batch) take(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, maxWait)
 	defer cancel()
-	if s.reader.budget.Acquire(ctx, s.reader.limit) != nil {
+	if b.reader.budget.Acquire(ctx, b.reader.limit) != nil {
 		return ErrBusy
 	}
-	s.held = s.reader.limit
+	b.budgeted = true
 	return nil
 }
 
-func (s *share) release() {
-	if s.held > 0 {
-		s.reader.budget.Release(s.held)
-		s.held = 0
-	}
-}
-
-// fill reads all of body into b and searches it as it arrives.
-func (r *Reader) fill(ctx context.Context, b *buffer, s *share, body io.Reader, search *prefilter.Search) error {
+// fill reads all of body and searches it as it arrives.
+func (b *Batch) fill(ctx context.Context, body io.Reader, search *prefilter.Search) error {
+	buffer := b.buffer
 	for {
-		if len(b.bytes) >= freeShare && s.held == 0 {
-			if err := s.take(ctx); err != nil {
+		if len(buffer.bytes) >= freeShare && !b.budgeted {
+			if err := b.take(ctx); err != nil {
 				return err
 			}
 		}
-		if len(b.bytes) == cap(b.bytes) {
-			b.grow()
+		if len(buffer.bytes) == cap(buffer.bytes) {
+			buffer.grow()
 		}
-		have := len(b.bytes)
-		n, err := body.Read(b.bytes[have:min(cap(b.bytes), have+maxRead)])
-		b.bytes = b.bytes[:have+n]
-		if int64(len(b.bytes)) > r.limit {
+		have := len(buffer.bytes)
+		n, err := body.Read(buffer.bytes[have:min(cap(buffer.bytes), have+maxRead)])
+		buffer.bytes = buffer.bytes[:have+n]
+		if int64(len(buffer.bytes)) > b.reader.limit {
 			return ErrTooLarge
 		}
 		end := errors.Is(err, io.EOF)
 		if err != nil && !end {
-			return broken(len(b.bytes), err)
+			return broken(len(buffer.bytes), err)
 		}
-		search.More(b.bytes, end)
+		search.More(buffer.bytes, end)
 		if end {
 			return nil
 		}
