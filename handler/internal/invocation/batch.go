@@ -105,7 +105,11 @@ func usualArray(body []byte) (start, end int) {
 // and ends. Only the form that function.json asks for is read: an array of strings
 // as JSON text in a string.
 func arrayOf(body []byte) (start, end int, err error) {
-	value, err := binding(body, "events")
+	data, err := member(body, "Data")
+	if err != nil {
+		return 0, 0, err
+	}
+	value, err := only(data.Members(0), "member Data", "binding", "events")
 	if err != nil {
 		return 0, 0, err
 	}
@@ -128,8 +132,7 @@ func arrayOf(body []byte) (start, end int, err error) {
 			return 0, 0, errors.New("binding \"events\" holds base64: function.json must have dataType string, not binary")
 		}
 	}
-	start = value.Start + 1 + at
-	return start, value.End - 1, nil
+	return data.Start + value.Start + 1 + at, data.Start + value.End - 1, nil
 }
 
 // looksLikeBase64 reports whether a message is probably what dataType binary makes
@@ -139,17 +142,6 @@ func looksLikeBase64(raw []byte) bool {
 	return len(raw) >= least && len(raw)%4 == 0 && !bytes.ContainsFunc(raw, func(c rune) bool {
 		return !(c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '+' || c == '/' || c == '=')
 	})
-}
-
-// binding returns the value of an input binding of an invocation.
-func binding(body []byte, name string) (jsontext.Value, error) {
-	data, err := member(body, "Data")
-	if err != nil {
-		return jsontext.Value{}, err
-	}
-	found, err := only(data.Members(0), "member Data", "binding", name)
-	found.Start, found.End = found.Start+data.Start, found.End+data.Start
-	return found, err
 }
 
 // member returns a member of the one object that an invocation is.
