@@ -187,28 +187,24 @@ func (b *Batch) Text() jsontext.Text { return b.text }
 // Hits returns where the filter found something, in ascending order.
 func (b *Batch) Hits() []prefilter.Hit { return b.hits }
 
-// split finds the messages. Only a batch with a hit, or of which a sample is
+// split returns the messages. Only a batch with a hit, or of which a sample is
 // taken, is split.
-func (b *Batch) split() {
-	if b.isSplit || b.err != nil {
-		return
+func (b *Batch) split() []jsontext.Value {
+	if !b.isSplit && b.err == nil {
+		b.isSplit = true
+		array := jsontext.Text{Raw: b.text.Raw, Depth: arrayDepth}
+		b.messages = slices.Collect(array.Elements(0))
 	}
-	b.isSplit = true
-	array := jsontext.Text{Raw: b.text.Raw, Depth: arrayDepth}
-	b.messages = slices.Collect(array.Elements(0))
+	return b.messages
 }
 
 // Len returns the number of messages.
-func (b *Batch) Len() int {
-	b.split()
-	return len(b.messages)
-}
+func (b *Batch) Len() int { return len(b.split()) }
 
 // Message returns message i, and where it ends in Text. Of a value that is not a
 // string, which the host does not write, it returns the JSON text.
 func (b *Batch) Message(i int) (text jsontext.Text, end int) {
-	b.split()
-	m := b.messages[i]
+	m := b.split()[i]
 	if m.Kind != jsontext.String {
 		return m.Text, m.End
 	}
@@ -218,9 +214,9 @@ func (b *Batch) Message(i int) (text jsontext.Text, end int) {
 // At returns the index of the message around a position of Text, and -1 between
 // messages.
 func (b *Batch) At(pos int) int {
-	b.split()
-	i, _ := slices.BinarySearchFunc(b.messages, pos, func(v jsontext.Value, pos int) int { return v.End - 1 - pos })
-	if i < len(b.messages) && b.messages[i].Start <= pos {
+	messages := b.split()
+	i, _ := slices.BinarySearchFunc(messages, pos, func(v jsontext.Value, pos int) int { return v.End - 1 - pos })
+	if i < len(messages) && messages[i].Start <= pos {
 		return i
 	}
 	return -1
