@@ -113,24 +113,18 @@ const blank = "                                                                "
 
 // escape returns the length of the JSON escape that b begins with; 0 if it is none.
 func escape(b []byte) int {
-	if len(b) < 2 {
+	switch {
+	case len(b) >= 2 && unescaped[b[1]] != 0:
+		return 2
+	case len(b) < 6 || b[1] != 'u':
 		return 0
 	}
-	switch b[1] {
-	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
-		return 2
-	case 'u':
-		if len(b) < 6 {
+	for _, c := range b[2:6] { // faster than reading their value
+		if !(c >= '0' && c <= '9' || c|0x20 >= 'a' && c|0x20 <= 'f') {
 			return 0
 		}
-		for _, c := range b[2:6] {
-			if !(c >= '0' && c <= '9' || c|0x20 >= 'a' && c|0x20 <= 'f') {
-				return 0
-			}
-		}
-		return 6
 	}
-	return 0
+	return 6
 }
 
 // Scalar returns the length of the number, true, false or null that b begins

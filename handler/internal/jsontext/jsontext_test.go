@@ -31,6 +31,7 @@ var samples = []string{
 	"\"\x80\xff\"", "{\"a\":\"\x01\"}", `{"records":[{"a":"[{\"b\":\"}]"}]}`,
 	strings.Repeat("[", 200) + strings.Repeat("]", 200),
 	strings.Repeat("[", 201) + strings.Repeat("]", 201),
+	"\b\f\n\r\t\"\\/",
 }
 
 // value rebuilds a value by walking it, as encoding/json decodes it.

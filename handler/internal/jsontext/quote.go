@@ -82,36 +82,25 @@ func unquote(dst, src []byte) (int, error) {
 	return o, nil
 }
 
+// unescaped has what a character behind a backslash stands for, 0 for one that makes no
+// escape of two characters.
+var unescaped = [256]byte{'"': '"', '\\': '\\', '/': '/', 'n': '\n', 't': '\t', 'r': '\r', 'b': '\b', 'f': '\f'}
+
 // unescape writes the character of the escape that src begins with.
 func unescape(dst, src []byte) (read, wrote int, ok bool) {
 	if len(src) < 2 {
 		return 0, 0, false
 	}
-	c := src[1]
-	switch c {
-	case '"', '\\', '/':
-	case 'n':
-		c = '\n'
-	case 't':
-		c = '\t'
-	case 'r':
-		c = '\r'
-	case 'b':
-		c = '\b'
-	case 'f':
-		c = '\f'
-	case 'u':
-		r, n := rune16(src)
-		if n == 0 {
-			return 0, 0, false
-		}
-		var enc [utf8.UTFMax]byte
-		return n, copy(dst, enc[:utf8.EncodeRune(enc[:], r)]), true
-	default:
+	if c := unescaped[src[1]]; c != 0 {
+		dst[0] = c
+		return 2, 1, true
+	}
+	r, n := rune16(src)
+	if n == 0 {
 		return 0, 0, false
 	}
-	dst[0] = c
-	return 2, 1, true
+	var enc [utf8.UTFMax]byte
+	return n, copy(dst, enc[:utf8.EncodeRune(enc[:], r)]), true
 }
 
 // A quote behind three and seven backslashes, as words.
@@ -182,14 +171,10 @@ func unquoteTwice(dst, src []byte) (int, bool) {
 		c := src[i]
 		switch {
 		case run%4 == 3 && c == '"':
-		case run%4 != 2:
+		case run%4 != 2, c == '"':
 			return 0, false
-		case c == 'n':
-			c = '\n'
-		case c == 't':
-			c = '\t'
-		case c == 'r':
-			c = '\r'
+		case unescaped[c] != 0:
+			c = unescaped[c]
 		case c == 'u':
 			r, ok := hex4(src[i-1:])
 			if !ok || utf16.IsSurrogate(r) {
