@@ -57,13 +57,7 @@ func EncodeEvents(b Messages) []byte {
 	var m object
 	m.raw("TriggerPartitionContext", encodePartition(b.Partition))
 	m.raw("PartitionContext", encodePartition(b.Partition))
-	array := func(key string, element func(Message) []byte) {
-		parts := make([][]byte, len(b.Messages))
-		for i, message := range b.Messages {
-			parts[i] = element(message)
-		}
-		m.text(key, join(parts))
-	}
+	array := func(key string, element func(Message) []byte) { m.text(key, list(b.Messages, element)) }
 	array("PartitionKeyArray", func(Message) []byte { return []byte("null") })
 	array("OffsetArray", func(m Message) []byte { return quote(strconv.FormatInt(numericOffset(m), 10)) })
 	array("OffsetStringArray", func(m Message) []byte { return quote(m.Offset) })
@@ -154,21 +148,24 @@ func whole(binding string, data []byte, m *object) []byte {
 }
 
 func encodeMessages(messages []Message) []byte {
-	parts := make([][]byte, len(messages))
-	for i, message := range messages {
-		text, _ := unicode.UTF8.NewDecoder().Bytes(message.Body) // replaces, and never fails
-		parts[i] = jsontext.AppendQuote(nil, text)
-	}
-	return jsontext.AppendQuote(nil, join(parts))
+	return quote(list(messages, func(m Message) []byte {
+		text, _ := unicode.UTF8.NewDecoder().Bytes(m.Body) // replaces, and never fails
+		return quote(text)
+	}))
 }
 
-func quote(s string) []byte { return jsontext.AppendQuote(nil, s) }
-
-func quoteTwice(s string) []byte { return jsontext.AppendQuote(nil, quote(s)) }
-
-func join(parts [][]byte) []byte {
+// list returns an array of what element makes of each message.
+func list(messages []Message, element func(Message) []byte) []byte {
+	parts := make([][]byte, len(messages))
+	for i, m := range messages {
+		parts[i] = element(m)
+	}
 	return append(append([]byte{'['}, bytes.Join(parts, []byte{','})...), ']')
 }
+
+func quote[T []byte | string](s T) []byte { return jsontext.AppendQuote(nil, s) }
+
+func quoteTwice(s string) []byte { return quote(quote(s)) }
 
 func encodePartition(p Partition) []byte {
 	var o object
@@ -217,7 +214,7 @@ func (o *object) raw(name string, value []byte) {
 
 // text adds a value as JSON text in a string, as the host writes whatever is
 // neither an object nor a time.
-func (o *object) text(name string, value []byte) { o.raw(name, jsontext.AppendQuote(nil, value)) }
+func (o *object) text(name string, value []byte) { o.raw(name, quote(value)) }
 
 func (o *object) sys(function string, now time.Time, guid string) {
 	o.raw("sys", fmt.Appendf(nil, `{"MethodName":%s,"UtcNow":%s,"RandGuid":%s}`,
@@ -249,7 +246,7 @@ func (o *object) merge(message []byte) {
 		case jsontext.False:
 			o.text(name, quote("False"))
 		default:
-			o.text(name, jsontext.AppendQuote(nil, v.Raw))
+			o.text(name, quote(v.Raw))
 		}
 	}
 }
