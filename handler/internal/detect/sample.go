@@ -31,12 +31,8 @@ func (r *reading) sourceOf(i int) (name string) {
 	}()
 	message, _ := r.batch.Message(i)
 	start, end, ok := next(message, 0)
-	if !ok {
-		r.shapeless(message)
-		return ""
-	}
 	plain, err := message.Cut(start, end).Plain(r.plain[:0])
-	if err != nil {
+	if !ok || err != nil {
 		r.shapeless(message)
 		return ""
 	}
