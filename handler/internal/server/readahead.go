@@ -34,45 +34,26 @@ type connection struct {
 	more   bool   // the last read of Conn was filled: more is there, probably
 }
 
-func (c *connection) Read(p []byte) (int, error) {
+func (c *connection) Read(p []byte) (n int, err error) {
 	if c.buffer == nil {
 		if !c.more || len(p) >= readAhead {
-			return c.direct(p)
+			n, err = c.Conn.Read(p)
+			c.more = n == len(p)
+			return n, err
 		}
-		if err := c.fill(); err != nil {
-			return 0, err
-		}
+		c.buffer = readAheads.Get().(*[readAhead]byte)
+		n, err = c.Conn.Read(c.buffer[:])
+		c.ahead, c.more = c.buffer[:n], n == readAhead
 	}
-	n := copy(p, c.ahead)
-	c.ahead = c.ahead[n:]
-	c.release()
-	return n, nil
-}
-
-func (c *connection) direct(p []byte) (int, error) {
-	n, err := c.Conn.Read(p)
-	c.more = n == len(p)
-	return n, err
-}
-
-// fill reads ahead. An error beside bytes comes again when Conn is read next.
-func (c *connection) fill() error {
-	c.buffer = readAheads.Get().(*[readAhead]byte)
-	n, err := c.Conn.Read(c.buffer[:])
-	c.ahead, c.more = c.buffer[:n], n == readAhead
-	c.release()
-	if n > 0 {
-		return nil
-	}
-	return err
-}
-
-// release gives the buffer back when all of it was read.
-func (c *connection) release() {
-	if len(c.ahead) == 0 {
+	n = copy(p, c.ahead)
+	if c.ahead = c.ahead[n:]; len(c.ahead) == 0 {
 		readAheads.Put(c.buffer)
 		c.buffer, c.ahead = nil, nil
 	}
+	if n > 0 {
+		return n, nil // an error beside bytes comes again when Conn is read next
+	}
+	return 0, err
 }
 
 // CloseWrite lets net/http end an answer to a body that it does not read to its end.
