@@ -180,45 +180,46 @@ func (s *splitter) object(i, nesting int, top bool) (int, bool) {
 
 // wrapper reads the value of a member "records" at b[i] and the members after it.
 func (s *splitter) wrapper(i, nesting int) (_ int, ok bool) {
+	if i, ok = s.element(i, nesting+1, false); !ok {
+		return 0, false
+	}
 	for {
-		// here b[i] begins the value of "records"
-		if i, ok = s.element(i, nesting+1, false); !ok {
-			return 0, false
+		i = s.space(i)
+		switch {
+		case i == len(s.b):
+			return i, s.careful || s.full
+		case s.b[i] == '}':
+			return i + 1, true
+		case s.b[i] != ',':
+			return i, s.careful // the caller continues with what follows
 		}
-	members:
-		for {
-			i = s.space(i)
-			switch {
-			case i == len(s.b):
-				return i, s.careful || s.full
-			case s.b[i] == '}':
-				return i + 1, true
-			case s.b[i] != ',':
-				return i, s.careful // the caller continues with what follows
+		start := s.space(i + 1)
+		if start == len(s.b) || s.b[start] != '"' {
+			return start, s.careful
+		}
+		if i = s.str(start); i < 0 {
+			return s.junk(start, true)
+		}
+		name := s.b[start+1 : i-1]
+		if i = s.space(i); i == len(s.b) || s.b[i] != ':' {
+			return s.junk(start, true)
+		}
+		i = s.space(i + 1)
+		if string(name) == "records" && s.holdsRecords(i) { // once more
+			if i, ok = s.element(i, nesting+1, false); !ok {
+				return 0, false
 			}
-			start := s.space(i + 1)
-			if start == len(s.b) || s.b[start] != '"' {
-				return start, s.careful
-			}
-			if i = s.str(start); i > 0 {
-				name := s.b[start+1 : i-1]
-				if i = s.space(i); i < len(s.b) && s.b[i] == ':' {
-					i = s.space(i + 1)
-					if string(name) == "records" && s.holdsRecords(i) {
-						break members
-					}
-					end, v := s.value(i, false)
-					switch {
-					case v == whole:
-						i = end
-						continue
-					case v == holding:
-						next := s.at
-						s.bad(start, next, fmt.Sprintf("not closed before the record at offset %d", s.base()+next))
-						return next, true
-					}
-				}
-			}
+			continue
+		}
+		end, v := s.value(i, false)
+		switch v {
+		case whole:
+			i = end
+		case holding:
+			next := s.at
+			s.bad(start, next, fmt.Sprintf("not closed before the record at offset %d", s.base()+next))
+			return next, true
+		default:
 			return s.junk(start, true)
 		}
 	}
