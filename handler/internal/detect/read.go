@@ -98,16 +98,18 @@ func (r *reading) open(pos int) {
 func (r *reading) message(i int) {
 	text, end := r.batch.Message(i)
 	r.done = end
+	whole := piece{Text: text, at: end - len(text.Raw), whole: true, message: i}
 	plain, err := text.Plain(r.whole[:0])
 	if err != nil {
-		r.unreadable(piece{Text: text, whole: true, message: i}, err.Error())
+		r.unreadable(whole, err.Error())
 		return
 	}
 	r.whole = plain
 	tells := r.all || r.tells(plain)
 	findings, unreadable, deletions := len(r.Findings), len(r.Unreadable), len(r.deletions)
 	for p := range export.Pieces(plain) {
-		it := piece{Text: jsontext.Text{Raw: p.JSON}, at: end - len(text.Raw), whole: true, message: i, offset: p.Offset, mended: p.Mended}
+		it := whole
+		it.Text, it.offset, it.mended = jsontext.Text{Raw: p.JSON}, p.Offset, p.Mended
 		before := r.Result
 		switch {
 		case p.Reason != "":
@@ -125,9 +127,8 @@ func (r *reading) message(i int) {
 		}
 	}
 	if r.kept+len(plain) > maxKept && len(r.Unreadable) > unreadable && !r.all {
-		it := piece{Text: text, whole: true, message: i}
 		first := r.Unreadable[unreadable].Reason
-		r.Unreadable = append(r.Unreadable[:unreadable], it.unreadable(first))
+		r.Unreadable = append(r.Unreadable[:unreadable], whole.unreadable(first))
 		unreadable++
 	}
 	if len(r.Findings) > findings || len(r.Unreadable) > unreadable || len(r.deletions) > deletions {
