@@ -234,6 +234,10 @@ func hex4(b []byte) (rune, bool) {
 	return r, true
 }
 
+// escaped has what a character is behind a backslash, 0 for one that has no escape of
+// two characters.
+var escaped = [utf8.RuneSelf]byte{'"': '"', '\\': '\\', '\n': 'n', '\t': 't', '\r': 'r', '\b': 'b', '\f': 'f'}
+
 // AppendQuote appends s as a JSON string, as the serialiser of the Functions
 // host (.NET) writes it: nothing is escaped for HTML, and line separators are.
 // Bytes that are not UTF-8 become U+FFFD.
@@ -249,20 +253,9 @@ func AppendQuote[T []byte | string](dst []byte, s T) []byte {
 		}
 		if c < utf8.RuneSelf {
 			dst = append(dst, s[start:i]...)
-			switch c {
-			case '"', '\\':
-				dst = append(dst, '\\', c)
-			case '\n':
-				dst = append(dst, '\\', 'n')
-			case '\r':
-				dst = append(dst, '\\', 'r')
-			case '\t':
-				dst = append(dst, '\\', 't')
-			case '\b':
-				dst = append(dst, '\\', 'b')
-			case '\f':
-				dst = append(dst, '\\', 'f')
-			default:
+			if short := escaped[c]; short != 0 {
+				dst = append(dst, '\\', short)
+			} else {
 				dst = append(dst, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
 			}
 			i++
