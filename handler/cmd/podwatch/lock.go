@@ -35,7 +35,7 @@ func lockFolder(dir, flag string) (release func(), err error) {
 		case err != nil:
 			return nil, unusable(err)
 		case !taken:
-			text, _ := os.ReadFile(name) // Windows lets nobody else read it
+			text, _ := os.ReadFile(name) // on Windows no other process can read it
 			return nil, fmt.Errorf("the folder %q is used by process %s, another podwatch run: end that, or choose another folder with %s",
 				dir, cmp.Or(strings.TrimSpace(string(text)), "?"), flag)
 		}

@@ -205,7 +205,7 @@ type teller interface {
 	told(record detect.Record, v verdict, raised []*alert.Alert) // raised by the record
 }
 
-// evaluate evaluates one message and tells t of its records. The error is about
+// evaluate evaluates one message and passes its records to t. The error is about
 // alerts that were not accepted.
 func (r *replay) evaluate(ctx context.Context, body []byte, t teller) error {
 	batch := detect.Plain(body)
@@ -282,7 +282,7 @@ func (r *replay) fresh(findings []alert.Finding) []alert.Finding {
 
 // say writes a line to standard error.
 func (r *replay) say(format string, args ...any) {
-	fmt.Fprintf(r, format+"\n", args...) // nowhere to tell of an error
+	fmt.Fprintf(r, format+"\n", args...) // there is no place to report an error
 }
 
 // Write writes to standard error, and keeps the status line and other text apart.
@@ -294,7 +294,7 @@ func (r *replay) Write(text []byte) (int, error) {
 }
 
 // finish prints the counts, also of a replay that ended early because of err, and
-// says whether everything could be read.
+// returns whether everything could be read.
 func (r *replay) finish(err error) error {
 	if r.counts.Held > 0 {
 		r.say("%d alerts are held for the summary of a storm, which the app's Heartbeat posts", r.counts.Held)

@@ -71,7 +71,7 @@ func (r *replay) explainEvents(record detect.Record, line func(name, format stri
 	}
 }
 
-// explained says why an event meets a rule or does not.
+// explained is why an event meets a rule or does not.
 func explained(e rule.Explanation) string {
 	switch {
 	case e.Meets == kql.False:
@@ -100,7 +100,7 @@ func reasonText(r kql.Reason) string {
 func (r *replay) explainExceptions(f alert.Finding, a *alert.Alert, line func(name, format string, args ...any)) {
 	ev, err := f.Event()
 	if err != nil {
-		return // the alert says so
+		return // the alert shows it
 	}
 	explanations := r.app.Exceptions.Explain(a, ev)
 	switch {

@@ -115,7 +115,7 @@ func (r *replay) hub(ctx context.Context, o hubReplayOptions) error {
 	return err
 }
 
-// progress says how far it is; the caller holds mu.
+// progress reports how far it is; the caller holds mu.
 func (r *replay) progress(p hub.Progress) string {
 	text := fmt.Sprintf("read %d messages, %s, %.0f a second, %d alerts", p.Messages, byteCount(p.Bytes), rate(p.Messages, p.Elapsed), r.counts.Alerts)
 	if p.Left > 0 {

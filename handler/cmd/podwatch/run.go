@@ -211,7 +211,7 @@ func runLocally(ctx context.Context, o runOptions, stdout, stderr io.Writer) err
 // errEnd ends the group when ctx has ended by itself.
 var errEnd = errors.New("end")
 
-// quietly drops the errors that only say that the run was ended.
+// quietly drops the errors that only mean that the run was ended.
 func quietly(err error) error {
 	if errors.Is(err, context.Canceled) || errors.Is(err, errEnd) {
 		return nil
@@ -291,7 +291,7 @@ func (r *localRun) close(ctx context.Context, followed <-chan struct{}) error {
 	case <-followed:
 	case <-time.After(finishWithin):
 	}
-	_ = r.host.Close() // who waits for the host tells
+	_ = r.host.Close() // the wait for the host reports it
 	return ctx.Err()
 }
 
@@ -328,7 +328,7 @@ func (r *localRun) openPorts(ctx context.Context) error {
 	return err
 }
 
-// listenOn opens a port on loopback. When it is taken, path tells whether the
+// listenOn opens a port on loopback. When it is taken, a request of path shows whether the
 // program there is another run of this one.
 func listenOn(ctx context.Context, port int, flag, path string) (net.Listener, error) {
 	addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))

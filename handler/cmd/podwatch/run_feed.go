@@ -107,8 +107,8 @@ func (o outcome) String() string {
 	return fmt.Sprintf("read %s: %s", count(o.Records, "record", "records"), strings.Join(parts, ", "))
 }
 
-// A judgement is what the rules say of records, by the app's own files; whether an
-// alert was new to the handler, its deliveries tell.
+// A judgement is the rules' result for records, by the app's own files; whether an
+// alert was new to the handler follows from its deliveries.
 type judgement struct {
 	outcome
 	place  func(offset int) string
@@ -209,7 +209,7 @@ func (j *judgement) settle(delivered []inbox.Entry) {
 	j.raised = nil
 }
 
-// feedFile feeds a file of the drop folder and says what came of it. It returns false
+// feedFile feeds a file of the drop folder and reports the result. It returns false
 // if the file could not be opened and is to be tried again.
 func (r *localRun) feedFile(ctx context.Context, path string) (done bool) {
 	shown := visible(path)

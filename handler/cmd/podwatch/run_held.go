@@ -12,7 +12,7 @@ import (
 // heldEvery is how often the console repeats how long alerts are still held.
 const heldEvery = time.Minute
 
-// watchHeld tells the page and the console which alerts are held for a summary, after
+// watchHeld shows the page and the console which alerts are held for a summary, after
 // each invocation that may have changed it.
 func (r *localRun) watchHeld(ctx context.Context) error {
 	tick := time.Tick(heldEvery)

@@ -61,7 +61,7 @@ func (o *hubRunOptions) prepare(args []string) error {
 	return o.resolve(args)
 }
 
-// settings tell the app the hub's name, without any key: it is fed by this
+// settings give the app the hub's name, without any key: it is fed by this
 // process.
 func (o *hubRunOptions) settings() map[string]string {
 	if !o.wanted() {
@@ -128,7 +128,7 @@ func (r *localRun) follow(ctx context.Context) error {
 	return err
 }
 
-// sayProgress says now and then how many messages came, if any did.
+// sayProgress reports from time to time how many messages came, if any did.
 func (r *localRun) sayProgress(ctx context.Context) error {
 	tick := time.Tick(followEvery)
 	said := int64(0)

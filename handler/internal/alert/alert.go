@@ -17,7 +17,7 @@ import (
 const MaxSize = 48 << 10
 
 // An Alert is one detection: a rule matched an event. Empty strings mean "not
-// known" or "does not apply"; Notes says which when it matters.
+// known" or "does not apply"; Notes has the difference where it matters.
 type Alert struct {
 	TimeGenerated time.Time `json:"TimeGenerated"` // when podwatch raised the alert
 	AlertId       string    `json:"AlertId"`       // see ID
@@ -71,7 +71,7 @@ type Alert struct {
 
 	CallerActedAs string `json:"CallerActedAs"` // account in whose name the caller made the request, if that is not its own
 
-	// BuildingBlock: the rule's alerts are recorded and interrupt nobody. It is not
+	// BuildingBlock: the rule's alerts are recorded only. It is not
 	// in the JSON; the ledger knows which sinks do not get the alert.
 	BuildingBlock bool `json:"-"`
 }

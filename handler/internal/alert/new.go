@@ -24,7 +24,7 @@ const (
 	DeletionEviction   = "eviction"
 )
 
-// OutcomeUnknown is the Outcome of a deletion of which the record does not tell
+// OutcomeUnknown is the Outcome of a deletion whose record does not show
 // whether it happened.
 const OutcomeUnknown = "unknown"
 
@@ -70,13 +70,13 @@ func New(f Finding, ev *event.Event, who caller.Caller, now time.Time) *Alert {
 	}
 	if a.EventTime.IsZero() {
 		a.EventTime = a.TimeGenerated
-		a.Note("the time shown is when podwatch read the record") // the event's own note says why
+		a.Note("the time shown is when podwatch read the record") // the event's own note has the reason
 	}
 	a.capValues()
 	return a
 }
 
-// ofRule is what the rule says of a finding.
+// ofRule is an alert with the rule's part of a finding.
 func ofRule(f Finding, now time.Time) *Alert {
 	return &Alert{
 		TimeGenerated: now.UTC(), AlertId: f.ID, RuleId: f.Rule.ID, RuleName: f.Rule.Name, Severity: f.Severity, RiskScore: f.RiskScore,
@@ -99,7 +99,7 @@ var deletionKinds = map[[3]string]string{
 	{"deletecollection", "pods", ""}:   DeletionCollection,
 }
 
-// deletionKind says how pods were deleted, or nothing where the event is about
+// deletionKind returns how pods were deleted, "" where the event is about
 // something else.
 func deletionKind(ev *event.Event) string {
 	if audit := ev.Audit(); audit != nil {
@@ -112,7 +112,7 @@ func deletionKind(ev *event.Event) string {
 }
 
 // auditOperation names what was asked of the API server, because the
-// operationName of every kube-audit record is the same and says nothing.
+// operationName of every kube-audit record is the same.
 func auditOperation(audit *event.KubeAudit) string {
 	resource := audit.Object.Resource
 	if audit.Object.Subresource != "" {

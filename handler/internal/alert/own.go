@@ -57,7 +57,7 @@ func NewOwn(f OwnFact, now time.Time) *Alert {
 func (a *Alert) Own() bool { return a.Source == OwnSource }
 
 // Bare makes the alert for a finding whose record could not be read again, or
-// that could not be completed: what the rule says, the record, and the reason.
+// that could not be completed: the rule's texts, the record, and the reason.
 func Bare(f Finding, now time.Time, reason string) *Alert {
 	a := ofRule(f, now)
 	a.EventTime, a.CallerKind = a.TimeGenerated, caller.KindUnknown

@@ -22,7 +22,7 @@ import (
 // Functions host does not set it.
 const EndWithStdin = "PODWATCH_END_WITH_STDIN"
 
-// A Command says what to start.
+// A Command is what to start.
 type Command struct {
 	Path string
 	Args []string
@@ -63,7 +63,7 @@ func Start(c Command) (*Process, error) {
 	}
 	p := &Process{cmd: cmd, stdin: stdin, done: make(chan struct{})}
 	go func() {
-		_ = cmd.Wait() // the exit code says more than the error
+		_ = cmd.Wait() // the exit code is more precise than the error
 		stdout.flush()
 		stderr.flush()
 		p.code = exitCode(cmd.ProcessState)

@@ -255,7 +255,7 @@ func Load(getenv func(string) string, dir string) (*Config, error) {
 	return &l.Config, nil
 }
 
-// errUnresolved says what a person does about it.
+// errUnresolved names the cure.
 var errUnresolved = errors.New("the Key Vault reference was not resolved: the platform hands over the reference itself when the vault, " +
 	"the secret or the identity (keyVaultReferenceIdentity, role Key Vault Secrets User) is wrong or the vault is closed to the app's network; " +
 	"correct that and refresh the app's references, because a failed look-up is remembered for up to a day")

@@ -11,7 +11,7 @@ import (
 )
 
 // ExecutableDir is the folder of the running executable, beside which rules and
-// exceptions are looked for; "." if the system does not tell it.
+// exceptions are looked for; "." if the system does not report it.
 func ExecutableDir() string {
 	path, err := os.Executable()
 	if err != nil {

@@ -51,7 +51,7 @@ func (v *visit) summarizeAll(ctx context.Context, channel string, result *Result
 // that two instances, or one that is killed in between, post it once. Alerts that
 // were posted beside being held, by an instance that had them in another batch, are
 // left out; those that it shows are settled. While another instance has one of them,
-// the summary waits: that instance may be dead, and nobody else would tell of it.
+// the summary waits: that instance may be dead, and no other would report the alert.
 func (v *visit) summarize(ctx context.Context, s state.Summary) error {
 	g := groupOf(s)
 	if len(g.Alerts) == 0 {

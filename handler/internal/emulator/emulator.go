@@ -30,7 +30,7 @@ import (
 // services in the order of their ports.
 var services = []string{"Blob", "Queue", "Table"}
 
-// Options say where things are.
+// Options are the locations of what is started.
 type Options struct {
 	// Dir holds azurite.cjs and node_modules; see FindLocal.
 	Dir string

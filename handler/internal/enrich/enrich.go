@@ -1,7 +1,7 @@
 // Package enrich makes alerts of findings: it adds the names of callers, what
 // else happened, and whether an exception expects it.
 //
-// Look-ups are bounded in time and fail open: an alert says what is missing. A
+// Look-ups are bounded in time and fail open: an alert notes what is missing. A
 // panic in a step costs that step, and the alert gets a note. Findings become
 // alerts in pieces, so that a batch of very many occupies the memory of one
 // piece.

@@ -30,7 +30,7 @@ func (e *Event) Cut() Cut {
 	return Whole
 }
 
-// requestKnown reports whether the audit text says what was done and, of what may
+// requestKnown reports whether the audit text holds what was done and, of what may
 // have been a deletion, to what.
 func (e *Event) requestKnown() bool {
 	verb := e.log.get("verb")

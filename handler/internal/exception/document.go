@@ -113,7 +113,7 @@ func newDocument(a *alert.Alert, ev kql.Document) *document {
 
 // tagsWritten reports whether the cluster's tags may have been written before the
 // alert, by an operation on them or on the whole cluster: who deletes pods may have
-// made the tags say that it is expected.
+// made the tags claim that it is expected.
 func tagsWritten(timeline []alert.TimelineEntry) bool {
 	return slices.ContainsFunc(timeline, func(e alert.TimelineEntry) bool {
 		switch strings.ToLower(e.OperationName) {
@@ -126,7 +126,7 @@ func tagsWritten(timeline []alert.TimelineEntry) bool {
 }
 
 // Lookup returns the value of one of alertFields or of the event. Tags are not
-// known unless they were looked up and nobody wrote them shortly before.
+// known unless they were looked up and not written shortly before.
 func (d *document) Lookup(field string) (value any, known bool) {
 	root, _, _ := strings.Cut(field, ".")
 	if !alertRoots[root] {

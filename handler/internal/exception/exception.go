@@ -1,7 +1,7 @@
 // Package exception knows the reasons not to alert.
 //
 // An exception is reviewed by people and kept beside the rules: it has a reason,
-// an owner and, as a rule, an end. It says in KQL which alerts it is for, and may
+// an owner and, as a rule, an end. Its KQL query selects alerts, and it may
 // add when (a schedule) and after what (an operation shortly before). An alert
 // that meets an exception is suppressed: it goes on record with the exception's
 // name and interrupts nobody.

@@ -11,7 +11,7 @@ import (
 	"podwatch/handler/internal/rule"
 )
 
-// Parse compiles the exceptions in text; file says where it came from. The error
+// Parse compiles the exceptions in text; file is where it came from. The error
 // joins every mistake, each with its place. rules may be nil: any rule may then be
 // named.
 func Parse(file string, text []byte, rules *rule.Set) (*Set, error) {

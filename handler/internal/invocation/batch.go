@@ -62,7 +62,7 @@ func (r *Reader) Read(ctx context.Context, body io.Reader, f *prefilter.Filter) 
 // object.
 var usual = []byte(`{"Data":{"events":"[\"{`)
 
-// behind is what follows the messages in it. No quote stands without a backslash
+// behind is what follows the messages in it. No quote is without a backslash
 // in the messages, so it cannot be part of them.
 var behind = []byte(`]"},"Metadata":{`)
 

@@ -8,7 +8,7 @@ import (
 	"podwatch/handler/internal/jsontext"
 )
 
-// A place says where in the event hub the messages of a batch are. It is read
+// A place is where in the event hub the messages of a batch are. It is read
 // from the metadata only when a message must be named.
 type place struct {
 	hub, partition string

@@ -69,7 +69,7 @@ func (t *term) certain() bool {
 // bound of a range are not.
 func (t *term) pattern() bool { return t.op == "" && t.value.wildcard() }
 
-// deadReason says why no value of a field of the type meets the condition.
+// deadReason returns why no value of a field of the type meets the condition.
 func (t *term) deadReason() string {
 	text := t.value.text()
 	if t.pattern() {

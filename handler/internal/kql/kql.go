@@ -55,7 +55,7 @@ func truth(holds bool) Truth {
 	return False
 }
 
-// Options are what the text of a query does not say. A nil function means:
+// Options are what is not in the text of a query. A nil function means:
 // nothing special about any field, and the real clock. The functions must be
 // safe for concurrent use and give the same answer every time; Now may not.
 type Options struct {

@@ -71,7 +71,7 @@ func (l *linter) tree(root *term) {
 	}
 }
 
-// contradiction says why t, at which the query fails, cannot hold.
+// contradiction returns why t, at which the query fails, cannot hold.
 func (t *term) contradiction() string {
 	if t.dead != "" {
 		return t.dead

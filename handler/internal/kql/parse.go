@@ -15,7 +15,7 @@ const (
 	MaxLength = 256 << 10
 )
 
-// A SyntaxError tells where a query stops being KQL, and why.
+// A SyntaxError is where a query stops being KQL, and why.
 type SyntaxError struct {
 	Line   int // from 1
 	Column int // from 1, in characters
@@ -134,7 +134,7 @@ var strays = map[byte]string{
 	'{': "a nested group needs a field and a colon before it",
 }
 
-// operatorWord reports whether the operator w stands here, whatever follows it.
+// operatorWord reports whether the operator w is here, whatever follows it.
 func (p *parser) operatorWord(w string) bool {
 	if !word(p.src[p.pos:], w) {
 		return false
@@ -386,7 +386,7 @@ func (p *parser) taken(start int) string {
 	return text
 }
 
-// blankText reads a run of blanks as text, unless it stands before an operator.
+// blankText reads a run of blanks as text, unless it is before an operator.
 // Looking at the run as a whole keeps the parser linear.
 func (p *parser) blankText() bool {
 	start := p.pos
@@ -404,7 +404,7 @@ func (p *parser) blankText() bool {
 	return true
 }
 
-// noLiteral reports what stands where a field or a value should.
+// noLiteral is the error for what is in the place of a field or a value.
 func (p *parser) noLiteral() {
 	if p.pos == len(p.src) {
 		p.fail(p.pos, "the query ends where a condition or value is expected")

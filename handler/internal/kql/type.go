@@ -47,7 +47,7 @@ func (t Type) String() string {
 }
 
 // ParseType reads the name of an Elasticsearch field type; "" is TypeUnknown.
-// Types that KQL can say nothing about, such as geo_point, are an error.
+// Types that KQL has no conditions for, such as geo_point, are an error.
 func ParseType(s string) (Type, error) {
 	if i := slices.Index(typeNames[:], s); i >= 0 {
 		return Type(i), nil

@@ -11,7 +11,7 @@ import (
 )
 
 // A valueTest reports whether a value fits: a string, a bool or a number. A nil
-// one stands for a test that no value passes.
+// one is a test that no value passes.
 type valueTest func(v any) bool
 
 // A textTest reports whether text fits.

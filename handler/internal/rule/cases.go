@@ -44,7 +44,7 @@ var caseFiles = []caseFile{
 // RunCases runs the cases beside the rule file of e: match.jsonl, routine.jsonl
 // and nomatch.jsonl, one exported record a line. Only a rule that runs has
 // cases, and only one that has a folder to itself; a folder of many rules with
-// cases in it is an error, since nobody can tell whose they are.
+// cases in it is an error, since they cannot be assigned to a rule.
 func (r *Report) RunCases(s *Set, e *Entry) ([]Case, error) {
 	if e.Verdict != Runs {
 		return nil, nil
@@ -78,7 +78,7 @@ func (r *Report) alone(e *Entry) bool {
 	})
 }
 
-// outcome evaluates one record and says what r made of it.
+// outcome evaluates one record and returns what r made of it.
 func (s *Set) outcome(r *Rule, record []byte) string {
 	ev, err := event.Read(record, 0)
 	if err != nil {

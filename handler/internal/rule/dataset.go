@@ -10,7 +10,7 @@ import (
 )
 
 // datasetsOf returns the datasets that a query, which is compiled from n, can match
-// events of. bounded is false when the query does not say.
+// events of. bounded is false when the query does not restrict them.
 func datasetsOf(n *kql.Node, query *kql.Query) (datasets []string, bounded bool) {
 	cover := coverOf(n, func(t kql.Term) bool { return isExact(t) && isDatasetField(t.Field) })
 	for _, t := range cover {

@@ -16,7 +16,7 @@ import (
 	"github.com/pelletier/go-toml/v2/unstable"
 )
 
-// A FileError is one mistake in a rule file and where it stands. Line and
+// A FileError is one mistake in a rule file and its position. Line and
 // Column count from 1, columns in bytes; both are 0 when the mistake belongs
 // to the file as a whole.
 type FileError struct {
@@ -66,7 +66,7 @@ func (d *document) place(path string) (s span, ok bool) {
 	return s, ok
 }
 
-// at returns line and column of what stands at path, or of the nearest table
+// at returns line and column of what is at path, or of the nearest table
 // above it: a missing key is reported where it is missed.
 func (d *document) at(path string) (line, column int) {
 	for {
@@ -130,7 +130,7 @@ func stringOffset(raw, text string, offset int) int {
 }
 
 // unescape decodes the escape sequence that s starts with, in TOML's or JSON's
-// spelling, and returns its length and the text it stands for.
+// spelling, and returns its length and its meaning.
 func unescape(s string) (length int, text string) {
 	if blank := len(s) - len(strings.TrimLeft(s[1:], " \t\r\n")); blank > 1 {
 		return blank, "" // a backslash at the end of a line swallows the blanks that follow

@@ -50,7 +50,7 @@ type query struct {
 	node            *kql.Node
 }
 
-// warnWithin warns of what stands at an offset of a query.
+// warnWithin warns of what is at an offset of a query.
 func (dr *draft) warnWithin(q query, offset int, code, msg string) {
 	line, column := dr.doc.within(q.path, q.text, offset)
 	dr.warnings = append(dr.warnings, Warning{FileError{dr.doc.file, line, column, q.key + ": " + msg}, code})

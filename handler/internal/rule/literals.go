@@ -80,7 +80,7 @@ func (c *compiled) pieces(t kql.Term) []piece {
 
 // piecesOf returns text of which every record that meets a condition holds at
 // least one piece: its value, or of a pattern the best text between two stars.
-// Ranges, existence and free text say nothing about the spelling of a value.
+// Ranges, existence and free text do not fix the spelling of a value.
 func piecesOf(t kql.Term) []piece {
 	if t.Many || t.Op != "" {
 		return nil
@@ -121,7 +121,7 @@ func verbatim(field string) bool {
 	return field == "event.action" || strings.HasSuffix(field, ".operation_name") || keptWhole(field)
 }
 
-// around returns piece with what stands around it in value and can be compared.
+// around returns piece with what surrounds it in value and can be compared.
 func around(value, piece string) string {
 	usual := func(c byte) bool { return c >= ' ' && c < 0x7f && c != '\\' && c != '"' }
 	start := strings.Index(value, piece)

@@ -11,7 +11,7 @@ import (
 	"podwatch/handler/internal/kql"
 )
 
-// A Verdict says what becomes of a rule that was read.
+// A Verdict is what becomes of a rule that was read.
 type Verdict string
 
 // The verdicts. Only a rule that runs is in the [Set]; only a broken one makes
@@ -41,7 +41,7 @@ type Entry struct {
 	Rule     *Rule // what could be read of it; fields are empty where a broken rule has none
 	Verdict  Verdict
 	Reason   string    // why it does not run, in words; "" when it runs
-	Datasets []string  // the logs that it reads; nil when it does not say
+	Datasets []string  // the logs that it reads; nil when it names none
 	Warnings []Warning // what its file shows at once; [Entry.Lint] looks closer
 	Mistakes []error   // of a broken rule: each names its place
 

@@ -1,9 +1,9 @@
-// Package rule reads detection rules and tells which of them an event meets.
+// Package rule reads detection rules and finds those that an event meets.
 //
 // Rule files are Elastic's: TOML as its repository keeps them, or JSON as
 // Kibana exports it. [Load] compiles everything once, finds every mistake in
 // every file, and accounts for each rule it read: it runs, or its [Verdict] and
-// reason say why not. A [Set] is immutable; [Set.Match] cannot fail, does no I/O
+// reason are why not. A [Set] is immutable; [Set.Match] cannot fail, does no I/O
 // and may be called from many goroutines.
 //
 // A rule that counts or remembers (threshold, new_terms) would implement

@@ -257,7 +257,7 @@ type guard struct {
 	all     []*compiled
 }
 
-// guardFields are the fields that tell most rules' events from others, the most
+// guardFields are the fields that distinguish most rules' events from others, the most
 // telling first: what was done, or in a cluster's audit log to what. Package
 // event writes each as one string under nested keys.
 func guardFields(dataset string) []string {

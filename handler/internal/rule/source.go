@@ -17,7 +17,7 @@ import (
 // A Source is a place with rule files: .toml, .ndjson and .json, in folders as
 // deep as they go. Files and folders whose name starts with a dot are left out.
 type Source struct {
-	name    string // what stands before a file's path in messages
+	name    string // what is put before a file's path in messages
 	fsys    fs.FS
 	root    string // file or folder in fsys
 	builtIn bool
@@ -36,7 +36,7 @@ func Path(name string) Source {
 	return Source{name: filepath.Clean(dir), fsys: os.DirFS(filepath.Clean(dir)), root: file}
 }
 
-// FS is the rule files in fsys; name stands before their paths in messages.
+// FS is the rule files in fsys; name is put before their paths in messages.
 func FS(name string, fsys fs.FS) Source { return Source{name: name, fsys: fsys, root: "."} }
 
 // file is how messages call the file at p.
@@ -112,7 +112,7 @@ func (s Source) read(p string) (src []byte, err error) {
 }
 
 // bare takes off the path that a file system puts before an error: it lacks the
-// folder that the source stands in.
+// folder of the source.
 func bare(err error) error {
 	if at := (*fs.PathError)(nil); errors.As(err, &at) {
 		return at.Err

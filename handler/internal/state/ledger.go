@@ -107,7 +107,7 @@ type entry struct {
 	Outcome    string `json:"outcome,omitempty"` // set: settled
 }
 
-// settled maps the outcomes that need no more work to what a document says.
+// settled maps the outcomes that need no more work to their text in a document.
 var settled = map[Outcome]string{Accepted: "accepted", Unwanted: "unwanted", GivenUp: "given up"}
 
 // read returns the entry in a document. One that cannot be read is treated like the
@@ -144,7 +144,7 @@ func (l *Ledger) Settled(ctx context.Context, keys []Key) []bool {
 	return answers
 }
 
-// Outcome returns how a delivery was settled, as its document says it: "accepted",
+// Outcome returns how a delivery was settled, in the words of its document: "accepted",
 // "unwanted" or "given up"; "" while it is open. It is for people: unlike the other
 // methods it fails, and remembers nothing.
 func (l *Ledger) Outcome(ctx context.Context, key Key) (string, error) {
@@ -194,7 +194,7 @@ func (l *Ledger) release(c Claim) {
 	}
 }
 
-// acquire writes the claim into the document of the delivery, if nobody else's is
+// acquire writes the claim into the document of the delivery, unless another's is
 // in it.
 func (l *Ledger) acquire(ctx context.Context, c *Claim) Owner {
 	known, _ := l.known.Get(c.Key)

@@ -300,7 +300,7 @@ func (s *Storms) Forget(ctx context.Context, summary Summary) error {
 	return nil
 }
 
-// tell writes which summaries were posted.
+// tell records which summaries were posted.
 func (s *Storms) tell(ctx context.Context, p *part, all bool) error {
 	t := told{Pieces: p.pieces, All: all}
 	for _, group := range p.groups {

@@ -108,7 +108,7 @@ var operations = map[string]description{
 }
 
 // describe finds an operation by its name, in any case; said is what the
-// service itself calls it, "" when it does not say.
+// service itself calls it, "" when it has none.
 func describe(name, said string) description {
 	if op, ok := operations[strings.ToLower(name)]; ok {
 		return op

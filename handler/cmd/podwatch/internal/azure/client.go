@@ -90,7 +90,7 @@ func (c *Client) Put(ctx context.Context, path, version string, body any) error 
 }
 
 // Delete deletes a resource and waits until it is gone. One that does not exist is no
-// error: Azure does not tell both apart.
+// error: Azure does not distinguish them.
 func (c *Client) Delete(ctx context.Context, path, version string) error {
 	resp, err := c.do(ctx, http.MethodDelete, c.url(path, version, nil), nil)
 	if err == nil && resp.StatusCode == http.StatusAccepted {
@@ -192,7 +192,7 @@ func (c *Client) SCM(host string) (*Site, error) {
 
 // Post sends a file and returns the answer's body.
 func (s *Site) Post(ctx context.Context, path, contentType string, file io.ReadSeeker) ([]byte, error) {
-	// A published package must not be published again by a retry that nobody sees.
+	// A published package must not be published again by a hidden retry.
 	ctx = policy.WithRetryOptions(ctx, policy.RetryOptions{MaxRetries: -1})
 	resp, err := s.c.do(ctx, http.MethodPost, s.base+path, func(r *policy.Request) error {
 		return r.SetBody(streaming.NopCloser(file), contentType)

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// A Wait says how [Client.Until] waits.
+// A Wait is how [Client.Until] waits.
 type Wait struct {
 	Where string        // which causes apply, see Explain
 	Every time.Duration // between two tries, unless the service asks for another time

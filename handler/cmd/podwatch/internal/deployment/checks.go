@@ -294,7 +294,7 @@ func (v *visit) checkHub(ctx context.Context) Finding {
 // firstRecords is how long the first records of a new diagnostic setting may take.
 const firstRecords = 90 * time.Minute
 
-// checkSources says when each source was last read.
+// checkSources reports when each source was last read.
 func (v *visit) checkSources(ctx context.Context) Finding {
 	account, err := v.Account(ctx)
 	if err != nil {

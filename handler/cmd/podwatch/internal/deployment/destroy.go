@@ -32,7 +32,7 @@ type demolition struct {
 // Destroy removes everything of the deployment that t means: first what writes into the
 // hub, then the roles outside the resource group, the group, and the record. It finds
 // what there is by asking Azure, so that it can be called again after any failure. The
-// error tells how many things are left.
+// error counts what is left.
 func Destroy(ctx context.Context, c *azure.Client, t Target, o DestroyOptions) error {
 	m := &demolition{c: c, Target: t, DestroyOptions: o, group: new(Deployment)}
 	found, err := Find(ctx, c, t)

@@ -13,13 +13,13 @@ import (
 	"podwatch/handler/cmd/podwatch/internal/hub"
 )
 
-// A State is what a line of the page says.
+// A State is the result of a check.
 type State string
 
 const (
 	OK      State = "ok"
-	Waiting State = "waiting" // not yet, and nobody has to do anything
-	Failed  State = "failed"  // until somebody does what Cure says
+	Waiting State = "waiting" // not yet, and there is nothing to do
+	Failed  State = "failed"  // until somebody follows Cure
 )
 
 // A Finding is one line of the page.

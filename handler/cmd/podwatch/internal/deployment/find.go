@@ -45,7 +45,7 @@ const (
 	TagValue = "podwatch"
 )
 
-// A Target says which deployment is meant. Group and Location are needed only where
+// A Target identifies a deployment. Group and Location are needed only where
 // the subscription has several.
 type Target struct {
 	Subscription string

@@ -65,7 +65,7 @@ func (d *Deployment) Publish(ctx context.Context, p *Package) error {
 	return nil
 }
 
-// An scmDeployment is what the SCM site says of a deployment, with HTTP 200 or 202
+// An scmDeployment is the SCM site's answer about a deployment, with HTTP 200 or 202
 // whatever became of it.
 type scmDeployment struct {
 	ID         string `json:"id"`
@@ -181,7 +181,7 @@ func (d *Deployment) storageClosed(ctx context.Context, err error) error {
 	return err
 }
 
-// networkClosed says how a resource's network is closed; "": it is open, or cannot be
+// networkClosed returns how a resource's network is closed; "": it is open, or cannot be
 // read.
 func (d *Deployment) networkClosed(ctx context.Context, id, version string) string {
 	var r struct {
@@ -241,7 +241,7 @@ func (d *Deployment) load(ctx context.Context) error {
 	return d.c.Until(ctx, azure.Wait{Where: azure.Syncing, Every: 10 * time.Second, Limit: hostWithin}, d.hostTrouble)
 }
 
-// missingFunctions says which functions are not listed, or switched off.
+// missingFunctions returns the functions that are not listed, or switched off.
 func (d *Deployment) missingFunctions(ctx context.Context) (string, error) {
 	list, err := azure.List[struct {
 		Name       string

@@ -12,7 +12,7 @@ import (
 )
 
 // A record is Azure's record of a deployment. Azure deletes old ones, and a failed run
-// replaces a good one: it tells how the latest run ended, and nothing else.
+// replaces a good one: it is how the latest run ended, and nothing else.
 type record struct {
 	Name       string
 	Location   string

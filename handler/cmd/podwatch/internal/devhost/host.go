@@ -1,11 +1,11 @@
-// Package devhost stands in for the Azure Functions host on a developer's
+// Package devhost replaces the Azure Functions host on a developer's
 // machine and in tests.
 //
 // A [Host] reads the same host.json and function.json files, starts the same
 // executable and speaks to it in the same bytes as the host in Azure; it applies
 // outputs to a storage service, triggers on its queues and on the clock, retries
 // and restarts as the host does, and refuses what the host refuses. Where the
-// real host would hang or lose something in silence, it says so.
+// real host would hang or lose something silently, it reports it.
 //
 // It listens on loopback only, and [Host.Wait] returns when nothing that it
 // started is left. What reads as a limit here, and not in Azure: one instance,
@@ -49,7 +49,7 @@ type Options struct {
 	// port, empty for none. Only loopback addresses are accepted.
 	Admin string
 
-	// Log gets what the host itself has to say. Required.
+	// Log gets the messages of the host itself. Required.
 	Log *slog.Logger
 
 	// Console gets the handler's own lines; stream is "stdout" or "stderr".

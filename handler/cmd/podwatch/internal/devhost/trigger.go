@@ -17,7 +17,7 @@ import (
 // Deliver hands messages of one partition to each function with an Event Hub
 // trigger, in batches as host.json sizes them and one at a time per partition,
 // and returns when all are checkpointed. Like the host it checkpoints a batch
-// that failed for good, too; the error then says what happened. An error that
+// that failed for good, too; the error then describes what happened. An error that
 // is [ErrStopped] means not checkpointed: the batch is to be delivered again.
 //
 // A message without Sequence and Offset takes the next number of its partition,
@@ -242,6 +242,6 @@ func (h *Host) runTimer(ctx context.Context, fn *Function, last, next time.Time)
 	if fn.schedule.Next(next).Sub(next) < time.Minute {
 		last, next = time.Time{}, time.Time{} // the host keeps no status of it
 	}
-	// The outcome is logged by invoke; a timer has nobody else to tell.
+	// The outcome is logged by invoke; a timer has no other caller.
 	_ = h.invoke(ctx, fn, func(t try) []byte { return encodeTimer(t, last, next) })
 }

@@ -5,7 +5,7 @@
 // around one), what Log Analytics prints as CSV or as tables of columns and rows,
 // the Avro files of Event Hubs Capture, and each of them packed by gzip or in
 // UTF-16. A file of any size takes the memory of a few bodies. What is no JSON is
-// handed over as it is: package export says why it cannot be read.
+// handed over as it is: package export reports why it cannot be read.
 package files
 
 import (
@@ -35,7 +35,7 @@ type Body struct {
 	unit string
 }
 
-// Place says where in the file an offset in the text of the body is.
+// Place returns where in the file an offset in the text of the body is.
 func (b Body) Place(offset int) string {
 	switch b.unit {
 	case unitRow:
@@ -96,7 +96,7 @@ func Bodies(r io.Reader) iter.Seq2[Body, error] {
 	}
 }
 
-// headerSize is how much of a file is looked at to tell what it is.
+// headerSize is how much of a file is examined to detect its format.
 const headerSize = 64 << 10
 
 // unpacked returns the text in r: out of gzip, and in UTF-8 without a byte order
@@ -137,7 +137,7 @@ func isUTF16(start []byte) bool {
 	return marked || len(start) == 4 && (start[0] == 0) != (start[1] == 0) && (start[0] == 0) == (start[2] == 0) && (start[1] == 0) == (start[3] == 0)
 }
 
-// named says in which step reading failed.
+// named adds to an error in which step reading failed.
 type named struct {
 	io.Reader
 	step string

@@ -33,7 +33,7 @@ func Walk(name string, file func(path string) error, leftOut func(path, why stri
 	})
 }
 
-// Ignored says why an entry of a folder is not read, "" for one that is.
+// Ignored returns why an entry of a folder is not read, "" for one that is.
 func Ignored(entry fs.DirEntry) string {
 	switch {
 	case strings.HasPrefix(entry.Name(), "."):

@@ -83,7 +83,7 @@ type consumer struct {
 	source    Partition
 }
 
-// run keeps an order at the end: first nobody receives any more, then running
+// run keeps an order at the end: first receiving ends, then running
 // callbacks finish and are checkpointed, and only then the processor gives its
 // partitions to others, who would start from an older checkpoint otherwise.
 func (k *consumer) run(ctx context.Context) error {

@@ -29,7 +29,7 @@ import (
 
 const applicationID = "podwatch"
 
-// A Connection says which hub to talk to, and as whom: by a connection string
+// A Connection is which hub to talk to, and as whom: by a connection string
 // or by a namespace and an Entra identity. Exactly one of the two must be set.
 type Connection struct {
 	// ConnectionString is a secret. With UseDevelopmentEmulator=true it reaches
@@ -137,7 +137,7 @@ func (c Connection) Local() (address string, ok bool) {
 }
 
 // Reach reports a hub that is absent, if it would be on this machine: the client tries
-// for most of a minute and says nothing meanwhile. It returns nil for any other hub.
+// for most of a minute without an error. It returns nil for any other hub.
 func (c Connection) Reach(ctx context.Context) error {
 	address, ok := c.Local()
 	if !ok {
@@ -203,7 +203,7 @@ func open[T any](c Connection, byString func(resolved) (T, error), byIdentity fu
 // within a partition, its time is the hub's.
 type Message = invocation.Message
 
-// A Partition says where a batch of messages comes from.
+// A Partition is where a batch of messages comes from.
 type Partition = invocation.Partition
 
 func newMessage(ev *azeventhubs.ReceivedEventData) Message {

@@ -99,7 +99,7 @@ func Read(ctx context.Context, c Connection, o ReadOptions, handle func(context.
 	return r.total(), nil
 }
 
-// closeClient gives a client a moment to say goodbye even though ctx may have
+// closeClient gives a client a moment to close its links even though ctx may have
 // ended.
 func closeClient(ctx context.Context, close func(context.Context) error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)

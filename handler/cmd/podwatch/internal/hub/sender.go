@@ -25,7 +25,7 @@ type Sent struct {
 	Bytes             int64 // of message bodies
 }
 
-// A TooLargeError says that one message alone exceeds what the hub accepts. It
+// A TooLargeError is returned for a single message that exceeds what the hub accepts. It
 // was not sent; the sender can go on with the next one.
 type TooLargeError struct {
 	Size int // bytes of the body

@@ -75,7 +75,7 @@ func writeError(w http.ResponseWriter, status int, code, reason string) {
 	_ = json.NewEncoder(w).Encode(map[string]any{"error": map[string]string{"code": code, "message": reason}})
 }
 
-// flowFailure tells why a flow that was started would post no card, or not the
+// flowFailure returns why a flow that was started would post no card, or not the
 // card that was meant; empty when it would.
 func flowFailure(body []byte) string {
 	var message struct {
@@ -196,7 +196,7 @@ func rows(body []byte) []Entry {
 // reserved are column names that a table cannot have.
 var reserved = []string{"_ResourceId", "id", "_SubscriptionId", "TenantId", "Type", "UniqueId", "Title"}
 
-// cutColumns does to a row what the service does without a word, and says so.
+// cutColumns cuts a row silently, as the service does, and reports it.
 func cutColumns(row map[string]json.RawMessage) (warnings []string) {
 	for _, name := range slices.Sorted(maps.Keys(row)) {
 		if slices.Contains(reserved, name) {
@@ -253,7 +253,7 @@ func (b *Inbox) answer(w http.ResponseWriter, r *http.Request, request Request, 
 	w.WriteHeader(a.Status)
 }
 
-// discard is an answer that nobody gets.
+// discard is an answer that is sent nowhere.
 type discard struct{ header http.Header }
 
 func (d discard) Header() http.Header         { return d.header }

@@ -40,7 +40,7 @@ type Options struct {
 	Answer func(Request) *Answer
 }
 
-// DefaultKeep is how many entries of each kind are kept if Options does not say.
+// DefaultKeep is how many entries of each kind are kept if Options does not set it.
 const DefaultKeep = 2000
 
 // A Sink names one of the two places.
@@ -92,7 +92,7 @@ type Counts struct {
 type Inbox struct {
 	o   Options
 	mux *http.ServeMux
-	run string // tells the page this inbox from the one before at the same address
+	run string // distinguishes this inbox from the one before at the same address
 
 	mu      sync.Mutex
 	entries []Entry
@@ -170,7 +170,7 @@ func (b *Inbox) Counts() Counts {
 	return b.counts
 }
 
-// SetHeld says what the page shows as held.
+// SetHeld sets what the page shows as held.
 func (b *Inbox) SetHeld(h Held) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

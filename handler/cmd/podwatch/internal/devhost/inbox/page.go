@@ -23,7 +23,7 @@ const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; " +
 	"trusted-types adaptivecards#markdownPassthroughPolicy adaptivecards#restoreContentsPolicy adaptivecards#deprecatedExportedFunctionPolicy"
 
-// keepAlive is how often an idle stream says that it is alive.
+// keepAlive is how often an idle stream sends a comment.
 const keepAlive = 15 * time.Second
 
 // servePage adds the page and the interface behind it.

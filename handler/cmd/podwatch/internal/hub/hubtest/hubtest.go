@@ -1,7 +1,7 @@
 // Package hubtest starts the local Event Hub stand-in of infra/local for a
 // test, on a free port of the loopback address and with nothing on disk.
 //
-// [Start] returns when the stand-in says that it listens; the process ends with
+// [Start] returns when the stand-in reports that it listens; the process ends with
 // the test, also when the test binary dies. A missing Node.js or a missing
 // node_modules folder fails the test with the command that repairs it.
 package hubtest
@@ -19,7 +19,7 @@ import (
 	"podwatch/handler/internal/emulator"
 )
 
-// Options say what the stand-in offers. The zero value is one hub, "podwatch",
+// Options are what the stand-in offers. The zero value is one hub, "podwatch",
 // with two partitions.
 type Options struct {
 	Hubs        map[string]int // name to number of partitions
