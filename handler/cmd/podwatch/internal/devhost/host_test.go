@@ -583,7 +583,13 @@ func TestFunctionTimeoutKillsTheHandler(t *testing.T) {
 	}, func(o *devhost.Options) {
 		o.MaxErrors = 1 // the host's own kill is not counted
 		o.Scale = func(d time.Duration) time.Duration {
-			if d == 2*time.Second && graces.Add(1) == 3 { // the other one has ended the process
+			if d != 2*time.Second {
+				return 0
+			}
+			switch graces.Add(1) { // the second and the third are those of two that time out together
+			case 2:
+				eventually(t, func() bool { return graces.Load() == 3 })
+			case 3: // the other one has ended the process
 				eventually(t, func() bool { _, starts := w.Process(); return starts == 3 })
 			}
 			return 0
