@@ -245,9 +245,9 @@ func TestReplayDeliversOnlyWhenAsked(t *testing.T) {
 	server := httptest.NewServer(box)
 	t.Cleanup(server.Close)
 	t.Setenv("AzureWebJobsStorage", "")
-	t.Setenv("TEAMS_WEBHOOK_URL", inbox.WebhookURL(server.URL))
-	t.Setenv("LOG_ANALYTICS_ENDPOINT", server.URL)
-	t.Setenv("LOG_ANALYTICS_RULE_ID", inbox.RuleID)
+	for name, value := range inbox.Settings(server.URL) {
+		t.Setenv(name, value)
+	}
 	position := filepath.Join(t.TempDir(), "position.json")
 	var out bytes.Buffer
 	if _, err := runReplay(t.Context(), t, h, out.Write, "--event-hub"); err != nil {

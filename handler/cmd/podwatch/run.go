@@ -367,18 +367,14 @@ func (r *localRun) startStorage(ctx context.Context) error {
 
 // settings turn both sinks to the inbox and the storage to Azurite.
 func (r *localRun) settings() map[string]string {
-	base := "http://" + r.page.Addr().String()
 	settings := map[string]string{
 		"FUNCTIONS_WORKER_RUNTIME": "custom",
 		"AzureWebJobsStorage":      r.storage.ConnectionString,
 		"EventHub":                 "Endpoint=sb://podwatch.local;SharedAccessKeyName=none;SharedAccessKey=none",
 		"EVENT_HUB_NAME":           "podwatch-logs",
 		"EVENT_HUB_CONSUMER_GROUP": "$Default",
-		"TEAMS_WEBHOOK_URL":        inbox.WebhookURL(base),
-		"LOG_ANALYTICS_ENDPOINT":   base,
-		"LOG_ANALYTICS_RULE_ID":    inbox.RuleID,
-		"LOG_ANALYTICS_STREAM":     inbox.Stream,
 	}
+	maps.Copy(settings, inbox.Settings("http://"+r.page.Addr().String()))
 	maps.Copy(settings, r.o.hub.settings())
 	return settings
 }

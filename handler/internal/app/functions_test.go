@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -15,7 +14,6 @@ import (
 
 	"podwatch/handler/internal/alert"
 	"podwatch/handler/internal/azurite"
-	"podwatch/handler/internal/config"
 	"podwatch/handler/internal/deliver"
 	"podwatch/handler/internal/outbound"
 	"podwatch/handler/internal/sink/sinktest"
@@ -46,16 +44,7 @@ func (s *table) Post(_ context.Context, g alert.Group) (int, error) {
 // open returns an app on a storage, or on none, whose alerts go to the sink.
 func open(t *testing.T, connection string, s deliver.Sink) (*App, *bytes.Buffer) {
 	t.Helper()
-	settings := map[string]string{"FUNCTIONS_CUSTOMHANDLER_PORT": "0", "AzureWebJobsStorage": connection}
-	cfg, err := config.Load(func(name string) string { return settings[name] }, t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	log := new(bytes.Buffer)
-	a, err := New(cfg, slog.New(slog.NewTextHandler(log, nil)), io.Discard)
-	if err != nil {
-		t.Fatal(err)
-	}
+	a, log := openWith(t, map[string]string{"AzureWebJobsStorage": connection})
 	documents := state.NewMemory()
 	if a.account != nil {
 		documents = a.account.Documents(state.StateContainer)

@@ -123,14 +123,13 @@ func (w *world) newNode(index int, settings map[string]string) *node {
 	n := &node{world: w, index: index, beats: make(chan devhost.Result, 100)}
 	at := parts(w.direct)
 	base := func(name string) string { u, _, _ := strings.Cut(at[name], "/"+at["AccountName"]); return u }
-	page := n.serve(n.sinks)
 	n.settings = map[string]string{
 		"AzureWebJobsStorage": connection(at["AccountName"], at["AccountKey"],
 			n.serve(n.toStorage(base("BlobEndpoint"))), n.serve(n.toStorage(base("QueueEndpoint")))),
 		"EventHub": "Endpoint=sb://ns.servicebus.windows.net;SharedAccessKeyName=n;SharedAccessKey=k", "EVENT_HUB_NAME": "podwatch",
-		"EVENT_HUB_CONSUMER_GROUP": "$Default", "TEAMS_WEBHOOK_URL": inbox.WebhookURL(page), "LOG_ANALYTICS_ENDPOINT": page,
-		"LOG_ANALYTICS_RULE_ID": inbox.RuleID, "LOG_ANALYTICS_STREAM": inbox.Stream,
+		"EVENT_HUB_CONSUMER_GROUP": "$Default",
 	}
+	maps.Copy(n.settings, inbox.Settings(n.serve(n.sinks)))
 	maps.Copy(n.settings, settings)
 	return n
 }

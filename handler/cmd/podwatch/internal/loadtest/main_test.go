@@ -92,9 +92,11 @@ func start(t *testing.T, answer func(inbox.Request) *inbox.Answer, settings ...s
 	cmd := exec.CommandContext(t.Context(), build(t))
 	cmd.Env = append(os.Environ(), append([]string{
 		"FUNCTIONS_CUSTOMHANDLER_PORT=0", "EventHub=Endpoint=sb://ns.servicebus.windows.net;SharedAccessKeyName=n;SharedAccessKey=k",
-		"EVENT_HUB_NAME=podwatch", "EVENT_HUB_CONSUMER_GROUP=$Default", "TEAMS_WEBHOOK_URL=" + inbox.WebhookURL(page.URL),
-		"LOG_ANALYTICS_ENDPOINT=" + page.URL, "LOG_ANALYTICS_RULE_ID=" + inbox.RuleID, "LOG_ANALYTICS_STREAM=" + inbox.Stream,
+		"EVENT_HUB_NAME=podwatch", "EVENT_HUB_CONSUMER_GROUP=$Default",
 	}, settings...)...)
+	for name, value := range inbox.Settings(page.URL) {
+		cmd.Env = append(cmd.Env, name+"="+value)
+	}
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

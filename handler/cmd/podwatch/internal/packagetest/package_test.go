@@ -13,6 +13,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"os/exec"
 	"path"
@@ -271,20 +272,16 @@ func startApp(t *testing.T, app, storage, base string) (*devhost.Host, error) {
 			t.Logf("the handler said:\n%s", text)
 		}
 	})
+	settings := map[string]string{
+		"FUNCTIONS_WORKER_RUNTIME": "custom",
+		"AzureWebJobsStorage":      storage,
+		"EventHub":                 "Endpoint=sb://podwatch.local;SharedAccessKeyName=none;SharedAccessKey=none",
+		"EVENT_HUB_NAME":           "podwatch-logs",
+		"EVENT_HUB_CONSUMER_GROUP": "$Default",
+	}
+	maps.Copy(settings, inbox.Settings(base))
 	return devhost.Start(t.Context(), devhost.Options{
-		App: app,
-		Settings: map[string]string{
-			"FUNCTIONS_WORKER_RUNTIME": "custom",
-			"AzureWebJobsStorage":      storage,
-			"EventHub":                 "Endpoint=sb://podwatch.local;SharedAccessKeyName=none;SharedAccessKey=none",
-			"EVENT_HUB_NAME":           "podwatch-logs",
-			"EVENT_HUB_CONSUMER_GROUP": "$Default",
-			"TEAMS_WEBHOOK_URL":        inbox.WebhookURL(base),
-			"LOG_ANALYTICS_ENDPOINT":   base,
-			"LOG_ANALYTICS_RULE_ID":    inbox.RuleID,
-			"LOG_ANALYTICS_STREAM":     inbox.Stream,
-		},
-		Log: slog.New(slog.DiscardHandler), Console: said.line,
+		App: app, Settings: settings, Log: slog.New(slog.DiscardHandler), Console: said.line,
 	})
 }
 

@@ -137,6 +137,16 @@ func WebhookURL(base string) string {
 	return base + "/powerautomate/automations/direct/workflows/podwatch/triggers/manual/paths/invoke?api-version=1&sp=%2Ftriggers%2Fmanual%2Frun&sv=1.0&sig=local"
 }
 
+// Settings are app settings that turn both sinks to the inbox that is served at base.
+func Settings(base string) map[string]string {
+	return map[string]string{
+		"TEAMS_WEBHOOK_URL":      WebhookURL(base),
+		"LOG_ANALYTICS_ENDPOINT": base,
+		"LOG_ANALYTICS_RULE_ID":  RuleID,
+		"LOG_ANALYTICS_STREAM":   Stream,
+	}
+}
+
 func (b *Inbox) ServeHTTP(w http.ResponseWriter, r *http.Request) { b.mux.ServeHTTP(w, r) }
 
 // Cards returns the messages whose cards a reader of the channel sees, oldest
