@@ -149,7 +149,8 @@ func (e *Event) begin(record []byte) error {
 	}
 	e.operation = e.label(e.record.get("operationName", "OperationName"))
 	e.table = tables[e.route()]
-	e.answers = append(e.answers, make([]answer, len(e.table.fields))...)
+	e.answers = slices.Grow(e.answers, len(e.table.fields))[:len(e.table.fields)]
+	clear(e.answers)
 	return nil
 }
 
