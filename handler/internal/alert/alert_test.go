@@ -413,6 +413,12 @@ func TestLinksCarryIdentifiersOnly(t *testing.T) {
 	if got := portal.Links(&hostile); strings.Contains(got.ActivityLog, "evil") || got.ActivityLog == "" {
 		t.Errorf("the activity link is %q", got.ActivityLog)
 	}
+	long := *good
+	long.ClusterId = strings.Replace(good.ClusterId, good.ClusterName, strings.Repeat("a", 64), 1)
+	long.CallerName, long.CallerId = strings.Repeat("a", 65)+"@example.com", ""
+	if got := portal.Links(&long); got.Cluster != "" || strings.Contains(got.ActivityLog, "example.com") {
+		t.Errorf("links of names that are longer than Azure's are %+v", got)
+	}
 }
 
 func TestSetCallerDropsNotesThatNoLongerHold(t *testing.T) {

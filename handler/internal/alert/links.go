@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 
 	"podwatch/handler/internal/arm"
@@ -16,21 +17,23 @@ type Portal struct {
 	Workspace string // resource id of the Log Analytics workspace; empty: no query link
 }
 
+// Compiled when the first alert asks: the counts in them make them large, and a start
+// would pay for them.
 var (
-	clusterID = regexp.MustCompile(`(?i)^/subscriptions/[0-9a-f-]+/resourcegroups/[\w.()-]+/providers/microsoft\.(kubernetes/connectedclusters|containerservice/(managedclusters|fleets))/[\w-]+$`)
-	upn       = regexp.MustCompile(`^[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+$`)
+	clusterID = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`(?i)^/subscriptions/[0-9a-f-]{36}/resourcegroups/[\w.()-]{1,90}/providers/microsoft\.(kubernetes/connectedclusters|containerservice/(managedclusters|fleets))/[\w-]{1,63}$`)
+	})
+	upn = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`^[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9.-]{1,255}$`)
+	})
 )
-
-// The longest ids that there are: names of 90 and 63 characters, and 64 before the @ and
-// 255 behind it.
-const longestClusterID, longestUPN = 280, 320
 
 // Links makes the links of an alert. A link is left out when an identifier that
 // it needs is missing or does not look like one: no other text of a record gets
 // into a URL.
 func (p Portal) Links(a *Alert) Links {
 	var links Links
-	if len(a.ClusterId) <= longestClusterID && clusterID.MatchString(a.ClusterId) {
+	if clusterID().MatchString(a.ClusterId) {
 		links.Cluster = p.Base + "/#resource" + a.ClusterId + "/overview"
 	}
 	if isGUID(a.SubscriptionId) {
@@ -67,7 +70,7 @@ func (p Portal) activityLog(a *Alert) string {
 		StartTime: a.EventTime.Add(-before).UTC().Format(time.RFC3339), EndTime: a.EventTime.Add(after).UTC().Format(time.RFC3339),
 	}
 	switch {
-	case len(a.CallerName) <= longestUPN && upn.MatchString(a.CallerName):
+	case upn().MatchString(a.CallerName):
 		query.Caller = a.CallerName
 	case isGUID(a.CallerId):
 		query.Caller = a.CallerId
